@@ -1,0 +1,292 @@
+"""The LwM2M server's data interface: JSON frames over a WebSocket, one object a frame.
+
+The server keeps an event log; `ack` moves its acknowledged position; commands go down with an id
+that the caller chose. An event frame is published on MQTT byte for byte, so that a bridge never
+has to encode what the server has encoded.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import msgspec
+
+from contracts.errors import ContractError, UnsupportedVersion
+
+VERSION = 1
+PATH = "/v1/data"
+
+Operation = Literal[
+    "read",
+    "discover",
+    "write",
+    "write_attributes",
+    "execute",
+    "create",
+    "delete",
+    "observe",
+    "cancel_observation",
+    "read_composite",
+    "write_composite",
+]
+EventKind = Literal[
+    "registered",
+    "updated",
+    "deregistered",
+    "notification",
+    "send",
+    "sleeping",
+    "awake",
+    "bootstrap",
+    "result",
+]
+DeregistrationReason = Literal["client", "expired", "replaced"]
+ValueType = Literal[
+    "string", "integer", "unsigned", "float", "boolean", "opaque", "time", "objlnk", "corelnk"
+]
+# Operations whose repetition changes something: once sent, never sent again.
+NEVER_SENT_TWICE: frozenset[str] = frozenset({"execute", "create"})
+Stage = Literal["invalid", "not_registered", "expired", "timeout", "coap", "cancelled", "unknown"]
+SecurityMode = Literal["nosec", "psk", "rpk", "x509", "oscore"]
+
+
+class Value(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One value at one path. Integers beyond 2^53 are strings, opaque base64, objlnk `o:i`."""
+
+    path: str
+    type: ValueType
+    value: str | int | float | bool
+
+
+class ObjectLink(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One link of a registration: a path such as `/3/0`, and attributes such as `ver`."""
+
+    path: str
+    attributes: dict[str, str] = {}
+
+
+class Security(msgspec.Struct, frozen=True, gc=False):
+    """How the device's datagrams are protected, and the proven identity (None on NoSec)."""
+
+    mode: SecurityMode
+    identity: str | None = None
+
+
+class Registration(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A device as its server holds it. `address` is `host:port`, `registered_at_us` Unix time."""
+
+    registration_id: str
+    endpoint: str
+    lifetime_s: int
+    lwm2m_version: str
+    binding: str
+    queue_mode: bool
+    object_links: list[ObjectLink] | msgspec.Raw
+    address: str
+    security: Security
+    registered_at_us: int
+
+
+class Holder(msgspec.Struct, frozen=True, gc=False):
+    """Which server held the device when a command was issued."""
+
+    server: str
+    registration_id: str
+
+
+class Completes(msgspec.Struct, frozen=True, gc=False):
+    """On the last command of a procedure: its success makes the server emit a `bootstrap` event."""
+
+    procedure: Literal["credentials"]
+    version: str
+
+
+class ResultError(msgspec.Struct, frozen=True, gc=False):
+    """Why an operation has no good answer. `unknown`: it may or may not have happened."""
+
+    stage: Stage
+    detail: str
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """How a command ended. `code` is the CoAP code as text (`"2.04"`), None when there was none."""
+
+    id: str
+    operation: Operation
+    code: str | None = None
+    path: str | None = None
+    values: list[Value] | None = None
+    links: list[ObjectLink] | None = None
+    location: str | None = None
+    error: ResultError | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the device did it."""
+        return self.error is None and self.code is not None and self.code.startswith("2.")
+
+
+class _Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    # A factory, because `omit_defaults` would leave a plain default out: every frame carries `v`.
+    v: int = msgspec.field(default_factory=lambda: VERSION)
+
+    def __post_init__(self) -> None:
+        if self.v > VERSION:
+            raise UnsupportedVersion("this frame", self.v, VERSION)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server takes before it refuses."""
+
+    commands_queued_max: int
+    commands_per_device_max: int
+    frame_bytes_max: int
+
+
+class Hello(_Frame, frozen=True, tag="hello"):
+    """The server's first frame."""
+
+    server: str
+    epoch: str
+    oldest: int
+    newest: int
+    limits: Limits
+
+
+class Resume(_Frame, frozen=True, tag="resume"):
+    """The bridge's first frame. `epoch` None, or an unknown one, asks for a snapshot."""
+
+    epoch: str | None
+    after: int
+
+
+class Snapshot(_Frame, frozen=True, tag="snapshot"):
+    """Part of all registrations as of `as_of`; the one with `last` true ends them."""
+
+    epoch: str
+    as_of: int
+    registrations: list[Registration]
+    last: bool
+
+
+class Event(_Frame, frozen=True, tag="event"):
+    """What happened to a device; also the MQTT payload of an event topic.
+
+    (`server`, `epoch`, `seq`) is the key for duplicates; `at_us` Unix time. `snapshot` is true on
+    MQTT when a bridge tells of a registration that it learned from a snapshot: `seq` is `as_of`.
+    """
+
+    server: str
+    epoch: str
+    seq: int
+    kind: EventKind
+    endpoint: str
+    at_us: int
+    registration_id: str | None = None
+    registration: Registration | None = None
+    reason: DeregistrationReason | None = None
+    result: Outcome | None = None
+    completed: Completes | None = None
+    path: str | None = None
+    values: list[Value] | None = None
+    snapshot: bool = False
+
+
+class Ack(_Frame, frozen=True, tag="ack"):
+    """All events up to `seq` of `epoch` have been published and acknowledged."""
+
+    epoch: str
+    seq: int
+
+
+class Command(_Frame, frozen=True, tag="command"):
+    """An operation on a device; also the MQTT payload of the command topics.
+
+    `id` is the caller's; a repeated id gets the stored outcome. `expires_at_us` is Unix time.
+    `write` replaces the instance or resource unless `mode` is `update`; `values` have full paths;
+    for `create`, `path` is the object or the new instance. `format` is a CoAP content format,
+    chosen by the server when absent. `attributes` are of write_attributes.
+    """
+
+    id: str
+    endpoint: str
+    operation: Operation
+    expires_at_us: int
+    path: str | None = None
+    paths: list[str] | None = None
+    values: list[Value] | None = None
+    mode: Literal["replace", "update"] = "replace"
+    arguments: str | None = None
+    attributes: dict[str, str] | None = None
+    format: int | None = None
+    holder: Holder | None = None
+    completes: Completes | None = None
+    issued_by: str | None = None
+
+
+class Cancel(_Frame, frozen=True, tag="cancel"):
+    """Take a command back that has not been sent; its outcome is then `cancelled`."""
+
+    id: str
+
+
+class Result(_Frame, frozen=True, tag="result"):
+    """The stored outcome of a repeated command id (a first outcome comes as an event)."""
+
+    server: str
+    endpoint: str
+    result: Outcome
+
+
+class ErrorFrame(_Frame, frozen=True, tag="error"):
+    """Why a frame was refused; the connection stays open unless `fatal`."""
+
+    detail: str
+    fatal: bool = False
+    id: str | None = None
+
+
+_F = TypeVar("_F")
+
+ServerFrame = Hello | Snapshot | Event | Result | ErrorFrame
+BridgeFrame = Resume | Ack | Command | Cancel
+
+_server_frames = msgspec.json.Decoder(ServerFrame)
+_bridge_frames = msgspec.json.Decoder(BridgeFrame)
+_events = msgspec.json.Decoder(Event)
+_commands = msgspec.json.Decoder(Command)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(frame: msgspec.Struct) -> bytes:
+    """One frame as JSON. The version goes along."""
+    return _encoder.encode(frame)
+
+
+def decode_server_frame(data: bytes | str) -> ServerFrame:
+    """A frame that a server sent. Raises `ContractError` with the place that is wrong."""
+    frame: ServerFrame = _decode(_server_frames, data)
+    return frame
+
+
+def decode_bridge_frame(data: bytes | str) -> BridgeFrame:
+    """A frame that a bridge sent. Raises `ContractError` with the place that is wrong."""
+    frame: BridgeFrame = _decode(_bridge_frames, data)
+    return frame
+
+
+def decode_event(data: bytes) -> Event:
+    """The payload of an event topic. Raises `ContractError`."""
+    return _decode(_events, data)
+
+
+def decode_command(data: bytes) -> Command:
+    """The payload of a command topic. Raises `ContractError`."""
+    return _decode(_commands, data)
+
+
+def _decode(decoder: msgspec.json.Decoder[_F], data: bytes | str) -> _F:
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ContractError(f"not a frame of the data interface: {error}") from error

@@ -1,0 +1,198 @@
+"""The manifest: the devices that an installer has put on their poles, as CSV or JSON rows.
+
+CSV has a header line; columns may come in any order, unknown ones are refused so that a typing
+error does not pass for an optional field. JSON is an array of objects or one object a line.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final, Literal
+
+import msgspec
+
+from contracts.names import IllegalName, check_endpoint_name
+
+Model = Literal["street_lamp", "parking_spot", "water_meter", "air_monitor", "waste_bin"]
+MODELS: Final[tuple[Model, ...]] = (
+    "street_lamp",
+    "parking_spot",
+    "water_meter",
+    "air_monitor",
+    "waste_bin",
+)
+REQUIRED_COLUMNS: Final = (
+    "endpoint",
+    "serial",
+    "model",
+    "tenant",
+    "site",
+    "street",
+    "latitude",
+    "longitude",
+    "installed_on",
+    "psk_identity",
+)
+# `group` defaults to "<site>/<model>"; `psk` (hex, 16 to 64 bytes) is generated when absent;
+# `attributes` is a JSON object or `key=value;key=value`.
+OPTIONAL_COLUMNS: Final = ("group", "psk", "attributes")
+COLUMNS: Final = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
+
+ATTRIBUTES_MAX: Final = 50
+ATTRIBUTE_LENGTH_MAX: Final = 800
+TEXT_LENGTH_MAX: Final = 256
+
+
+class ManifestRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One device to provision. Positions are WGS 84 degrees."""
+
+    endpoint: str
+    serial: str
+    model: Model
+    tenant: str
+    site: str
+    group: str
+    street: str
+    latitude: float
+    longitude: float
+    installed_on: date
+    psk_identity: str
+    psk: bytes | None = None
+    attributes: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"ManifestRow(endpoint={self.endpoint!r}, model={self.model!r}, …)"
+
+
+class RowError(msgspec.Struct, frozen=True):
+    """Why a row was refused. `row` counts from 1 without the header; `field` may be empty."""
+
+    row: int
+    field: str
+    reason: str
+    endpoint: str = ""
+
+
+class InvalidField(ValueError):
+    """One field of a row is wrong; `reason` says what is expected."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+def read_row(fields: dict[str, object]) -> ManifestRow:
+    """Check one row's fields (texts from CSV, JSON values otherwise) and return it typed.
+
+    Raises `InvalidField` naming the first field that is wrong. The value of `psk` is never
+    repeated in an error.
+    """
+    unknown = sorted(set(fields) - set(COLUMNS))
+    if unknown:
+        raise InvalidField(unknown[0][:40], f"unknown column; known are {', '.join(COLUMNS)}")
+    site, model = _text(fields, "site"), _model(fields)
+    return ManifestRow(
+        endpoint=_endpoint(fields),
+        serial=_text(fields, "serial"),
+        model=model,
+        tenant=_text(fields, "tenant"),
+        site=site,
+        group=_text(fields, "group") if fields.get("group") else f"{site}/{model}",
+        street=_text(fields, "street"),
+        latitude=_degrees(fields, "latitude", 90),
+        longitude=_degrees(fields, "longitude", 180),
+        installed_on=_day(fields, "installed_on"),
+        psk_identity=_text(fields, "psk_identity", length_max=128),
+        psk=_psk(fields.get("psk")),
+        attributes=_attributes(fields.get("attributes")),
+    )
+
+
+def _endpoint(fields: dict[str, object]) -> str:
+    try:
+        return check_endpoint_name(_text(fields, "endpoint"))
+    except IllegalName as error:
+        raise InvalidField("endpoint", str(error)) from None
+
+
+def _text(fields: dict[str, object], field: str, length_max: int = TEXT_LENGTH_MAX) -> str:
+    value = fields.get(field)
+    if value is None or value == "":
+        raise InvalidField(field, "is missing")
+    if not isinstance(value, str):
+        raise InvalidField(field, f"must be a text, not {type(value).__name__}")
+    if len(value) > length_max:
+        raise InvalidField(field, f"has {len(value)} characters, at most {length_max} are allowed")
+    if not value.isprintable():
+        raise InvalidField(field, "contains a control character")
+    return value
+
+
+def _model(fields: dict[str, object]) -> Model:
+    value = _text(fields, "model")
+    for model in MODELS:
+        if value == model:
+            return model
+    raise InvalidField("model", f"{value!r} is unknown; known are {', '.join(MODELS)}")
+
+
+def _degrees(fields: dict[str, object], field: str, limit: int) -> float:
+    value = fields.get(field)
+    if value is None or value == "":
+        raise InvalidField(field, "is missing")
+    try:
+        degrees = float(value) if isinstance(value, str | int | float) else float("nan")
+    except ValueError:
+        degrees = float("nan")
+    if not -limit <= degrees <= limit or isinstance(value, bool):
+        raise InvalidField(field, f"{str(value)[:40]!r} is not a number from -{limit} to {limit}")
+    return degrees
+
+
+def _day(fields: dict[str, object], field: str) -> date:
+    value = _text(fields, field)
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise InvalidField(field, f"{value[:40]!r} is not a day such as 2026-05-31") from None
+
+
+def _psk(value: object) -> bytes | None:
+    if value is None or value == "":
+        return None
+    try:
+        key = bytes.fromhex(value) if isinstance(value, str) else b""
+    except ValueError:
+        key = b""
+    if not 16 <= len(key) <= 64:
+        raise InvalidField("psk", "must be 16 to 64 bytes as hex digits")
+    return key
+
+
+def _attributes(value: object) -> dict[str, str]:
+    if value is None or value == "":
+        return {}
+    if isinstance(value, str):
+        value = _attribute_text(value)
+    if not isinstance(value, dict) or not all(
+        isinstance(name, str) and isinstance(text, str) for name, text in value.items()
+    ):
+        raise InvalidField("attributes", "must be key=value;key=value, or an object of texts")
+    if len(value) > ATTRIBUTES_MAX:
+        raise InvalidField("attributes", f"has {len(value)} entries, at most {ATTRIBUTES_MAX}")
+    if any(len(text) > ATTRIBUTE_LENGTH_MAX for pair in value.items() for text in pair):
+        raise InvalidField("attributes", f"an entry has over {ATTRIBUTE_LENGTH_MAX} characters")
+    return value
+
+
+def _attribute_text(text: str) -> object:
+    if text.lstrip().startswith("{"):
+        try:
+            return msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+    pairs = [part.partition("=") for part in text.split(";") if part]
+    if not all(equals and name for name, equals, _ in pairs):
+        return None
+    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -1,0 +1,87 @@
+"""How a component runs in a process of its own: event loop, signals, logs, and the ready line.
+
+A component is `async def run(config, clock, ready)`. It calls `ready(addresses)` once when it can
+serve; the process then prints one JSON line on standard output: `{"ready": {"http": "host:port"}}`.
+Standard output carries nothing else; logs go to standard error. SIGTERM cancels the coroutine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import uvloop
+
+from runtime.clock import Clock, SystemClock
+
+Ready = Callable[[Mapping[str, str]], None]
+Component = Callable[[Any, Clock, Ready], Awaitable[None]]
+ConfigType = TypeVar("ConfigType", bound=msgspec.Struct)
+
+
+class ConfigError(ValueError):
+    """A configuration file is missing or wrong; the text says where and what is expected."""
+
+
+def read_config(path: Path, kind: type[ConfigType]) -> ConfigType:
+    """Read a component's configuration (JSON or, by file name, TOML). Raises `ConfigError`."""
+    try:
+        data = path.read_bytes()
+        decode = msgspec.toml.decode if path.suffix == ".toml" else msgspec.json.decode
+        return decode(data, type=kind)
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"the configuration {path} is wrong: {error}") from error
+
+
+def run_process(component: Component, config: msgspec.Struct, *, name: str) -> int:
+    """Run one component until it ends or SIGTERM or SIGINT asks it to. Returns the exit code."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=os.environ.get("LAMPLIGHTER_LOG", "INFO"),
+        format=f"%(asctime)s {name} %(levelname)s %(name)s: %(message)s",
+    )
+    # What lives after the imports lives until the end: keep the collector from walking it.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        uvloop.run(_until_signalled(component, config))
+    except Exception:
+        logging.getLogger(name).exception("the component failed")
+        return 1
+    return 0
+
+
+async def _until_signalled(component: Component, config: msgspec.Struct) -> None:
+    task = asyncio.ensure_future(component(config, SystemClock(), say_ready))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        logging.getLogger(__name__).info("stopped by a signal")
+
+
+def say_ready(addresses: Mapping[str, str]) -> None:
+    """Print the ready line."""
+    say({"ready": dict(addresses)})
+
+
+def say(message: Mapping[str, object]) -> None:
+    """Print one line for the process's starter. Nothing is raised when it no longer listens."""
+    try:
+        sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

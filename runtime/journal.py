@@ -1,0 +1,60 @@
+"""Writes one process's journal file: typed records, flushed once per turn of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+
+class JournalSink(Protocol):
+    """Where a part of the bench records what it observed."""
+
+    def record(self, record: msgspec.Struct) -> None:
+        """Append one record."""
+
+
+class NoJournal:
+    """Drops every record: for parts that run without a bench, and for `--no-taps`."""
+
+    def record(self, record: msgspec.Struct) -> None:
+        """See `JournalSink`."""
+
+
+class JournalFile:
+    """Appends records to `path`. What a turn of the loop recorded is one write.
+
+    A kill of the process loses at most the current turn's records.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._encoder = msgspec.json.Encoder()
+        self._buffer = bytearray()
+        self._flush_scheduled = False
+
+    def record(self, record: msgspec.Struct) -> None:
+        """Append one record; it is written at the end of the loop's turn."""
+        self._buffer += self._encoder.encode(record)
+        self._buffer += b"\n"
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        self._flush_scheduled = False
+        view = memoryview(bytes(self._buffer))
+        self._buffer.clear()
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def close(self) -> None:
+        """Flush and close; safe to call twice."""
+        if self._descriptor >= 0:
+            self.flush()
+            os.close(self._descriptor)
+            self._descriptor = -1
