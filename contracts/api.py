@@ -8,10 +8,12 @@ Every request carries `Authorization: Bearer <token>`; `/healthz` and `/readyz` 
 |              | `GET /v1/imports/{id}` | `ImportJob` |
 |              | `GET /v1/imports/{id}/errors?after=0&limit=1000` | `RowErrors` |
 |              | `GET /v1/devices/{endpoint}` | `DeviceRecord` |
+|              | `PUT /v1/settings` `Settings` | `Settings` |
 | control      | `POST /v1/devices/{endpoint}/commands` `CommandRequest` | 202 `CommandRecord` |
 |              | `GET /v1/commands/{id}` | `CommandRecord` |
 | ingestion    | `GET /v1/feed?after=0` (NDJSON stream, stays open) | `FeedLine` a line |
 |              | `GET /v1/devices/{endpoint}/readings?path=&from_us=&to_us=&limit=` | `Readings` |
+|              | `GET /v1/devices/{endpoint}/alarms?limit=` | `Alarms` |
 |              | `GET /v1/counts` | `IngestionCounts` |
 """
 
@@ -23,6 +25,7 @@ import msgspec
 
 from contracts.data_interface import Operation, Outcome, Value
 from contracts.manifest import RowError
+from contracts.telemetry import Alarm
 
 ImportState = Literal["running", "finished", "failed"]
 CommandState = Literal["queued", "sent", "delivered", "succeeded", "refused", "expired", "unknown"]
@@ -63,6 +66,17 @@ class RowErrors(msgspec.Struct, frozen=True):
 
     errors: list[RowError]
     next_after: int | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What provisioning learns after its start; what is None stays as it was.
+
+    `broker_uri` is `mqtts://host:port`, `security_api` is `host:port` of the LwM2M server's admin
+    API.
+    """
+
+    broker_uri: str | None = None
+    security_api: str | None = None
 
 
 class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,13 +175,26 @@ class DeadLettered(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
     payload_bytes: int = 0
 
 
-FeedLine = Commit | AlarmStored | DeadLettered
+class FeedGap(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="gap"):
+    """`missed` lines up to `cursor` are no longer kept: the reader was away or too slow."""
+
+    cursor: int
+    missed: int
+
+
+FeedLine = Commit | AlarmStored | DeadLettered | FeedGap
 
 
 class Readings(msgspec.Struct, frozen=True):
     """Readings of one device, newest first."""
 
     readings: list[ReadingRow]
+
+
+class Alarms(msgspec.Struct, frozen=True):
+    """Alarms of one device, newest first."""
+
+    alarms: list[Alarm]
 
 
 class IngestionCounts(msgspec.Struct, frozen=True, kw_only=True):

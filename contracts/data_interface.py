@@ -144,7 +144,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hello(_Frame, frozen=True, tag="hello"):
-    """The server's first frame."""
+    """The server's first frame. `oldest` is the first event it can still deliver (`newest` + 1
+    when there is none)."""
 
     server: str
     epoch: str
@@ -154,14 +155,22 @@ class Hello(_Frame, frozen=True, tag="hello"):
 
 
 class Resume(_Frame, frozen=True, tag="resume"):
-    """The bridge's first frame. `epoch` None, or an unknown one, asks for a snapshot."""
+    """The bridge's first frame. `epoch` None, or an unknown one, asks for a snapshot.
+
+    `after` is the highest contiguous event that this bridge *received*: events go on behind it.
+    Commands without an outcome are sent again by the bridge, with the same id.
+    """
 
     epoch: str | None
     after: int
 
 
 class Snapshot(_Frame, frozen=True, tag="snapshot"):
-    """Part of all registrations as of `as_of`; the one with `last` true ends them."""
+    """Part of all registrations as of `as_of`; the one with `last` true ends them.
+
+    The events that follow begin after the acknowledged position, so the first of them may be at or
+    before `as_of`: those are published like the others and no longer change the registry.
+    """
 
     epoch: str
     as_of: int
@@ -289,4 +298,6 @@ def _decode(decoder: msgspec.json.Decoder[_F], data: bytes | str) -> _F:
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if isinstance(error.__cause__, UnsupportedVersion):
+            raise error.__cause__ from None
         raise ContractError(f"not a frame of the data interface: {error}") from error

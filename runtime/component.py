@@ -8,6 +8,7 @@ Standard output carries nothing else; logs go to standard error. SIGTERM cancels
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -24,6 +25,8 @@ from runtime.clock import Clock, SystemClock
 
 Ready = Callable[[Mapping[str, str]], None]
 Component = Callable[[Any, Clock, Ready], Awaitable[None]]
+_PR_SET_PDEATHSIG = 1
+
 ConfigType = TypeVar("ConfigType", bound=msgspec.Struct)
 
 
@@ -32,9 +35,13 @@ class ConfigError(ValueError):
 
 
 def read_config(path: Path, kind: type[ConfigType]) -> ConfigType:
-    """Read a component's configuration (JSON or, by file name, TOML). Raises `ConfigError`."""
+    """Read a component's configuration (JSON or, by file name, TOML). Raises `ConfigError`.
+
+    The path `-` reads one JSON line from standard input: a starter can let a process import while
+    the addresses that belong into its configuration are still being found.
+    """
     try:
-        data = path.read_bytes()
+        data = _read_line(0) if str(path) == "-" else path.read_bytes()
         decode = msgspec.toml.decode if path.suffix == ".toml" else msgspec.json.decode
         return decode(data, type=kind)
     except OSError as error:
@@ -43,8 +50,17 @@ def read_config(path: Path, kind: type[ConfigType]) -> ConfigType:
         raise ConfigError(f"the configuration {path} is wrong: {error}") from error
 
 
+def _read_line(descriptor: int) -> bytes:
+    # Byte by byte: what follows the line belongs to whoever reads the descriptor next.
+    line = bytearray()
+    while (byte := os.read(descriptor, 1)) not in (b"", b"\n"):
+        line += byte
+    return bytes(line)
+
+
 def run_process(component: Component, config: msgspec.Struct, *, name: str) -> int:
     """Run one component until it ends or SIGTERM or SIGINT asks it to. Returns the exit code."""
+    die_with_parent()
     logging.basicConfig(
         stream=sys.stderr,
         level=os.environ.get("LAMPLIGHTER_LOG", "INFO"),
@@ -60,6 +76,19 @@ def run_process(component: Component, config: msgspec.Struct, *, name: str) -> i
         logging.getLogger(name).exception("the component failed")
         return 1
     return 0
+
+
+def die_with_parent() -> None:
+    """When the starter set `LAMPLIGHTER_PARENT` to its process id: do not outlive it.
+
+    A bench that is killed with SIGKILL cannot tear anything down; the kernel does it then.
+    """
+    parent = os.environ.get("LAMPLIGHTER_PARENT")
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it died before the line above
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def _until_signalled(component: Component, config: msgspec.Struct) -> None:

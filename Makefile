@@ -1,0 +1,45 @@
+# `make run` runs the main job on the embedded default; `make test` passes the tests.
+# Each sets up what it needs: a virtual environment in .venv with pinned dependencies.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.run-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+TEST_STAMP := $(VENV)/.test-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+SCENARIO ?= onboarding.city_block_comes_online
+
+.PHONY: run test setup setup-test lint bench sample clean
+
+run: setup
+	@$(BIN)/lamplighter run $(SCENARIO) $(ARGS)
+
+test: setup-test
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+setup: $(RUN_STAMP)
+
+setup-test: $(TEST_STAMP)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Lamplighter needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 run"; exit 1; }
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): | $(BIN)/python
+	@echo "Installing pinned dependencies ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(TEST_STAMP): | $(BIN)/python
+	@echo "Installing pinned dependencies for the tests ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@ $(RUN_STAMP)
+
+lint: setup-test
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,49 @@
+"""Starts one component of the platform: `python -m city_platform <component> --config FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+from runtime.component import ConfigError, read_config, run_process
+
+
+class _Place(NamedTuple):
+    """Where a component lives: its module has `run`, and its configuration under this name."""
+
+    module: str
+    config: str
+
+
+# Modules are named, not imported: a process pays only for the component it runs.
+COMPONENTS = {
+    "provisioning": _Place("city_platform.provisioning", "ProvisioningConfig"),
+    "bridge": _Place("city_platform.bridge", "BridgeConfig"),
+    "bootstrap": _Place("city_platform.bootstrap", "BootstrapConfig"),
+    "control": _Place("city_platform.control", "ControlConfig"),
+    "ingestion": _Place("city_platform.ingestion", "IngestionConfig"),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the named component until a signal ends it. Returns the process's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m city_platform", description=__doc__)
+    parser.add_argument("component", choices=COMPONENTS)
+    parser.add_argument("--config", type=Path, required=True, help="JSON, or TOML by file name")
+    chosen = parser.parse_args(arguments)
+    place = COMPONENTS[chosen.component]
+    module = import_module(place.module)
+    try:
+        config = read_config(chosen.config, getattr(module, place.config))
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+    return run_process(module.run, config, name=chosen.component)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,284 @@
+"""The bootstrap handler as a component: hears registrations, sends sealed credentials, and drives
+them again until the server's `bootstrap` event confirms them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from city_platform.bootstrap.config import BootstrapConfig
+from city_platform.bootstrap.decision import Ignore, SendCredentials
+from city_platform.bootstrap.drives import Drives
+from city_platform.bootstrap.handler import Message, document_version, handle, seal
+from city_platform.bootstrap.keys import BridgeKeys
+from city_platform.bootstrap.stands import StandStore
+from city_platform.broker_access import Draw, chance_from, open_client, read_token, split_address
+from city_platform.counts_http import serving_counts
+from city_platform.due_timer import DueTimer
+from city_platform.rules import CallbackTarget, Rule, RuleRunner, default_rules, load_rules
+from city_platform.stores.object_store import (
+    FileObjectStore,
+    IllegalObjectName,
+    ObjectMissing,
+    ObjectStore,
+    credentials_name,
+)
+from contracts.data_interface import decode_event
+from contracts.errors import ContractError
+from contracts.names import service_identity
+from contracts.topics import Topics
+from mqtt.connection import QueueFull
+from mqtt.transport.client import MqttClient
+from runtime.clock import Clock
+from runtime.component import Ready
+from runtime.http import json_response, problem
+
+_log = logging.getLogger(__name__)
+
+# How many are driven again in one go, before the loop may do something else.
+DRIVES_AT_ONCE = 100
+
+
+async def run(
+    config: BootstrapConfig, clock: Clock, ready: Ready, *, draw: Draw = os.urandom
+) -> None:
+    """Hand out credentials until cancelled; ready once subscribed and serving HTTP."""
+    store = FileObjectStore(Path(config.objects_dir))
+    stands = StandStore(Path(config.state_dir) / "bootstrap.sqlite")
+    drives = Drives(config.times, chance_from(draw), await stands.load())
+    component = BootstrapComponent(config, clock, store, stands, drives)
+    runner = RuleRunner(
+        None, _rules(config), component.targets,
+        topics=config.topics, limits=config.limits, chance=chance_from(draw),
+    )  # fmt: skip
+    client = open_client(
+        config.broker, service_identity("bootstrap"), clock,
+        subscriptions=runner.subscriptions, on_message=runner.handle_message, draw=draw,
+    )  # fmt: skip
+    runner.use_client(client)
+    component.use_client(client)
+    try:
+        await _serve(config, component, runner, client, ready)
+    finally:
+        await runner.close()
+        await stands.close()
+        store.close()
+        _log.info("counts: %s", dict(sorted(component.all_counts(runner).items())))
+
+
+async def _serve(
+    config: BootstrapConfig,
+    component: BootstrapComponent,
+    runner: RuleRunner,
+    client: MqttClient,
+    ready: Ready,
+) -> None:
+    async with (
+        asyncio.TaskGroup() as tasks,
+        serving_counts(
+            split_address(config.http),
+            lambda: component.all_counts(runner),
+            token=read_token(config.token_file),
+            routes=component.routes,
+        ) as address,
+    ):
+        tasks.create_task(client.run())
+        tasks.create_task(component.drive())
+        await client.connected.wait()
+        ready({"http": address})
+        await asyncio.get_running_loop().create_future()
+
+
+class BootstrapComponent:
+    """The targets of the rules, the driver, and the HTTP routes."""
+
+    def __init__(
+        self,
+        config: BootstrapConfig,
+        clock: Clock,
+        store: ObjectStore,
+        stands: StandStore,
+        drives: Drives,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._clock = clock
+        self._store = store
+        self._stands = stands
+        self._drives = drives
+        self._topics: Topics = config.topics
+        self._nosec_allowed = config.nosec_allowed
+        self._keys = BridgeKeys(Path(config.pki_dir))
+        self._client: MqttClient | None = None
+        self._timer = DueTimer(clock)
+
+    @property
+    def targets(self) -> Mapping[str, CallbackTarget]:
+        """What rules may name."""
+        return {
+            "registered": CallbackTarget(self._registered),
+            "bootstrap": CallbackTarget(self._confirmed),
+            "deregistered": CallbackTarget(self._deregistered),
+        }
+
+    @property
+    def routes(self) -> list[Route]:
+        """HTTP: a device's credentials were renewed."""
+        return [Route("/v1/devices/{endpoint}/renewed", self._renewed, methods=["POST"])]
+
+    def use_client(self, client: MqttClient) -> None:
+        """The client to publish with."""
+        self._client = client
+
+    def all_counts(self, runner: RuleRunner) -> dict[str, int]:
+        """Everything counted, by reason."""
+        own = {**self.counts, **self._drives.counts, "pending": self._drives.pending}
+        return own | {f"rules.{name}": count for name, count in runner.counts.items()}
+
+    async def drive(self) -> None:
+        """Send again what is due, until cancelled."""
+        while True:
+            await self._timer.sleep_until(self._drives.next_timer())
+            again, given_up = self._drives.due(self._clock.wall_us(), DRIVES_AT_ONCE)
+            await asyncio.gather(*(self._stands.put(row) for row in given_up))
+            # What was published before is still in the client's queue while it is away.
+            if self._client is not None and self._client.connected.is_set():
+                for sends in again:
+                    await self._send_again(sends)
+
+    # ---- targets ----
+
+    async def _registered(self, topic: str, payload: bytes) -> None:
+        endpoint = _endpoint_of(self._topics, topic)
+        answer = handle(
+            topic,
+            payload,
+            document=await self._document(endpoint),
+            seal_for=self._keys.sealer_for,
+            topics=self._topics,
+            confirmed_version=self._drives.confirmed_version(endpoint),
+            nosec_allowed=self._nosec_allowed,
+        )
+        if isinstance(answer, Ignore):
+            self.counts[f"ignored.{answer.reason}"] += 1
+            if answer.wanted is not None:
+                await self._begin(answer.wanted)
+            return
+        self._publish(answer)
+        await self._begin(answer.sends)
+
+    async def _confirmed(self, topic: str, payload: bytes) -> None:
+        try:
+            event = decode_event(payload)
+        except ContractError:
+            self.counts["ignored.malformed"] += 1
+            return
+        completed = event.completed
+        if completed is None or event.endpoint != _endpoint_of(self._topics, topic):
+            self.counts["ignored.malformed"] += 1
+            return
+        row = self._drives.confirm(
+            event.endpoint,
+            event.server,
+            event.registration_id,
+            completed.version,
+            self._clock.wall_us(),
+        )
+        if row is not None:
+            await self._stands.put(row)
+
+    async def _deregistered(self, topic: str, payload: bytes) -> None:
+        try:
+            event = decode_event(payload)
+        except ContractError:
+            self.counts["ignored.malformed"] += 1
+            return
+        row = self._drives.end_registration(event.endpoint, event.registration_id or "")
+        if row is not None:
+            await self._stands.put(row)
+
+    # ---- sending ----
+
+    async def _begin(self, sends: SendCredentials) -> None:
+        kept = self._stands.put(self._drives.begin(sends, self._clock.wall_us()))
+        self._timer.wake_for(self._drives.next_timer())
+        await kept
+
+    async def _send_again(self, sends: SendCredentials) -> None:
+        document = await self._document(sends.endpoint)
+        try:
+            version = document_version(sends.endpoint, document)
+        except ContractError:
+            version = None
+        if document is None or version is None:
+            self.counts["ignored.no_credentials"] += 1
+            return
+        if version != sends.version:
+            # Renewed while the older version was on its way.
+            sends = SendCredentials(sends.endpoint, sends.server, sends.registration_id, version)
+            await self._begin(sends)
+        if not self._drives.is_pending(sends):
+            return
+        answer = seal(sends, document, self._keys.sealer_for, self._topics)
+        if isinstance(answer, Ignore):
+            self.counts[f"ignored.{answer.reason}"] += 1
+        else:
+            self._publish(answer)
+
+    def _publish(self, message: Message) -> None:
+        client = self._client
+        assert client is not None
+        try:
+            client.publish(
+                message.topic, message.payload, on_acknowledged=partial(self._count, "acknowledged")
+            )
+            self.counts["published"] += 1
+        except QueueFull:
+            self.counts["queue_full"] += 1
+
+    def _count(self, name: str) -> None:
+        self.counts[name] += 1
+
+    async def _document(self, endpoint: str) -> bytes | None:
+        try:
+            return await self._store.get(credentials_name(endpoint))
+        except (ObjectMissing, IllegalObjectName):
+            return None
+
+    # ---- HTTP ----
+
+    async def _renewed(self, request: Request) -> Response:
+        endpoint = request.path_params["endpoint"]
+        row = self._drives.get(endpoint)
+        document = await self._document(endpoint)
+        if row is None or document is None:
+            return problem(
+                404, "unknown device", f"{endpoint} has not registered or no credentials"
+            )
+        version = document_version(endpoint, document)
+        if version is None or version == row.confirmed_version:
+            return json_response({"endpoint": endpoint, "driven": False})
+        await self._begin(SendCredentials(endpoint, row.server, row.registration_id, version))
+        await self._send_again(SendCredentials(endpoint, row.server, row.registration_id, version))
+        return json_response({"endpoint": endpoint, "driven": True}, 202)
+
+
+def _rules(config: BootstrapConfig) -> list[Rule]:
+    if config.rules_file is not None:
+        return load_rules(Path(config.rules_file))
+    return default_rules("city_platform.bootstrap")
+
+
+def _endpoint_of(topics: Topics, topic: str) -> str:
+    try:
+        return topics.read_event(topic).endpoint
+    except ContractError:
+        return ""

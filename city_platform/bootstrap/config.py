@@ -1,0 +1,34 @@
+"""The configuration of the bootstrap handler's component."""
+
+from __future__ import annotations
+
+import msgspec
+
+from city_platform.bootstrap.drives import DriveTimes
+from city_platform.broker_access import BrokerAccess
+from city_platform.rules import RunnerLimits
+from contracts.topics import Topics
+
+
+class BootstrapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the handler finds credentials and keys, and how it drives."""
+
+    broker: BrokerAccess
+    # Folder of the object store with `credentials/<endpoint>.json`.
+    objects_dir: str
+    # Folder with the bridges' certificates, `svc_bridge_<server>.pem`.
+    pki_dir: str
+    # Folder of this component's own database.
+    state_dir: str
+    # File with the bearer token of the HTTP interface.
+    token_file: str
+    # `host:port` of the HTTP interface; port 0 takes a free one.
+    http: str = "127.0.0.1:0"
+    # Whether devices that registered without security get credentials: for benches only.
+    nosec_allowed: bool = False
+    # TOML with `[[rules]]` instead of the package's own; targets are `registered`, `bootstrap`
+    # and `deregistered`.
+    rules_file: str | None = None
+    topics: Topics = Topics()
+    times: DriveTimes = DriveTimes()
+    limits: RunnerLimits = RunnerLimits()

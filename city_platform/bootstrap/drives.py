@@ -1,0 +1,229 @@
+"""Which devices still wait for their credentials, and when each is driven again; without I/O."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable
+from enum import Enum
+
+import msgspec
+
+from city_platform.bootstrap.decision import SendCredentials
+
+
+class Stand(Enum):
+    """Where a device stands with its credentials."""
+
+    ABSENT = "absent"
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    GIVEN_UP = "given_up"
+    ENDED = "ended"
+
+
+class Occurrence(Enum):
+    """What moves a device on."""
+
+    SEND_DECIDED = "send_decided"
+    CONFIRMED = "confirmed"
+    REGISTRATION_ENDED = "registration_ended"
+    PATIENCE_ENDED = "patience_ended"
+
+
+TRANSITIONS: dict[Stand, dict[Occurrence, Stand]] = {
+    Stand.ABSENT: {
+        Occurrence.SEND_DECIDED: Stand.PENDING,
+        # Who lost its memory learns it from the server's event.
+        Occurrence.CONFIRMED: Stand.CONFIRMED,
+    },
+    Stand.PENDING: {
+        Occurrence.SEND_DECIDED: Stand.PENDING,
+        Occurrence.CONFIRMED: Stand.CONFIRMED,
+        Occurrence.REGISTRATION_ENDED: Stand.ENDED,
+        Occurrence.PATIENCE_ENDED: Stand.GIVEN_UP,
+    },
+    Stand.CONFIRMED: {
+        Occurrence.SEND_DECIDED: Stand.PENDING,
+        Occurrence.CONFIRMED: Stand.CONFIRMED,
+    },
+    Stand.GIVEN_UP: {
+        Occurrence.SEND_DECIDED: Stand.PENDING,
+        Occurrence.CONFIRMED: Stand.CONFIRMED,
+        Occurrence.REGISTRATION_ENDED: Stand.ENDED,
+    },
+    Stand.ENDED: {
+        Occurrence.SEND_DECIDED: Stand.PENDING,
+        # Written just before the registration ended: the device has it all the same.
+        Occurrence.CONFIRMED: Stand.CONFIRMED,
+    },
+}
+
+
+class DeviceStand(msgspec.Struct, frozen=True, kw_only=True):
+    """One device's row. `version` is the one wanted; `since_us` when it was first decided."""
+
+    endpoint: str
+    stand: Stand
+    server: str
+    registration_id: str
+    version: str
+    confirmed_version: str | None
+    since_us: int
+
+    @property
+    def sends(self) -> SendCredentials:
+        """What is to be sent to the device."""
+        return SendCredentials(self.endpoint, self.server, self.registration_id, self.version)
+
+
+class DriveTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When credentials are driven again."""
+
+    # First pause before the same credentials are sent again, in seconds; doubled each time.
+    first_s: float = 3.0
+    # The longest pause, in seconds.
+    longest_s: float = 60.0
+    # Given up after this many seconds, until the device registers again.
+    patience_s: float = 3_600.0
+
+
+class Drives:
+    """All devices that were ever sent credentials. Each change returns the row to keep."""
+
+    def __init__(
+        self, times: DriveTimes, chance: Callable[[], float], rows: Iterable[DeviceStand] = ()
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._times = times
+        self._chance = chance
+        self._devices = {row.endpoint: row for row in rows}
+        self._attempts: dict[str, int] = {}
+        self._due: list[tuple[int, str]] = []
+        self._due_us: dict[str, int] = {}
+        for row in self._devices.values():
+            if row.stand is Stand.PENDING:
+                # A restart drives all that is pending at once; the driver's own bound spreads it.
+                self._schedule(row.endpoint, 0)
+
+    def get(self, endpoint: str) -> DeviceStand | None:
+        """The device's row."""
+        return self._devices.get(endpoint)
+
+    def confirmed_version(self, endpoint: str) -> str | None:
+        """The version that the device was last seen to have."""
+        row = self._devices.get(endpoint)
+        return row.confirmed_version if row else None
+
+    @property
+    def pending(self) -> int:
+        """How many devices wait."""
+        return len(self._due_us)
+
+    def is_pending(self, sends: SendCredentials) -> bool:
+        """Whether exactly this is being driven already."""
+        row = self._devices.get(sends.endpoint)
+        return row is not None and row.stand is Stand.PENDING and row.sends == sends
+
+    def begin(self, sends: SendCredentials, now_us: int) -> DeviceStand:
+        """Credentials are sent now, and again until they are confirmed."""
+        before = self._devices.get(sends.endpoint)
+        stand = self._following(before, Occurrence.SEND_DECIDED)
+        is_same = before is not None and before.stand is Stand.PENDING and before.sends == sends
+        row = DeviceStand(
+            endpoint=sends.endpoint,
+            stand=stand or Stand.PENDING,
+            server=sends.server,
+            registration_id=sends.registration_id,
+            version=sends.version,
+            confirmed_version=before.confirmed_version if before else None,
+            since_us=before.since_us if before and is_same else now_us,
+        )
+        self._devices[sends.endpoint] = row
+        if not is_same:
+            self._attempts.pop(sends.endpoint, None)
+        self._postpone(sends.endpoint, now_us)
+        return row
+
+    def confirm(
+        self, endpoint: str, server: str, registration_id: str | None, version: str, now_us: int
+    ) -> DeviceStand | None:
+        """The server saw the device take `version`. None when something else is wanted by now."""
+        before = self._devices.get(endpoint)
+        if before and before.stand is Stand.PENDING:
+            registration_id = registration_id or before.registration_id
+            if (before.registration_id, before.version) != (registration_id, version):
+                self.counts["confirmed_something_else"] += 1
+                return None
+        row = DeviceStand(
+            endpoint=endpoint,
+            stand=self._following(before, Occurrence.CONFIRMED) or Stand.CONFIRMED,
+            server=server,
+            registration_id=registration_id or "",
+            version=version,
+            confirmed_version=version,
+            since_us=now_us,
+        )
+        self._devices[endpoint] = row
+        self._forget_schedule(endpoint)
+        self.counts["confirmed"] += 1
+        return row
+
+    def end_registration(self, endpoint: str, registration_id: str) -> DeviceStand | None:
+        """The device is gone: stop driving it until it registers again."""
+        row = self._devices.get(endpoint)
+        if row is None or row.registration_id != registration_id:
+            return None
+        return self._move(row, Occurrence.REGISTRATION_ENDED)
+
+    def due(self, now_us: int, limit: int) -> tuple[list[SendCredentials], list[DeviceStand]]:
+        """At most `limit` to send again now, and the rows of those given up."""
+        again: list[SendCredentials] = []
+        given_up: list[DeviceStand] = []
+        while self._due and self._due[0][0] <= now_us and len(again) < limit:
+            due_us, endpoint = heapq.heappop(self._due)
+            if self._due_us.get(endpoint) != due_us:
+                continue
+            row = self._devices[endpoint]
+            if now_us - row.since_us > self._times.patience_s * 1e6:
+                moved = self._move(row, Occurrence.PATIENCE_ENDED)
+                given_up += [moved] if moved else []
+            else:
+                self._postpone(endpoint, now_us)
+                self.counts["driven_again"] += 1
+                again.append(row.sends)
+        return again, given_up
+
+    def next_timer(self) -> int | None:
+        """When `due` has something, in Unix microseconds."""
+        while self._due and self._due_us.get(self._due[0][1]) != self._due[0][0]:
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
+
+    def _following(self, before: DeviceStand | None, occurrence: Occurrence) -> Stand | None:
+        return TRANSITIONS[before.stand if before else Stand.ABSENT].get(occurrence)
+
+    def _move(self, row: DeviceStand, occurrence: Occurrence) -> DeviceStand | None:
+        stand = self._following(row, occurrence)
+        if stand is None:
+            return None
+        moved = msgspec.structs.replace(row, stand=stand)
+        self._devices[row.endpoint] = moved
+        self._forget_schedule(row.endpoint)
+        self.counts[stand.value] += 1
+        return moved
+
+    def _postpone(self, endpoint: str, now_us: int) -> None:
+        attempt = self._attempts[endpoint] = self._attempts.get(endpoint, 0) + 1
+        times = self._times
+        pause_s = min(times.longest_s, times.first_s * 2.0 ** min(attempt - 1, 30))
+        # Up to a quarter more, so that what was interrupted together does not come together.
+        self._schedule(endpoint, now_us + round(pause_s * (1 + 0.25 * self._chance()) * 1e6))
+
+    def _schedule(self, endpoint: str, due_us: int) -> None:
+        self._due_us[endpoint] = due_us
+        heapq.heappush(self._due, (due_us, endpoint))
+
+    def _forget_schedule(self, endpoint: str) -> None:
+        self._due_us.pop(endpoint, None)
+        self._attempts.pop(endpoint, None)

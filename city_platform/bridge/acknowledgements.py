@@ -1,0 +1,49 @@
+"""Which events of one epoch are done, and how far without a hole."""
+
+from __future__ import annotations
+
+
+class ContiguousProgress:
+    """The highest `seq` up to which every event is done; events may get done in any order."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.contiguous: int | None = None
+        self._done_beyond: set[int] = set()
+
+    def restart(self) -> None:
+        """Forget everything: the next event received sets the position."""
+        self.received = self.contiguous = None
+        self._done_beyond.clear()
+
+    def accepts(self, seq: int) -> bool:
+        """Whether `seq` is the one that comes next."""
+        return self.received is None or seq == self.received + 1
+
+    def is_repeated(self, seq: int) -> bool:
+        """Whether `seq` has been received before."""
+        return self.received is not None and seq <= self.received
+
+    def receive(self, seq: int) -> None:
+        """An event arrived; it is not done yet."""
+        if self.contiguous is None:
+            self.contiguous = seq - 1
+        self.received = seq
+
+    def finish(self, seq: int) -> bool:
+        """An event is done. Returns whether the contiguous position moved."""
+        if self.contiguous is None or seq <= self.contiguous:
+            return False
+        self._done_beyond.add(seq)
+        before = self.contiguous
+        while self.contiguous + 1 in self._done_beyond:
+            self.contiguous += 1
+            self._done_beyond.discard(self.contiguous)
+        return self.contiguous > before
+
+    @property
+    def outstanding(self) -> int:
+        """How many events have been received and are not done."""
+        if self.received is None or self.contiguous is None:
+            return 0
+        return self.received - self.contiguous - len(self._done_beyond)

@@ -1,0 +1,83 @@
+"""The devices that this bridge's server holds, as its snapshot and events tell."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import msgspec
+
+from contracts.data_interface import ObjectLink
+
+KNOWN_LINK_LISTS_MAX = 4096
+
+_INSTANCE = re.compile(r"/(\d{1,5})/(\d{1,5})", re.ASCII)
+_links = msgspec.json.Decoder(list[ObjectLink])
+
+
+class RegistrationHead(msgspec.Struct, frozen=True):
+    """What a bridge must know of a registration; the rest passes through unread."""
+
+    registration_id: str
+    endpoint: str
+    object_links: msgspec.Raw
+
+
+class Held(NamedTuple):
+    """One device: its registration, and its object links as they came (JSON)."""
+
+    registration_id: str
+    object_links: bytes
+
+    def instances_of(self, object_id: int) -> frozenset[int]:
+        """The instances of an object that the device had when it registered or updated.
+
+        Links that cannot be read count as none: who creates what exists is refused and replaces.
+        """
+        try:
+            links = _links.decode(self.object_links)
+        except msgspec.DecodeError:
+            return frozenset()
+        found = (_INSTANCE.fullmatch(link.path) for link in links)
+        return frozenset(int(at[2]) for at in found if at and int(at[1]) == object_id)
+
+
+class Registry:
+    """Endpoint name to registration. Equal link lists, one per model, are kept once."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Held] = {}
+        self._known_links: dict[bytes, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, endpoint: str) -> Held | None:
+        """The device's registration, None when this server does not hold it."""
+        return self._held.get(endpoint)
+
+    def holds(self, endpoint: str, registration_id: str) -> bool:
+        """Whether the device is held under exactly this registration."""
+        held = self._held.get(endpoint)
+        return held is not None and held.registration_id == registration_id
+
+    def put(self, registration: RegistrationHead) -> None:
+        """A device registered, or its registration changed."""
+        # A Raw is a view: kept as it is, it would keep its whole frame in memory.
+        links = bytes(registration.object_links)
+        if len(self._known_links) >= KNOWN_LINK_LISTS_MAX:
+            self._known_links.clear()
+        self._held[registration.endpoint] = Held(
+            registration.registration_id, self._known_links.setdefault(links, links)
+        )
+
+    def clear(self) -> None:
+        """Hold nothing: a snapshot follows."""
+        self._held.clear()
+
+    def remove(self, endpoint: str, registration_id: str | None) -> bool:
+        """A registration ended. A newer one of the same device stays."""
+        if registration_id is None or not self.holds(endpoint, registration_id):
+            return False
+        del self._held[endpoint]
+        return True

@@ -1,0 +1,177 @@
+"""Control's shell: keeps what the desk decides, publishes it, and feeds it what rules deliver."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+
+from city_platform.control.desk import CommandDesk, CommandRow, HolderRow, Publication, Turn
+from city_platform.control.store import CommandStore
+from city_platform.due_timer import DueTimer
+from city_platform.rules import CallbackTarget
+from contracts.api import CommandRequest
+from contracts.data_interface import Event, decode_event
+from contracts.errors import ContractError
+from contracts.topics import Topics
+from mqtt.connection import QueueFull
+from mqtt.transport.client import MqttClient
+from runtime.clock import Clock
+
+# How many are published again in one go, before the loop may do something else.
+AT_ONCE = 200
+
+
+class Dispatch:
+    """One per component. A command is on disk before it is published."""
+
+    def __init__(
+        self, desk: CommandDesk, store: CommandStore, topics: Topics, clock: Clock
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._desk = desk
+        self._store = store
+        self._topics = topics
+        self._clock = clock
+        self._timer = DueTimer(clock)
+        self._client: MqttClient | None = None
+        self._keeping: set[asyncio.Future[None]] = set()
+
+    @property
+    def open_commands(self) -> int:
+        """How many have no final state."""
+        return self._desk.open_commands
+
+    @property
+    def targets(self) -> Mapping[str, CallbackTarget]:
+        """What rules may name."""
+        return {
+            "registered": CallbackTarget(self._registered),
+            "deregistered": CallbackTarget(self._deregistered),
+            "result": CallbackTarget(self._result),
+        }
+
+    def use_client(self, client: MqttClient) -> None:
+        """The client to publish with."""
+        self._client = client
+
+    async def issue(self, command_id: str, endpoint: str, request: CommandRequest) -> CommandRow:
+        """Keep a new command, then publish it. Raises `sqlite3.Error` when it cannot be kept."""
+        now_us = self._clock.wall_us()
+        row = CommandRow(
+            id=command_id,
+            endpoint=endpoint,
+            request=request,
+            state="queued",
+            issued_at_us=now_us,
+            expires_at_us=now_us + round(request.expires_in_s * 1e6),
+        )
+        # An Idempotency-Key that is used twice at once: the first opened it.
+        earlier = self._desk.get(command_id)
+        if earlier is not None:
+            return earlier
+        self._desk.open(row)
+        try:
+            await self._store.put(row)
+        except BaseException:
+            self._desk.abandon(command_id)
+            raise
+        self._carry_out(self._desk.publish(command_id, self._clock.wall_us()))
+        self._timer.wake_for(self._desk.next_timer())
+        return self._desk.get(command_id) or row
+
+    async def find(self, command_id: str) -> CommandRow | None:
+        """A command, open or ended."""
+        return self._desk.get(command_id) or await self._store.find(command_id)
+
+    async def drive(self) -> None:
+        """Publish again what is due and end what has expired, until cancelled."""
+        while True:
+            await self._timer.sleep_until(self._desk.next_timer())
+            self._carry_out(self._desk.due(self._clock.wall_us(), AT_ONCE))
+
+    async def close(self) -> None:
+        """Wait for what is being kept."""
+        if self._keeping:
+            await asyncio.gather(*self._keeping, return_exceptions=True)
+
+    # ---- targets ----
+
+    async def _registered(self, topic: str, payload: bytes) -> None:
+        event = self._read(topic, payload)
+        registration_id = event.registration_id if event else None
+        if event is not None and event.registration is not None:
+            registration_id = event.registration.registration_id
+        if event is None or registration_id is None:
+            return
+        holder = HolderRow(event.endpoint, event.server, event.epoch, registration_id)
+        kept = self._store.put_holder(holder)
+        turn = self._desk.hold(holder, self._clock.wall_us(), is_snapshot=event.snapshot)
+        self._carry_out(turn)
+        await kept
+
+    async def _deregistered(self, topic: str, payload: bytes) -> None:
+        event = self._read(topic, payload)
+        if event is not None and self._desk.release(event.endpoint, event.registration_id):
+            await self._store.remove_holder(event.endpoint)
+
+    async def _result(self, topic: str, payload: bytes) -> None:
+        event = self._read(topic, payload)
+        if event is None or event.result is None:
+            return
+        row = await self.find(event.result.id)
+        if row is None or row.endpoint != event.endpoint:
+            self.counts["ignored.results_of_others"] += 1
+            return
+        # It may have ended while the store was asked.
+        row = self._desk.get(row.id) or row
+        concluded = self._desk.conclude(row, event.result, self._clock.wall_us())
+        if concluded is not None:
+            await self._store.put(concluded)
+
+    def _read(self, topic: str, payload: bytes) -> Event | None:
+        """The event, when its topic says the same of server and endpoint: only the topic is
+        guarded by the broker's policy."""
+        try:
+            event = decode_event(payload)
+            told = self._topics.read_event(topic)
+        except ContractError:
+            self.counts["ignored.malformed"] += 1
+            return None
+        if (told.server, told.endpoint) == (event.server, event.endpoint):
+            return event
+        self.counts["ignored.claims_another_device"] += 1
+        return None
+
+    # ---- carrying out ----
+
+    def _carry_out(self, turn: Turn) -> None:
+        for row in turn.rows:
+            kept = self._store.put(row)
+            self._keeping.add(kept)
+            kept.add_done_callback(self._kept)
+        for publication in turn.publications:
+            self._publish(publication)
+
+    def _kept(self, kept: asyncio.Future[None]) -> None:
+        self._keeping.discard(kept)
+        if not kept.cancelled() and kept.exception() is not None:
+            # The state in memory is the newer one; the next change writes it again.
+            self.counts["states_not_kept"] += 1
+
+    def _publish(self, publication: Publication) -> None:
+        client = self._client
+        assert client is not None
+        with contextlib.suppress(QueueFull):
+            client.publish(
+                publication.topic,
+                publication.payload,
+                on_acknowledged=partial(self._acknowledged, publication.command_id),
+            )
+            return
+        self.counts["queue_full"] += 1
+
+    def _acknowledged(self, command_id: str) -> None:
+        self._carry_out(self._desk.acknowledged(command_id, self._clock.wall_us()))

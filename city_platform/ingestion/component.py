@@ -1,0 +1,178 @@
+"""The ingestion component: rules, spool, pipeline, stores and HTTP, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from city_platform.broker_access import Draw, chance_from, open_client, read_token
+from city_platform.ingestion.api import IngestionApi
+from city_platform.ingestion.archive import Archive
+from city_platform.ingestion.config import IngestionConfig
+from city_platform.ingestion.feed import Feed
+from city_platform.ingestion.intake import Intake
+from city_platform.ingestion.pipeline import Pipeline
+from city_platform.ingestion.spool import Spool, SpoolReader
+from city_platform.ingestion.tenants import DirectoryTenants, NoTenants, Tenants
+from city_platform.ingestion.transform import Transformer
+from city_platform.rules import CallbackTarget, Rule, RuleRunner, default_rules, load_rules
+from city_platform.stores.dead_letters import SqliteDeadLetterStore
+from city_platform.stores.device_directory import SqliteDeviceDirectory
+from city_platform.stores.object_store import FileObjectStore
+from city_platform.stores.telemetry_store import SqliteTelemetryStore
+from city_platform.stores.worker import Worker
+from contracts.names import service_identity
+from runtime.clock import Clock
+from runtime.component import Ready
+from runtime.http import bind, make_app, serving
+
+_log = logging.getLogger(__name__)
+
+
+class _Closes(Protocol):
+    def close(self) -> None: ...
+
+
+_C = TypeVar("_C", bound=_Closes)
+
+
+async def run(
+    config: IngestionConfig, clock: Clock, ready: Ready, *, draw: Draw = os.urandom
+) -> None:
+    """Store what devices report until cancelled; ready with `{"http": address}` once subscribed."""
+    async with contextlib.AsyncExitStack() as opened:
+        ingestion = await Ingestion.open(config, clock, opened)
+        await _serve(config, clock, ready, draw, ingestion)
+
+
+class Ingestion:
+    """Everything of the component that is neither MQTT nor HTTP."""
+
+    def __init__(
+        self, intake: Intake, pipeline: Pipeline, store: SqliteTelemetryStore, feed: Feed
+    ) -> None:
+        self.intake = intake
+        self.pipeline = pipeline
+        self.store = store
+        self.feed = feed
+
+    @classmethod
+    async def open(
+        cls, config: IngestionConfig, clock: Clock, opened: contextlib.AsyncExitStack
+    ) -> Ingestion:
+        """Open the stores and the spool; `opened` closes them. Raises what they raise."""
+        state, limits = Path(config.state_dir), config.limits
+        store = _closing(
+            opened,
+            SqliteTelemetryStore(
+                state / "telemetry.sqlite",
+                now_ns=clock.now_ns,
+                feed_bytes_max=limits.feed_kept_bytes,
+                window_us=int(limits.unstamped_window_s * 1e6),
+            ),
+        )
+        objects = _closing(opened, FileObjectStore(state / "objects"))
+        letters = SqliteDeadLetterStore(state / "dead_letters.sqlite", limits.dead_letters_max)
+        spool = _closing(opened, Spool(state / "spool", limits.segment_bytes))
+        spooling = _closing(opened, Worker("spool"))
+        intake = Intake(spool, spooling, clock.wall_us, limits.waiting_bytes_max)
+        feed = Feed(store, await store.newest(), limits.feed_memory_bytes)
+        archived = await store.archived()
+        pipeline = Pipeline(
+            clock=clock,
+            spool=spool,
+            intake=intake,
+            reader=_closing(opened, SpoolReader(state / "spool", archived)),
+            transformer=Transformer(config.topics),
+            tenants=_tenants(config, clock, opened),
+            store=store,
+            dead_letters=_closing(opened, letters),
+            archive=Archive(
+                objects,
+                archived,
+                bytes_max=limits.archive_bytes,
+                age_s_max=limits.archive_age_s,
+                now_ns=clock.now_ns,
+            ),
+            feed=feed,
+            spooling=spooling,
+            batch_packs_max=limits.batch_packs_max,
+            batch_bytes_max=limits.batch_bytes_max,
+        )
+        return cls(intake, pipeline, store, feed)
+
+
+async def _serve(
+    config: IngestionConfig, clock: Clock, ready: Ready, draw: Draw, ingestion: Ingestion
+) -> None:
+    target = CallbackTarget(ingestion.intake.accept)
+    runner = RuleRunner(
+        None,
+        _rules(config),
+        {"telemetry": target, "alarms": target},
+        topics=config.topics,
+        limits=config.runner,
+        chance=chance_from(draw),
+    )
+    client = open_client(
+        config.broker,
+        service_identity("ingestion"),
+        clock,
+        subscriptions=runner.subscriptions,
+        on_message=runner.handle_message,
+        draw=draw,
+    )
+    runner.use_client(client)
+    api = IngestionApi(
+        ingestion.store,
+        ingestion.feed,
+        lambda: ingestion.pipeline.backlog,
+        client.connected.is_set,
+        config.limits.feed_readers_max,
+    )
+    app = make_app(api.routes(), read_token(config.token_file))
+    listener = bind(config.http_host, config.http_port)
+    try:
+        async with serving(app, listener) as address, asyncio.TaskGroup() as tasks:
+            tasks.create_task(ingestion.intake.run())
+            tasks.create_task(ingestion.pipeline.run())
+            tasks.create_task(client.run())
+            tasks.create_task(_tell_ready(client.connected, ready, address))
+            tasks.create_task(_end_feed_when_cancelled(ingestion.feed))
+    finally:
+        await runner.close()
+
+
+async def _tell_ready(connected: asyncio.Event, ready: Ready, address: str) -> None:
+    await connected.wait()
+    ready({"http": address})
+
+
+async def _end_feed_when_cancelled(feed: Feed) -> None:
+    # The HTTP server waits for open streams when it stops.
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        feed.close()
+
+
+def _rules(config: IngestionConfig) -> list[Rule]:
+    if config.rules_file is None:
+        return default_rules("city_platform.ingestion")
+    return load_rules(Path(config.rules_file))
+
+
+def _tenants(config: IngestionConfig, clock: Clock, opened: contextlib.AsyncExitStack) -> Tenants:
+    if config.directory_file is None:
+        return NoTenants()
+    directory = _closing(opened, SqliteDeviceDirectory(Path(config.directory_file)))
+    return DirectoryTenants(directory, config.limits.tenants_cached_s, clock.now_ns)
+
+
+def _closing(opened: contextlib.AsyncExitStack, found: _C) -> _C:
+    opened.callback(found.close)
+    return found

@@ -1,0 +1,66 @@
+"""What the ingestion component is told at its start."""
+
+from __future__ import annotations
+
+import msgspec
+
+from city_platform.broker_access import BrokerAccess
+from city_platform.rules import RunnerLimits
+from contracts.topics import Topics
+
+
+class IngestionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds of ingestion's memory and disk."""
+
+    segment_bytes: int = 16 * 1024 * 1024
+    """A spool file that is larger is followed by another; one is deleted when all of it is stored
+    and archived."""
+    waiting_bytes_max: int = 32 * 1024 * 1024
+    """Packs received and not yet on disk. More are refused, which holds the broker back."""
+    batch_packs_max: int = 512
+    """Packs of one transaction: 500 rows cost SQLite little more than 25."""
+    batch_bytes_max: int = 256 * 1024
+    """Bytes of the packs of one transaction, but for its first."""
+    feed_memory_bytes: int = 8 * 1024 * 1024
+    """Feed lines in memory; a reader that is behind them is served from the store."""
+    feed_kept_bytes: int = 128 * 1024 * 1024
+    """Feed lines in the store; a reader that is behind them is told how many it missed."""
+    feed_readers_max: int = 32
+    """Feeds open at one time."""
+    archive_bytes: int = 4 * 1024 * 1024
+    """Uncompressed bytes of an archive object: compressed some 300 KB, as object stores like it."""
+    archive_age_s: float = 60.0
+    """An archive object is put after this time at the latest."""
+    dead_letters_max: int = 100_000
+    """Dead letters that are kept, oldest first to go."""
+    unstamped_window_s: float = 600.0
+    """For how long a pack without times of its own is recognised when it comes again."""
+    tenants_cached_s: float = 60.0
+    """How long a device's tenant is taken for granted."""
+
+
+class IngestionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Configuration of `city_platform.ingestion`. It names files with secrets, it holds none."""
+
+    broker: BrokerAccess
+    """How to reach the MQTT broker; the certificate is that of `svc:ingestion`."""
+    state_dir: str
+    """Folder of all that lasts: `spool/`, `telemetry.sqlite`, `dead_letters.sqlite`, `objects/`
+    with the archive."""
+    token_file: str
+    """File with the bearer token that every request must carry."""
+    directory_file: str | None = None
+    """Provisioning's `devices.sqlite`: rows get their device's tenant, and packs of devices that
+    are not in it are dead-lettered. None: no tenants, every device is known."""
+    http_host: str = "127.0.0.1"
+    """Address to listen on."""
+    http_port: int = 0
+    """Port to listen on; 0 takes a free one and tells it in the ready line."""
+    rules_file: str | None = None
+    """TOML with `[[rules]]` instead of the package's own; targets are `telemetry` and `alarms`."""
+    topics: Topics = Topics()
+    """Topic templates of the installation."""
+    limits: IngestionLimits = IngestionLimits()
+    """Bounds of memory and disk."""
+    runner: RunnerLimits = RunnerLimits(concurrency_max=10_000)
+    """Bounds of the rule runner: a group commit is as large as it lets it be."""

@@ -1,0 +1,47 @@
+"""What the provisioning component is told at its start."""
+
+from __future__ import annotations
+
+import msgspec
+
+from contracts.topics import Topics
+
+
+class ProvisioningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Configuration of `city_platform.provisioning`. It names files with secrets, it holds none."""
+
+    state_dir: str
+    """Folder of all that lasts: `pki/`, `objects/`, the registries, waiting uploads."""
+    token_file: str
+    """File with the bearer token that every request must carry."""
+    http_host: str = "127.0.0.1"
+    """Address to listen on; loopback unless an installation has its own gate before it."""
+    http_port: int = 0
+    """Port to listen on; 0 takes a free one and tells it in the ready line."""
+    services: tuple[str, ...] = ()
+    """Identities that get a certificate at the first start: `svc:bridge:s1`, `svc:ingestion`…"""
+    broker_hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
+    """Host names and addresses that the broker's certificate is for."""
+    broker_uri: str | None = None
+    """Where devices connect: `mqtts://host:port`. May be set later: `PUT /v1/settings`."""
+    security_api: str | None = None
+    """`host:port` of the LwM2M server's admin API; None: no pre-shared key is handed over.
+    May be set later: `PUT /v1/settings`."""
+    security_token_file: str | None = None
+    """File with that API's bearer token; None: the same token as `token_file`."""
+    topics: Topics = Topics()
+    """Topic templates of the installation."""
+    certificate_lifetime_days: int = 3650
+    """How long a device's certificate is valid: a lamp post is visited every ten years."""
+    keep_alive_s: int = 60
+    """MQTT keep-alive that devices are given, in seconds."""
+    upload_bytes_max: int = 256 * 1024 * 1024
+    """A larger manifest is refused with 413."""
+    row_bytes_max: int = 65_536
+    """A longer row is refused."""
+    rows_max: int = 1_000_000
+    """Rows behind these make the import fail: its memory grows with its rows (100 bytes each)."""
+    imports_waiting_max: int = 8
+    """Imports run one after the other; more waiting ones are refused with 429."""
+    hand_over_within_s: float = 60.0
+    """How long an import waits for the LwM2M server to take its keys before it fails."""

@@ -1,0 +1,70 @@
+"""Makes a device's credentials document: how it reaches the broker and what it publishes there."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from city_platform.provisioning.certificates import Issued
+from contracts.credentials import BrokerCredentials, CredentialsDocument, Publication
+from contracts.manifest import Model
+from contracts.topics import Topics, fill
+
+STATE_INSTANCE: Final = 0
+ALARM_INSTANCE: Final = 1
+
+# The object instances that a model reports (DESIGN: simulated devices).
+REPORTED_OBJECTS: Final[dict[Model, tuple[str, ...]]] = {
+    "street_lamp": ("/3416/0", "/3417/0", "/3418/0", "/3419/0", "/3311/0", "/3301/0"),
+    "parking_spot": ("/3431/0", "/3302/0"),
+    "water_meter": ("/3424/0",),
+    "air_monitor": ("/3428/0", "/3303/0", "/3304/0", "/3325/0"),
+    "waste_bin": ("/3435/0", "/3330/0"),
+}
+
+
+class CredentialsPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What all devices of an installation share."""
+
+    broker_uri: str
+    topics: Topics
+    keep_alive_s: int
+
+    def digest(self, model: Model, serial: str) -> bytes:
+        """Changes when a device needs other credentials: another broker, topics, or hardware."""
+        content = msgspec.json.encode(
+            [self.broker_uri, self.topics, self.keep_alive_s, REPORTED_OBJECTS[model], serial]
+        )
+        return hashlib.sha256(content).digest()[:16]
+
+    def document(
+        self, endpoint: str, model: Model, issued: Issued, authority_der: bytes
+    ) -> CredentialsDocument:
+        """The document that is sealed and written to the device."""
+        source = ",".join(f"<{path}>" for path in REPORTED_OBJECTS[model])
+        return CredentialsDocument(
+            endpoint=endpoint,
+            version=credentials_version(issued.certificate),
+            broker=BrokerCredentials(
+                uri=self.broker_uri,
+                client_id=endpoint,
+                certificate=issued.certificate,
+                ca_certificate=authority_der,
+                secret_key=issued.key,
+                keep_alive_s=self.keep_alive_s,
+            ),
+            publications=[
+                Publication(instance=instance, source=source, topic=fill(topic, endpoint=endpoint))
+                for instance, topic in (
+                    (STATE_INSTANCE, self.topics.state),
+                    (ALARM_INSTANCE, self.topics.alarm),
+                )
+            ],
+        )
+
+
+def credentials_version(certificate: bytes) -> str:
+    """What `CredentialsDocument.version` is: 16 hex digits of the certificate's SHA-256."""
+    return hashlib.sha256(certificate).hexdigest()[:16]

@@ -1,0 +1,301 @@
+"""Provisions a batch of manifest rows: decides what each needs, makes it, and stores it.
+
+Order of storing: key and credentials file first, the thing last. A thing in the registry is
+therefore complete, and a batch that a kill interrupted is done again when the import is repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from city_platform.provisioning.certificates import Authority, Draw
+from city_platform.provisioning.credentials import CredentialsPlan
+from city_platform.provisioning.manifest_reader import RawRow
+from city_platform.stores.device_directory import DeviceDirectory, DirectoryEntry
+from city_platform.stores.object_store import NewObject, ObjectStore, credentials_name
+from city_platform.stores.pre_shared_keys import PreSharedKey, PreSharedKeyStore
+from city_platform.stores.thing_registry import Certificate, Thing, ThingRegistry
+from contracts.manifest import InvalidField, ManifestRow, RowError, read_row
+from contracts.names import Principal
+from contracts.policy import policy_for
+
+PSK_BYTES = 16
+Change = Literal["created", "updated", "unchanged"]
+# Signing releases the interpreter lock: two parts of a batch keep two cores busy.
+_PARTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where provisioning keeps what it makes."""
+
+    things: ThingRegistry
+    directory: DeviceDirectory
+    objects: ObjectStore
+    keys: PreSharedKeyStore
+
+
+class CheckedRow(NamedTuple):
+    """A row that keeps to the manifest, and its place in the file."""
+
+    number: int
+    row: ManifestRow
+
+
+class Known(NamedTuple):
+    """What the stores hold of a batch's devices before it."""
+
+    things: dict[str, Thing]
+    keys: dict[str, PreSharedKey]
+    holders: dict[str, str]
+    credentials: set[str]
+
+
+class Provisioned(NamedTuple):
+    """All that is stored for one row; `document` None leaves the credentials file as it is."""
+
+    change: Change
+    thing: Thing
+    entry: DirectoryEntry
+    key: PreSharedKey
+    document: bytes | None
+
+    def __repr__(self) -> str:
+        return f"Provisioned({self.change!r}, {self.thing.name!r}, …)"
+
+
+class BatchOutcome(NamedTuple):
+    """What a batch of rows came to."""
+
+    created: int
+    updated: int
+    unchanged: int
+    errors: list[RowError]
+
+
+class SeenRows:
+    """What earlier rows of the same file had: an endpoint and a PSK identity appear once."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, str], int] = {}
+
+    def check(self, number: int, row: ManifestRow) -> None:
+        """Remember the row. Raises `InvalidField` when it repeats an earlier one's name."""
+        names = (("endpoint", row.endpoint), ("psk_identity", row.psk_identity))
+        for field, value in names:
+            first = self._first.get((field, value))
+            if first is not None:
+                raise InvalidField(field, f"{value!r} appears again, first in row {first}")
+        for name in names:
+            self._first[name] = number
+
+
+class Importer:
+    """Provisions batches of rows. One import runs at a time: the caller sees to that."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        authority: Authority,
+        *,
+        lifetime: timedelta,
+        wall_us: Callable[[], int],
+        draw: Draw,
+        executor: Executor,
+    ) -> None:
+        self._stores = stores
+        self._authority = authority
+        self._lifetime = lifetime
+        self._wall_us = wall_us
+        self._draw = draw
+        self._executor = executor
+
+    async def provision(
+        self, raw_rows: list[RawRow], seen: SeenRows, plan: CredentialsPlan
+    ) -> BatchOutcome:
+        """Provision what is right among `raw_rows`; the others come back as errors, by row."""
+        rows, errors = check_rows(raw_rows, seen)
+        known = await self._look_up(rows)
+        rows, taken = _without_taken_identities(rows, known)
+        todo = [row for row in rows if not _is_unchanged(row.row, known, plan)]
+        made = await self._make(todo, known, plan)
+        if made:
+            await self._store(made)
+        created = sum(found.change == "created" for found in made)
+        errors = sorted(errors + taken, key=lambda error: error.row)
+        return BatchOutcome(created, len(made) - created, len(rows) - len(made), errors)
+
+    async def _look_up(self, rows: list[CheckedRow]) -> Known:
+        endpoints = [checked.row.endpoint for checked in rows]
+        names = {credentials_name(endpoint): endpoint for endpoint in endpoints}
+        things, keys, holders, present = await asyncio.gather(
+            self._stores.things.get(endpoints),
+            self._stores.keys.get(endpoints),
+            self._stores.keys.holders([checked.row.psk_identity for checked in rows]),
+            self._stores.objects.present(list(names)),
+        )
+        return Known(things, keys, holders, {names[name] for name in present})
+
+    async def _make(
+        self, rows: list[CheckedRow], known: Known, plan: CredentialsPlan
+    ) -> list[Provisioned]:
+        loop = asyncio.get_running_loop()
+        size = max(1, -(-len(rows) // _PARTS))
+        parts = await asyncio.gather(
+            *(
+                loop.run_in_executor(
+                    self._executor, self._make_part, rows[start : start + size], known, plan
+                )
+                for start in range(0, len(rows), size)
+            )
+        )
+        return [made for part in parts for made in part]
+
+    def _make_part(
+        self, rows: list[CheckedRow], known: Known, plan: CredentialsPlan
+    ) -> list[Provisioned]:
+        now_us = self._wall_us()
+        return [self._make_one(checked.row, known, plan, now_us) for checked in rows]
+
+    def _make_one(
+        self, row: ManifestRow, known: Known, plan: CredentialsPlan, now_us: int
+    ) -> Provisioned:
+        before = known.things.get(row.endpoint)
+        made_for = plan.digest(row.model, row.serial)
+        document: bytes | None = None
+        if (
+            before is not None
+            and before.certificate.made_for == made_for
+            and row.endpoint in known.credentials
+        ):
+            certificate = before.certificate
+        else:
+            certificate, document = self._issue(row, made_for, plan, now_us)
+        return Provisioned(
+            "created" if before is None else "updated",
+            _thing(row, certificate, plan),
+            _entry(row),
+            self._key(row, known.keys.get(row.endpoint)),
+            document,
+        )
+
+    def _issue(
+        self, row: ManifestRow, made_for: bytes, plan: CredentialsPlan, now_us: int
+    ) -> tuple[Certificate, bytes]:
+        issued = self._authority.issue_client(row.endpoint, now_us, self._lifetime)
+        document = plan.document(row.endpoint, row.model, issued, self._authority.der)
+        certificate = Certificate(
+            sha256=hashlib.sha256(issued.certificate).hexdigest(),
+            der=issued.certificate,
+            made_for=made_for,
+            expires_at_us=issued.expires_at_us,
+        )
+        return certificate, msgspec.json.encode(document)
+
+    def _key(self, row: ManifestRow, before: PreSharedKey | None) -> PreSharedKey:
+        key = row.psk or (before.key if before else self._draw(PSK_BYTES))
+        return PreSharedKey(row.endpoint, row.psk_identity, key)
+
+    async def _store(self, made: list[Provisioned]) -> None:
+        files = [
+            NewObject(credentials_name(found.thing.name), found.document, owner_only=True)
+            for found in made
+            if found.document is not None
+        ]
+        await asyncio.gather(
+            self._stores.keys.put([found.key for found in made]),
+            self._stores.directory.put([found.entry for found in made]),
+            self._stores.objects.put(files),
+        )
+        await self._stores.things.put([found.thing for found in made])
+
+
+def check_rows(raw_rows: list[RawRow], seen: SeenRows) -> tuple[list[CheckedRow], list[RowError]]:
+    """The rows that keep to the manifest, typed, and the reasons why the others do not."""
+    rows: list[CheckedRow] = []
+    errors: list[RowError] = []
+    for number, fields, error in raw_rows:
+        if error is not None:
+            errors.append(error)
+            continue
+        try:
+            row = read_row(fields)
+            seen.check(number, row)
+        except InvalidField as wrong:
+            named = str(fields.get("endpoint", ""))[:128]
+            errors.append(RowError(number, wrong.field, wrong.reason, named))
+        else:
+            rows.append(CheckedRow(number, row))
+    return rows, errors
+
+
+def manifest_digest(row: ManifestRow) -> bytes:
+    """Changes when anything of the row does, but for its key, which is compared where it is."""
+    content = msgspec.json.encode(msgspec.structs.replace(row, psk=None), order="sorted")
+    return hashlib.sha256(content).digest()[:16]
+
+
+def _without_taken_identities(
+    rows: list[CheckedRow], known: Known
+) -> tuple[list[CheckedRow], list[RowError]]:
+    free: list[CheckedRow] = []
+    errors: list[RowError] = []
+    for checked in rows:
+        row = checked.row
+        holder = known.holders.get(row.psk_identity, row.endpoint)
+        if holder == row.endpoint:
+            free.append(checked)
+        else:
+            reason = f"{row.psk_identity!r} belongs to the device {holder!r}"
+            errors.append(RowError(checked.number, "psk_identity", reason, row.endpoint))
+    return free, errors
+
+
+def _is_unchanged(row: ManifestRow, known: Known, plan: CredentialsPlan) -> bool:
+    thing, key = known.things.get(row.endpoint), known.keys.get(row.endpoint)
+    return (
+        thing is not None
+        and key is not None
+        and thing.manifest_digest == manifest_digest(row)
+        and thing.certificate.made_for == plan.digest(row.model, row.serial)
+        and row.psk in (None, key.key)
+        # After a power cut a file may be gone: it is made again.
+        and row.endpoint in known.credentials
+    )
+
+
+def _thing(row: ManifestRow, certificate: Certificate, plan: CredentialsPlan) -> Thing:
+    return Thing(
+        name=row.endpoint,
+        type=row.model,
+        serial=row.serial,
+        policy_name=f"device:{row.endpoint}",
+        policy=policy_for(Principal("device", row.endpoint), plan.topics),
+        groups=sorted({row.tenant, f"{row.tenant}/{row.site}", f"{row.tenant}/{row.group}"}),
+        certificate=certificate,
+        manifest_digest=manifest_digest(row),
+    )
+
+
+def _entry(row: ManifestRow) -> DirectoryEntry:
+    return DirectoryEntry(
+        endpoint=row.endpoint,
+        tenant=row.tenant,
+        site=row.site,
+        group=row.group,
+        model=row.model,
+        serial=row.serial,
+        street=row.street,
+        latitude=row.latitude,
+        longitude=row.longitude,
+        installed_on=row.installed_on.isoformat(),
+        attributes=row.attributes,
+    )

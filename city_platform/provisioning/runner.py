@@ -1,0 +1,178 @@
+"""Runs import jobs one after the other: reads the uploaded file in pieces, provisions its rows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from city_platform.provisioning.credentials import CredentialsPlan
+from city_platform.provisioning.hand_over import HandOver
+from city_platform.provisioning.importing import Importer, SeenRows
+from city_platform.provisioning.jobs import Jobs
+from city_platform.provisioning.manifest_reader import (
+    ManifestReader,
+    RawRow,
+    UnreadableManifest,
+)
+from contracts.api import ImportJob
+
+BATCH_ROWS = 256
+READ_BYTES = 65_536
+
+_log = logging.getLogger(__name__)
+
+
+class TooManyImports(Exception):
+    """As many imports wait as may."""
+
+
+class ImportRunner:
+    """Owns the jobs' queue and the uploaded files, which are deleted when their job has ended.
+
+    `plan` gives what all devices share at the time a job begins, or None when the broker's URI is
+    not known yet.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        importer: Importer,
+        hand_over: HandOver,
+        plan: Callable[[], CredentialsPlan | None],
+        uploads: Path,
+        *,
+        row_bytes_max: int,
+        rows_max: int,
+        waiting_max: int,
+        hand_over_within_s: float,
+    ) -> None:
+        self._jobs = jobs
+        self._importer = importer
+        self._hand_over = hand_over
+        self._plan = plan
+        self._uploads = uploads
+        self._row_bytes_max = row_bytes_max
+        self._rows_max = rows_max
+        self._hand_over_within_s = hand_over_within_s
+        self._queue = asyncio.Queue[str](waiting_max)
+
+    def upload_path(self, job_id: str) -> Path:
+        """Where the manifest of a job is put before the job is submitted."""
+        return self._uploads / f"{job_id}.manifest"
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no other import may wait."""
+        return self._queue.full()
+
+    async def submit(self, job_id: str) -> ImportJob:
+        """Queue the import of an uploaded file. Raises `TooManyImports`."""
+        if self._queue.full():
+            raise TooManyImports
+        job = ImportJob(id=job_id, state="running")
+        await self._jobs.save(job)
+        try:
+            self._queue.put_nowait(job_id)
+        except asyncio.QueueFull:
+            await self._jobs.save(_failed(job, "too many imports wait"))
+            raise TooManyImports from None
+        return job
+
+    async def run(self) -> None:
+        """Run jobs until cancelled; those that a kill interrupted come first."""
+        interrupted = await self._jobs.begin_again()
+        self._delete_uploads_but(interrupted)
+        for job_id in interrupted:
+            await self._run_job(job_id)
+        while True:
+            await self._run_job(await self._queue.get())
+
+    def _delete_uploads_but(self, job_ids: list[str]) -> None:
+        """Uploads that a kill cut short belong to no job; they may hold keys."""
+        kept = {self.upload_path(job_id) for job_id in job_ids}
+        for path in self._uploads.iterdir():
+            if path not in kept:
+                path.unlink()
+
+    async def _run_job(self, job_id: str) -> None:
+        job = ImportJob(id=job_id, state="running")
+        try:
+            job = await self._import(job)
+        except UnreadableManifest as error:
+            job = _failed(await self._jobs.get(job_id) or job, str(error))
+        except Exception:
+            # A task's boundary: the next import must not suffer from this one.
+            _log.exception("import %s failed", job_id)
+            job = _failed(await self._jobs.get(job_id) or job, "the platform failed: see its log")
+        await self._jobs.save(job)
+        self.upload_path(job_id).unlink(missing_ok=True)
+        _log.info("import %s %s: %d rows, %d refused", job.id, job.state, job.rows, job.rejected)
+
+    async def _import(self, job: ImportJob) -> ImportJob:
+        plan = self._plan()
+        if plan is None:
+            return _failed(job, "the broker's URI is not set: PUT /v1/settings")
+        seen = SeenRows()
+        async with contextlib.aclosing(self._batches(job.id)) as batches:
+            async for rows in batches:
+                if job.rows + len(rows) > self._rows_max:
+                    raise UnreadableManifest(f"more than {self._rows_max} rows: split the manifest")
+                outcome = await self._importer.provision(rows, seen, plan)
+                self._hand_over.wake()
+                job = msgspec.structs.replace(
+                    job,
+                    rows=job.rows + len(rows),
+                    created=job.created + outcome.created,
+                    updated=job.updated + outcome.updated,
+                    unchanged=job.unchanged + outcome.unchanged,
+                    rejected=job.rejected + len(outcome.errors),
+                )
+                await self._jobs.save(job, outcome.errors)
+        if job.rows == 0:
+            return _failed(job, "the manifest has no rows")
+        self._hand_over.wake()
+        if not await self._hand_over.done(self._hand_over_within_s):
+            return _failed(
+                job,
+                "the LwM2M server has not taken all keys yet; they are handed over as soon as it "
+                f"does ({self._hand_over.last_problem})",
+            )
+        return msgspec.structs.replace(job, state="finished")
+
+    async def _batches(self, job_id: str) -> AsyncGenerator[list[RawRow], None]:
+        waiting: list[RawRow] = []
+        try:
+            async with contextlib.aclosing(self._pieces(job_id)) as pieces:
+                async for rows in pieces:
+                    waiting += rows
+                    while len(waiting) >= BATCH_ROWS:
+                        yield waiting[:BATCH_ROWS]
+                        del waiting[:BATCH_ROWS]
+        except UnreadableManifest:
+            # One unreadable place ends the file; the rows before it count.
+            if waiting:
+                yield waiting
+            raise
+        if waiting:
+            yield waiting
+
+    async def _pieces(self, job_id: str) -> AsyncGenerator[list[RawRow], None]:
+        reader = ManifestReader(self._row_bytes_max)
+        with self.upload_path(job_id).open("rb") as file:
+            while data := await _read(file):
+                yield reader.feed(data)
+        yield reader.finish()
+
+
+async def _read(file: BinaryIO) -> bytes:
+    return await asyncio.get_running_loop().run_in_executor(None, file.read, READ_BYTES)
+
+
+def _failed(job: ImportJob, reason: str) -> ImportJob:
+    return msgspec.structs.replace(job, state="failed", reason=reason)

@@ -1,0 +1,210 @@
+"""Where each device stands and whose it is: the interface, and SQLite until the graph comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from city_platform.stores.sqlite import open_database, transaction
+from city_platform.stores.worker import Worker
+
+SEARCH_LIMIT_MAX = 10_000
+
+_SCHEMA = """
+CREATE TABLE devices (
+    endpoint TEXT PRIMARY KEY, tenant TEXT NOT NULL, site TEXT NOT NULL, name TEXT NOT NULL,
+    model TEXT NOT NULL, serial TEXT NOT NULL, street TEXT NOT NULL, latitude REAL NOT NULL,
+    longitude REAL NOT NULL, installed_on TEXT NOT NULL, attributes BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX devices_of_group ON devices (tenant, site, name);
+CREATE TABLE attributes (
+    endpoint TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (endpoint, name)
+) WITHOUT ROWID;
+CREATE INDEX devices_of_attribute ON attributes (name, value, endpoint)
+"""
+
+
+class DirectoryEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A device on its pole. Positions are WGS 84 degrees, `installed_on` an ISO 8601 day."""
+
+    endpoint: str
+    tenant: str
+    site: str
+    group: str
+    model: str
+    serial: str
+    street: str
+    latitude: float
+    longitude: float
+    installed_on: str
+    attributes: dict[str, str]
+
+
+class Box(msgspec.Struct, frozen=True, kw_only=True):
+    """An area between two parallels and two meridians, in degrees, edges included."""
+
+    south: float
+    west: float
+    north: float
+    east: float
+
+
+class DeviceQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What devices must have; what is None is not asked. `after` continues a search."""
+
+    tenant: str | None = None
+    site: str | None = None
+    group: str | None = None
+    model: str | None = None
+    box: Box | None = None
+    attributes: Mapping[str, str] = {}
+    after: str = ""
+    limit: int = 1_000
+
+
+class DeviceDirectory(Protocol):
+    """Devices by endpoint name, and searched by tenant, site, group, position and attributes."""
+
+    async def put(self, entries: Sequence[DirectoryEntry]) -> None:
+        """Put or replace all of them, or none."""
+
+    async def get(self, endpoint: str) -> DirectoryEntry | None:
+        """The device, or None."""
+
+    async def tenants(self, endpoints: Iterable[str]) -> dict[str, str]:
+        """The tenant of each of `endpoints` that exists."""
+
+    async def search(self, query: DeviceQuery) -> list[DirectoryEntry]:
+        """At most `query.limit` devices, by endpoint name."""
+
+    def close(self) -> None:
+        """Let go of what is held."""
+
+
+class SqliteDeviceDirectory:
+    """`DeviceDirectory` in one SQLite file; a commit survives a power cut.
+
+    Other processes may read the same file at the same time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = open_database(path, _SCHEMA)
+        self._worker = Worker("device-directory")
+
+    async def put(self, entries: Sequence[DirectoryEntry]) -> None:
+        """See `DeviceDirectory`."""
+        await self._worker.do(self._put, entries)
+
+    async def get(self, endpoint: str) -> DirectoryEntry | None:
+        """See `DeviceDirectory`."""
+        return await self._worker.do(self._get, endpoint)
+
+    async def tenants(self, endpoints: Iterable[str]) -> dict[str, str]:
+        """See `DeviceDirectory`."""
+        return await self._worker.do(self._tenants, list(endpoints))
+
+    async def search(self, query: DeviceQuery) -> list[DirectoryEntry]:
+        """See `DeviceDirectory`."""
+        return await self._worker.do(self._search, query)
+
+    def close(self) -> None:
+        """See `DeviceDirectory`."""
+        self._worker.close()
+        self._connection.close()
+
+    def _put(self, entries: Sequence[DirectoryEntry]) -> None:
+        with transaction(self._connection) as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO devices VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_row(entry) for entry in entries],
+            )
+            connection.executemany(
+                "DELETE FROM attributes WHERE endpoint = ?",
+                [(entry.endpoint,) for entry in entries],
+            )
+            connection.executemany(
+                "INSERT INTO attributes VALUES (?, ?, ?)",
+                [
+                    (entry.endpoint, name, value)
+                    for entry in entries
+                    for name, value in entry.attributes.items()
+                ],
+            )
+
+    def _get(self, endpoint: str) -> DirectoryEntry | None:
+        row = self._connection.execute(
+            "SELECT * FROM devices WHERE endpoint = ?", (endpoint,)
+        ).fetchone()
+        return _entry(row) if row else None
+
+    def _tenants(self, endpoints: list[str]) -> dict[str, str]:
+        rows = self._connection.execute(
+            "SELECT endpoint, tenant FROM devices"
+            " WHERE endpoint IN (SELECT value FROM json_each(?))",
+            (msgspec.json.encode(endpoints).decode(),),
+        )
+        return dict(rows)
+
+    def _search(self, query: DeviceQuery) -> list[DirectoryEntry]:
+        conditions, values = _conditions(query)
+        rows = self._connection.execute(
+            f"SELECT * FROM devices WHERE {' AND '.join(conditions)} ORDER BY endpoint LIMIT ?",
+            (*values, max(0, min(query.limit, SEARCH_LIMIT_MAX))),
+        )
+        return [_entry(row) for row in rows]
+
+
+def _conditions(query: DeviceQuery) -> tuple[list[str], list[str | float]]:
+    conditions, values = ["endpoint > ?"], list[str | float]([query.after])
+    for column, wanted in (
+        ("tenant", query.tenant),
+        ("site", query.site),
+        ("name", query.group),
+        ("model", query.model),
+    ):
+        if wanted is not None:
+            conditions.append(f"{column} = ?")
+            values.append(wanted)
+    if query.box is not None:
+        conditions.append("latitude BETWEEN ? AND ? AND longitude BETWEEN ? AND ?")
+        values += [query.box.south, query.box.north, query.box.west, query.box.east]
+    for name, value in query.attributes.items():
+        conditions.append("endpoint IN (SELECT endpoint FROM attributes WHERE name=? AND value=?)")
+        values += [name, value]
+    return conditions, values
+
+
+def _row(entry: DirectoryEntry) -> tuple[str | float | bytes, ...]:
+    return (
+        entry.endpoint,
+        entry.tenant,
+        entry.site,
+        entry.group,
+        entry.model,
+        entry.serial,
+        entry.street,
+        entry.latitude,
+        entry.longitude,
+        entry.installed_on,
+        msgspec.json.encode(entry.attributes),
+    )
+
+
+def _entry(row: tuple[Any, ...]) -> DirectoryEntry:
+    endpoint, tenant, site, group, model, serial, street, latitude, longitude, day, attributes = row
+    return DirectoryEntry(
+        endpoint=endpoint,
+        tenant=tenant,
+        site=site,
+        group=group,
+        model=model,
+        serial=serial,
+        street=street,
+        latitude=latitude,
+        longitude=longitude,
+        installed_on=day,
+        attributes=msgspec.json.decode(attributes, type=dict[str, str]),
+    )

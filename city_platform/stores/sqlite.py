@@ -1,0 +1,81 @@
+"""How the embedded stores open SQLite: WAL, explicit transactions, a chosen level of durability.
+
+`synchronous` FULL: a commit survives a power cut. NORMAL: it survives a kill of the process, and a
+power cut takes the last commits but never the consistency. `docs/design/stores.md` has the table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from runtime.files import OWNER_ONLY
+
+Synchronous = Literal["FULL", "NORMAL"]
+
+# Two processes may make the same database at once (ingestion reads provisioning's directory).
+BUSY_TIMEOUT_MS = 5_000
+
+
+class StoreVersionError(ValueError):
+    """A database was made by a newer program."""
+
+
+def open_database(
+    path: Path,
+    schema: str,
+    *,
+    version: int = 1,
+    synchronous: Synchronous = "FULL",
+    owner_only: bool = False,
+) -> sqlite3.Connection:
+    """Open or make the database at `path`; its folders are made.
+
+    The connection may be used from any one thread at a time and commits only when told to. Raises
+    `StoreVersionError` for a database of a newer schema and `sqlite3.Error` when it is no database.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if owner_only:
+        # SQLite gives its -wal and -shm files the mode of the database.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY))
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        _create(connection, path, schema, version)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """All that the block writes, or nothing of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _create(connection: sqlite3.Connection, path: Path, schema: str, version: int) -> None:
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found > version:
+        raise StoreVersionError(
+            f"{path} has schema {found}, this program knows up to {version}: upgrade it"
+        )
+    if found == version:
+        return
+    with transaction(connection):
+        for statement in schema.split(";"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={version}")

@@ -1,0 +1,19 @@
+"""Makes up a district with its devices, and picks or extends one to the size that a run wants."""
+
+from __future__ import annotations
+
+from fake_devices.city.district import EmptyDistrict, district
+from fake_devices.city.generator import DEVICES_PER_BLOCK, HARBOUR, Place, generate
+from fake_devices.city.manifest_file import ManifestFile, read_manifest, write_csv
+
+__all__ = [
+    "DEVICES_PER_BLOCK",
+    "HARBOUR",
+    "EmptyDistrict",
+    "ManifestFile",
+    "Place",
+    "district",
+    "generate",
+    "read_manifest",
+    "write_csv",
+]

@@ -1,0 +1,199 @@
+"""Reads objects 18830 *MQTT Broker* and 18831 *MQTT Publication*: where to connect, what to send.
+
+Pure: from a device's values to an account and its streams. DESIGN's *Bootstrap* says the order in
+which a platform writes them.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from contracts.credentials import (
+    ENCODING_SENML_CBOR,
+    SECURITY_MODE_CERTIFICATE,
+    SECURITY_MODE_NONE,
+)
+from contracts.errors import ContractError
+from contracts.topics import Topics, is_topic_name, match_template
+from fake_devices.device.outbox import StreamName
+from fake_devices.device.tree import ObjectTree
+from lwm2m.codecs import link_format
+from lwm2m.objects import ObjectLink, ObjectPath
+
+BROKER_OBJECT: Final = 18830
+PUBLICATION_OBJECT: Final = 18831
+
+# Resources of /18830.
+_URI, _CLIENT_ID, _CLEAN_SESSION, _KEEP_ALIVE = 0, 1, 2, 3
+_SECURITY_MODE, _CERTIFICATE, _CA_CERTIFICATE, _SECRET_KEY = 6, 7, 8, 9
+# Resources of /18831.
+_SOURCE, _BROKER, _TOPIC, _QOS, _RETAIN, _ACTIVE, _ENCODING = range(7)
+
+_SOURCES_CACHED_MAX: Final = 64
+_Kind = TypeVar("_Kind", str, int, bool, bytes, ObjectLink)
+_DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+
+
+class BrokerAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """Complete credentials of one broker. Certificates and the PKCS #8 key are DER; without TLS
+    (`is_secure` false) they are empty."""
+
+    is_secure: bool
+    host: str
+    port: int
+    client_id: str
+    clean_session: bool
+    keep_alive_s: int
+    certificate: bytes = b""
+    ca_certificate: bytes = b""
+    secret_key: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"BrokerAccount({self.client_id!r} at {self.host}:{self.port}, …)"
+
+    @property
+    def session(self) -> tuple[str, bool]:
+        """Two accounts with the same one continue the same MQTT session."""
+        return (self.client_id, self.clean_session)
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """One active publication: what goes to which topic. No `sources` means everything."""
+
+    name: StreamName
+    topic: str
+    qos: int
+    retain: bool
+    sources: tuple[ObjectPath, ...]
+
+
+class UplinkPlan(NamedTuple):
+    """What the objects ask for. `is_whole`: every publication is active, so nobody is half-way
+    through setting them up."""
+
+    account: BrokerAccount | None
+    streams: tuple[Stream, ...]
+    is_whole: bool
+
+
+def read_uplink(tree: ObjectTree, topics: Topics) -> UplinkPlan:
+    """The account that active publications name, and their streams.
+
+    No account while none is active or its broker's credentials are not complete. One account a
+    device: publications that name another broker than the first are left out.
+    """
+    account: BrokerAccount | None = None
+    broker: ObjectLink | None = None
+    streams: list[Stream] = []
+    publications = tree.instances_of(PUBLICATION_OBJECT)
+    for instance in publications:
+        stream = _read_stream(tree, instance, topics)
+        link = _get(tree, instance, _BROKER, ObjectLink)
+        if stream is None or link is None or (broker is not None and link != broker):
+            continue
+        if account is None:
+            account, broker = _read_account(tree, link), link
+        if account is not None:
+            streams.append(stream)
+    is_whole = all(_get(tree, instance, _ACTIVE, bool) for instance in publications)
+    return UplinkPlan(account, tuple(streams), is_whole)
+
+
+def _read_account(tree: ObjectTree, link: ObjectLink) -> BrokerAccount | None:
+    if link.object_id != BROKER_OBJECT:
+        return None
+    instance = ObjectPath(BROKER_OBJECT, link.instance_id)
+    uri = _get(tree, instance, _URI, str)
+    client_id = _get(tree, instance, _CLIENT_ID, str)
+    address = _parse_uri(uri) if uri else None
+    if address is None or not client_id:
+        return None
+    scheme, host, port = address
+    keys = [
+        _get(tree, instance, number, bytes) or b""
+        for number in (_CERTIFICATE, _CA_CERTIFICATE, _SECRET_KEY)
+    ]
+    mode = _get(tree, instance, _SECURITY_MODE, int)
+    is_secure = scheme == "mqtts"
+    if mode != (SECURITY_MODE_CERTIFICATE if is_secure else SECURITY_MODE_NONE):
+        return None
+    if is_secure and not all(keys):
+        return None
+    return BrokerAccount(
+        is_secure=is_secure,
+        host=host,
+        port=port,
+        client_id=client_id,
+        clean_session=_get(tree, instance, _CLEAN_SESSION, bool) is not False,
+        keep_alive_s=_get(tree, instance, _KEEP_ALIVE, int) or 0,
+        certificate=keys[0],
+        ca_certificate=keys[1],
+        secret_key=keys[2],
+    )
+
+
+def _read_stream(tree: ObjectTree, instance: ObjectPath, topics: Topics) -> Stream | None:
+    if not _get(tree, instance, _ACTIVE, bool):
+        return None
+    topic = _get(tree, instance, _TOPIC, str)
+    source = _get(tree, instance, _SOURCE, str)
+    if topic is None or source is None:
+        return None
+    encoding = _get(tree, instance, _ENCODING, int)
+    sources = _sources(tree, source)
+    if encoding not in (None, ENCODING_SENML_CBOR) or sources is None or not is_topic_name(topic):
+        return None
+    return Stream(
+        name=_stream_name(topic, topics),
+        topic=topic,
+        # AWS IoT Core has no QoS 2, and neither has our client: the next best is 1.
+        qos=min(_get(tree, instance, _QOS, int) or 0, 1),
+        retain=_get(tree, instance, _RETAIN, bool) or False,
+        sources=sources,
+    )
+
+
+def _stream_name(topic: str, topics: Topics) -> StreamName:
+    try:
+        match_template(topics.alarm, topic)
+    except ContractError:
+        return "state"
+    return "alarm"
+
+
+def _parse_uri(uri: str) -> tuple[str, str, int] | None:
+    try:
+        parts = urlsplit(uri)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        return None
+    return parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme]
+
+
+def _sources(tree: ObjectTree, source: str) -> tuple[ObjectPath, ...] | None:
+    # Devices of one model get the same text from their platform.
+    cache = tree.template.sources
+    if source in cache:
+        return cache[source]
+    found = _parse_source(source)
+    if len(cache) < _SOURCES_CACHED_MAX:
+        cache[source] = found
+    return found
+
+
+def _parse_source(source: str) -> tuple[ObjectPath, ...] | None:
+    try:
+        return tuple(ObjectPath.parse(link.target) for link in link_format.decode(source.encode()))
+    except ValueError:
+        return None
+
+
+def _get(tree: ObjectTree, instance: ObjectPath, number: int, kind: type[_Kind]) -> _Kind | None:
+    value = tree.get(ObjectPath(instance.object_id, instance.instance_id, number))
+    # Exactly the kind: a boolean is an int in Python and none in LwM2M.
+    return value if type(value) is kind else None

@@ -1,0 +1,49 @@
+"""How a device behaves over time: its periods, buffers and back-offs, as values."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from contracts.topics import Topics
+
+
+class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Configuration that all devices of a fleet share."""
+
+    lifetime_s: int = 300
+    """Registration lifetime, seconds (LwM2M /1/x/1)."""
+    update_at_ratio: float = 0.7
+    """The Update is sent when this part of the lifetime is over: time is left for retransmissions
+    (MAX_TRANSMIT_WAIT is 93 s with RFC 7252's defaults)."""
+    object_links_delay_s: float = 2.0
+    """How long the Update with new object links waits for further instances, seconds."""
+    settle_s: float = 3.0
+    """How long a device waits before it acts on a change of its MQTT account that looks half done
+    (some publications active, others not), seconds."""
+    register_retry_s: float = 4.0
+    """First pause after a Register that was refused or not answered, seconds; doubled each time."""
+    register_retry_s_max: float = 240.0
+    """Longest pause between Registers, seconds."""
+    report_every_s: float = 5.0
+    """Seconds between two packs of a stream."""
+    city_offset_s: float = 0.0
+    """City time minus Unix time, seconds: lets a run at noon have a city at dusk. Readings are
+    stamped with Unix time; only what the city does (sun, traffic) follows city time."""
+    buffer_packs_max: int = 500
+    """Packs kept while there is no connection, or while the broker does not acknowledge."""
+    buffer_drop: Literal["oldest", "newest"] = "oldest"
+    """Which pack is given up when the buffer is full."""
+    drain_per_s: float = 20.0
+    """Kept packs sent per second and device after a reconnection."""
+    in_flight_max: int = 10
+    """Packs sent and not yet acknowledged per device. AWS IoT Core allows 100."""
+    reconnect_s: float = 1.0
+    """First pause before MQTT is tried again, seconds; doubled each time."""
+    reconnect_s_max: float = 60.0
+    """Longest pause between two attempts, seconds."""
+    reconnect_jitter_ratio: float = 0.5
+    """The pause is shortened by up to this part, by chance: a fleet must not come back at once."""
+    topics: Topics = Topics()
+    """Tells a publication of alarms from one of states."""

@@ -1,0 +1,137 @@
+"""Which address each device has: all of 127.0.0.0/8 on one socket, or a socket each.
+
+`CountingLink` stands between endpoint and socket and counts what a `LoopSample` tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Final, Literal
+
+from fake_devices.fleet.config import AddressMode, ServerAddress
+from lwm2m.transport import Link, SocketLink, UdpLink, open_many_addresses, open_udp
+from lwm2m.transport.udp import UdpAddress
+from runtime.component import ConfigError
+
+Receive = Callable[[Sequence[tuple[bytes, Hashable]]], None]
+
+# 127.0.x.y is left to servers; .0 and .255 to nobody, as on a real network.
+_FIRST_SECOND_BYTE: Final = 16
+_HOSTS: Final = 254
+SHARED_DEVICES_MAX: Final = (256 - _FIRST_SECOND_BYTE) * _HOSTS * _HOSTS
+
+
+def address_of(position: int) -> str:
+    """The loopback address of the device at `position`."""
+    rest, host = divmod(position, _HOSTS)
+    second, third = divmod(rest, _HOSTS)
+    return f"127.{_FIRST_SECOND_BYTE + second}.{third + 1}.{host + 1}"
+
+
+def choose_mode(mode: AddressMode, server: ServerAddress, devices: int) -> Literal["shared", "own"]:
+    """Whether devices share a socket. Raises `ConfigError` when what is asked for cannot be."""
+    if mode == "auto":
+        return "shared" if server.is_loopback else "own"
+    if mode == "shared" and not server.is_loopback:
+        raise ConfigError(f"addresses = shared needs a server on 127.0.0.0/8, not {server.host}")
+    if mode == "shared" and devices > SHARED_DEVICES_MAX:
+        raise ConfigError(f"addresses = shared is for up to {SHARED_DEVICES_MAX} devices")
+    return mode
+
+
+class CountingLink:
+    """Passes datagrams on, and counts retransmissions and what the socket dropped."""
+
+    def __init__(self, link: Link, sockets: Sequence[SocketLink]) -> None:
+        self._link = link
+        self._sockets = sockets
+        self._last_message_ids: dict[Hashable, bytes] = {}
+        self._retransmissions = 0
+        self._told_drops = 0
+
+    def send(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
+        """See `Link`."""
+        last = self._last_message_ids
+        for data, peer in datagrams:
+            # RFC 7252 §3: type 0 in bits 4 and 5 is CON, bytes 2 and 3 are the message id.
+            if not data[0] & 0x30:
+                if last.get(peer) == data[2:4]:
+                    self._retransmissions += 1
+                else:
+                    last[peer] = data[2:4]
+        self._link.send(datagrams)
+
+    def close(self) -> None:
+        """See `Link`."""
+        self._link.close()
+
+    def take_counts(self) -> tuple[int, int]:
+        """Datagrams dropped at the sockets, and retransmissions, since the last call."""
+        drops = sum(each.dropped_by_kernel + each.dropped_unsent for each in self._sockets)
+        counts = drops - self._told_drops, self._retransmissions
+        self._told_drops, self._retransmissions = drops, 0
+        return counts
+
+
+class _OwnSockets:
+    """A socket each; peers are (device number, host, port)."""
+
+    def __init__(self, links: Sequence[UdpLink]) -> None:
+        self._links = links
+
+    def send(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
+        for data, peer in datagrams:
+            assert isinstance(peer, tuple)
+            number, host, port = peer
+            self._links[number].send([(data, (host, port))])
+
+    def close(self) -> None:
+        for link in self._links:
+            link.close()
+
+
+async def open_shared(
+    server: ServerAddress, devices: int, receive: Receive
+) -> tuple[CountingLink, list[Hashable]]:
+    """One socket for all devices, and what each device's server is to it."""
+    link = await open_many_addresses(receive)
+    peers: list[Hashable] = [
+        (address_of(number), server.host, server.port) for number in range(devices)
+    ]
+    return CountingLink(link, [link]), peers
+
+
+async def open_own(
+    server: ServerAddress, devices: int, receive: Receive
+) -> tuple[CountingLink, list[Hashable]]:
+    """A socket for each device, and what its server is to it. Raises `ConfigError`."""
+    host = await _resolve(server)
+    local = "::" if ":" in host else "127.0.0.1" if server.is_loopback else "0.0.0.0"
+    links: list[UdpLink] = []
+    try:
+        for number in range(devices):
+            links.append(await open_udp(local, 0, partial(_receive_as, number, receive)))
+    except OSError as error:
+        for link in links:
+            link.close()
+        raise ConfigError(
+            f"cannot open socket {len(links) + 1} of {devices} ({error.strerror}): "
+            "fewer devices, a higher limit of open files, or addresses = shared"
+        ) from error
+    peers: list[Hashable] = [(number, host, server.port) for number in range(devices)]
+    return CountingLink(_OwnSockets(links), links), peers
+
+
+def _receive_as(number: int, receive: Receive, datagrams: list[tuple[bytes, UdpAddress]]) -> None:
+    receive([(data, (number, *peer[:2])) for data, peer in datagrams])
+
+
+async def _resolve(server: ServerAddress) -> str:
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(server.host, server.port)
+    except OSError as error:
+        raise ConfigError(f"the server {server.host!r} is not known: {error.strerror}") from error
+    return str(found[0][4][0])

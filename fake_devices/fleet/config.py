@@ -1,0 +1,118 @@
+"""What a fleet process is told: its devices, its server, its pace."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from contracts.names import IllegalName, check_endpoint_name
+from fake_devices.device import DeviceSettings
+from fake_devices.devices import MODELS
+from runtime.component import ConfigError
+
+AddressMode = Literal["auto", "shared", "own"]
+_COAP_PORT = 5683
+
+
+class IncidentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something that happens to one device, in seconds after its first MQTT connection."""
+
+    endpoint: str
+    kind: str
+    begins_after_s: float
+    ends_after_s: float
+
+
+class FleetConfig(DeviceSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A fleet's configuration; what it inherits is every device's."""
+
+    devices_file: str
+    """NDJSON, one `DeviceLine` a line."""
+    server: str
+    """The LwM2M server, `coap://host:port`."""
+    seed: int = 0
+    """Of arrivals, phases, back-offs and everything that devices measure."""
+    incidents: tuple[IncidentConfig, ...] = ()
+    """Of any devices in the file; others are a `ConfigError`."""
+    journal_file: str | None = None
+    """Where records go, appended; None: nowhere."""
+    addresses: AddressMode = "auto"
+    """`shared`: one socket, each device its own 127.x.y.z (loopback only); `own`: a socket each;
+    `auto`: shared when the server is on loopback."""
+    ack_timeout_s: float = 2.0
+    """CoAP's ACK_TIMEOUT (RFC 7252 §4.8)."""
+    max_retransmit: int = 4
+    """CoAP's MAX_RETRANSMIT (RFC 7252 §4.8)."""
+    starts_per_turn_max: int = 32
+    """Devices switched on in one turn of the event loop when the schedule is behind."""
+    progress_every_s: float = 0.25
+    """Seconds between progress lines on standard output."""
+    sample_every_s: float = 0.5
+    """Seconds between `LoopSample` records."""
+
+
+class DeviceLine(msgspec.Struct, frozen=True):
+    """One device of the devices file; further fields are ignored."""
+
+    endpoint: str
+    serial: str
+    model: str
+    latitude: float
+    longitude: float
+
+
+class ServerAddress(msgspec.Struct, frozen=True):
+    """Where the LwM2M server listens."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on 127.0.0.0/8."""
+        try:
+            return ipaddress.IPv4Address(self.host).is_loopback
+        except ipaddress.AddressValueError:
+            return False
+
+
+def parse_server(uri: str) -> ServerAddress:
+    """The address in a `coap://host:port` URI. Raises `ConfigError`."""
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or _COAP_PORT
+    except ValueError:
+        raise ConfigError(f"server {uri!r}: the port is not a number") from None
+    if parts.scheme != "coap" or not parts.hostname:
+        raise ConfigError(f"server {uri!r}: expected coap://host:port")
+    return ServerAddress(parts.hostname, port)
+
+
+def read_devices(path: Path) -> list[DeviceLine]:
+    """The devices of a file, in its order. Raises `ConfigError` that names the line."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise ConfigError(f"cannot read the devices {path}: {error.strerror}") from error
+    decoder = msgspec.json.Decoder(DeviceLine)
+    devices: list[DeviceLine] = []
+    seen: set[str] = set()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            device = decoder.decode(line)
+            check_endpoint_name(device.endpoint)
+        except (msgspec.DecodeError, IllegalName) as error:
+            raise ConfigError(f"{path}, line {number}: {error}") from error
+        if device.model not in MODELS:
+            raise ConfigError(f"{path}, line {number}: no model {device.model!r}")
+        if device.endpoint in seen:
+            raise ConfigError(f"{path}, line {number}: {device.endpoint} is there twice")
+        seen.add(device.endpoint)
+        devices.append(device)
+    return devices

@@ -1,0 +1,1 @@
+"""The bench: everything that emulates, watches, disturbs and judges."""

@@ -1,0 +1,1 @@
+"""Brings everything up and down: processes, their configurations, kills and restarts."""

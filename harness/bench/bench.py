@@ -1,0 +1,253 @@
+"""Brings the emulated services, the system under test and the fleet up, and takes them down.
+
+The platform is started by entry-point name in processes of its own and is never imported. All
+processes start at once and import while the addresses that they need are still being found; each
+then gets its configuration on standard input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from contracts.journal import BenchDown, BenchReady, ProcessExited, ProcessKilled, ProcessStarted
+from contracts.names import service_identity
+from contracts.topics import Topics
+from harness.bench import configs
+from harness.bench.process import BenchProcess, Side
+from harness.errors import BenchFailed
+from runtime.clock import Clock
+from runtime.files import write_secret
+from runtime.http_client import HttpClient
+from runtime.journal import JournalSink
+
+READY_WITHIN_S = 20.0
+STATE_PREFIX = "lamplighter-state-"
+
+
+class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bench consists of and where it writes. `ports` None takes free ones."""
+
+    output_dir: Path
+    state_dir: Path
+    broker: str = "embedded"
+    defect: Mapping[str, Any] | None = None
+    server: str = "server-1"
+    topics: Topics = Topics()
+    allow_nosec: bool = True
+    journals: bool = True
+    with_fleet: bool = True
+    ports: Mapping[str, int] = {}
+
+
+class Bench:
+    """One running instance of everything. Use `bench_up` to make one."""
+
+    def __init__(
+        self,
+        plan: BenchPlan,
+        journal: JournalSink,
+        clock: Clock,
+        said: Callable[[str, Mapping[str, Any]], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self.plan = plan
+        self.processes: dict[str, BenchProcess] = {}
+        self._journal = journal
+        self._clock = clock
+        self._heard = said
+        self._failed = failed
+        self._configs: dict[str, Mapping[str, Any]] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._pki_there = asyncio.Event()
+
+    # ---- up ----
+
+    async def bring_up(self) -> None:
+        """Start everything and wait until every readiness condition holds."""
+        began_ns = self._clock.now_ns()
+        self._prepare()
+        for name, (side, arguments) in configs.PROCESSES.items():
+            if name == "fleet" and not self.plan.with_fleet:
+                continue
+            await self._start(name, side, arguments)
+        self._configure("server", configs.server(self.plan))
+        self._configure("provisioning", configs.provisioning(self.plan))
+        await self._wait_for_pki()
+        self._configure("broker", configs.broker(self.plan))
+        await self._until_ready("broker", "server")
+        addresses = {
+            "mqtt": self.address("broker", "mqtt"),
+            "data": self.address("server", "data"),
+            "security": self.address("server", "admin"),
+        }
+        for name in ("bridge", "bootstrap", "control", "ingestion"):
+            self._configure(name, getattr(configs, name)(self.plan, addresses))
+        await self._until_ready("provisioning", "bridge", "bootstrap", "control", "ingestion")
+        await self._tell_provisioning(addresses)
+        ready_s = (self._clock.now_ns() - began_ns) / 1e9
+        self._journal.record(BenchReady(at_ns=self._clock.now_ns(), ready_s=ready_s))
+
+    async def start_fleet(self, config: Mapping[str, Any]) -> BenchProcess:
+        """Configure the fleet process and wait until its devices are built."""
+        self._configure("fleet", config)
+        await self._until_ready("fleet")
+        return self.processes["fleet"]
+
+    def address(self, process: str, what: str) -> str:
+        """`host:port` that a process listens on."""
+        return self.processes[process].addresses[what]
+
+    def http(self, process: str) -> HttpClient:
+        """A client of a platform component's HTTP interface, with the bench's token."""
+        return HttpClient(self.address(process, "http"), self.token())
+
+    def token(self) -> str:
+        """The per-run bearer token."""
+        return configs.token_file(self.plan).read_text().strip()
+
+    # ---- disturb ----
+
+    def kill(self, process: str, point: str, endpoint: str = "") -> None:
+        """SIGKILL a process, as the story wants."""
+        self.processes[process].is_wanted = False
+        self.processes[process].kill()
+        self._journal.record(
+            ProcessKilled(
+                at_ns=self._clock.now_ns(), process=process, point=point, endpoint=endpoint
+            )
+        )
+
+    async def restart(self, process: str) -> None:
+        """Bring a killed process back with the state and the ports it had."""
+        target = self.processes[process]
+        await target.until_ended()
+        config = configs.with_ports(self._configs[process], target.addresses)
+        await self._launch(target)
+        self._configure(process, config)
+        await self._until_ready(process)
+
+    # ---- down ----
+
+    async def take_down(self) -> None:
+        """End every process and journal what was left."""
+        began_ns = self._clock.now_ns()
+        running = list(self.processes.values())
+        await asyncio.gather(*(process.stop() for process in running))
+        for watcher in list(self._watchers):
+            watcher.cancel()
+        down_s = (self._clock.now_ns() - began_ns) / 1e9
+        left = [process.name for process in running if psutil.pid_exists(process.pid)]
+        self._journal.record(BenchDown(at_ns=self._clock.now_ns(), down_s=down_s, left=left))
+
+    # ---- inside ----
+
+    def _prepare(self) -> None:
+        for directory in ("logs", "journal"):
+            (self.plan.output_dir / directory).mkdir(parents=True, exist_ok=True)
+        self.plan.state_dir.mkdir(parents=True, exist_ok=True)
+        for path in (configs.token_file(self.plan), configs.data_token_file(self.plan)):
+            write_secret(path, secrets.token_urlsafe(32).encode())
+
+    async def _start(self, name: str, side: Side, arguments: list[str]) -> None:
+        log = self.plan.output_dir / "logs" / f"{name}.log"
+        process = BenchProcess(name, side, arguments, log, self._said)
+        self.processes[name] = process
+        await self._launch(process)
+
+    async def _launch(self, process: BenchProcess) -> None:
+        await process.start()
+        self._journal.record(
+            ProcessStarted(
+                at_ns=self._clock.now_ns(),
+                process=process.name,
+                side=process.side,
+                pid=process.pid,
+            )
+        )
+        watcher = asyncio.create_task(self._watch(process))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+
+    async def _watch(self, process: BenchProcess) -> None:
+        returncode = await process.until_ended()
+        if process.is_wanted:
+            self._journal.record(
+                ProcessExited(
+                    at_ns=self._clock.now_ns(), process=process.name, returncode=returncode
+                )
+            )
+            self._failed(
+                BenchFailed(f"{process.name} ended (code {returncode}): {process.last_words()}")
+            )
+
+    def _configure(self, name: str, config: Mapping[str, Any]) -> None:
+        self._configs[name] = config
+        self.processes[name].configure(config)
+
+    async def _until_ready(self, *names: str) -> None:
+        await asyncio.gather(*(self.processes[name].until_ready(READY_WITHIN_S) for name in names))
+
+    async def _wait_for_pki(self) -> None:
+        waits = asyncio.create_task(self._pki_there.wait())
+        ready = asyncio.create_task(self.processes["provisioning"].until_ready(READY_WITHIN_S))
+        # A provisioning component that fails says so through `ready`; one that works, through pki.
+        await asyncio.wait({waits, ready}, return_when=asyncio.FIRST_COMPLETED)
+        waits.cancel()
+        if not self._pki_there.is_set():
+            await ready
+        ready.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _tell_provisioning(self, addresses: Mapping[str, str]) -> None:
+        client = self.http("provisioning")
+        await client.send(
+            "PUT", "/v1/settings", msgspec.json.encode(configs.settings(addresses)), msgspec.Raw
+        )
+        await client.close()
+
+    def _said(self, name: str, message: Mapping[str, Any]) -> None:
+        if "pki" in message:
+            self._pki_there.set()
+        self._heard(name, message)
+
+
+@contextlib.asynccontextmanager
+async def bench_up(
+    plan: BenchPlan,
+    journal: JournalSink,
+    clock: Clock,
+    said: Callable[[str, Mapping[str, Any]], None],
+    failed: Callable[[Exception], None],
+) -> AsyncIterator[Bench]:
+    """A bench that is up while the block runs and gone afterwards, whatever happens in it."""
+    bench = Bench(plan, journal, clock, said, failed)
+    try:
+        await bench.bring_up()
+        yield bench
+    finally:
+        await bench.take_down()
+
+
+def make_state_dir() -> Path:
+    """A private directory for stores and keys; those of dead benches are swept first."""
+    root = Path(tempfile.gettempdir())
+    for old in root.glob(f"{STATE_PREFIX}*"):
+        owner = old.name.removeprefix(STATE_PREFIX).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{STATE_PREFIX}{os.getpid()}-", dir=root))
+
+
+def tap_identity() -> str:
+    """The MQTT identity of the broker tap."""
+    return service_identity("tap")

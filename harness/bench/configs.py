@@ -1,0 +1,219 @@
+"""Which processes a bench has, and the configuration that each is given.
+
+The platform is known here by its entry points and by the documented fields of its configuration;
+none of its code is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from contracts.data_interface import PATH
+from contracts.manifest import ManifestRow
+from contracts.names import service_identity
+from harness.bench.process import Side
+
+if TYPE_CHECKING:
+    from harness.bench.bench import Bench, BenchPlan
+    from harness.runner.scenario import RunOptions
+
+Config = dict[str, Any]
+
+# In the order in which they are started: those that others wait for come first.
+PROCESSES: dict[str, tuple[Side, list[str]]] = {
+    "provisioning": ("platform", ["-m", "city_platform", "provisioning"]),
+    "broker": ("emulated", ["-m", "harness.mqtt_broker"]),
+    "server": ("emulated", ["-m", "harness.lwm2m_server"]),
+    "bridge": ("platform", ["-m", "city_platform", "bridge"]),
+    "bootstrap": ("platform", ["-m", "city_platform", "bootstrap"]),
+    "ingestion": ("platform", ["-m", "city_platform", "ingestion"]),
+    "control": ("platform", ["-m", "city_platform", "control"]),
+    "fleet": ("fleet", ["-m", "fake_devices.fleet"]),
+}
+
+
+def token_file(plan: BenchPlan) -> Path:
+    """The bearer token of the platform's HTTP interfaces."""
+    return plan.state_dir / "api_token"
+
+
+def data_token_file(plan: BenchPlan) -> Path:
+    """The bearer token of the data interface."""
+    return plan.state_dir / "data_token"
+
+
+def client_files(plan: BenchPlan, identity: str) -> dict[str, str]:
+    """CA, certificate and key with which `identity` connects to the broker."""
+    pki = plan.state_dir / "pki"
+    name = identity.replace(":", "_")
+    return {
+        "ca_file": str(pki / "ca.pem"),
+        "certificate_file": str(pki / f"{name}.pem"),
+        "key_file": str(pki / f"{name}.key"),
+    }
+
+
+def provisioning(plan: BenchPlan) -> Config:
+    """Configuration of the provisioning component."""
+    identities = [
+        service_identity("bridge", plan.server),
+        *(service_identity(kind) for kind in ("bootstrap", "ingestion", "control", "tap")),
+    ]
+    return {
+        "state_dir": str(plan.state_dir),
+        "token_file": str(token_file(plan)),
+        "http_port": plan.ports.get("provisioning", 0),
+        "services": identities,
+        "topics": msgspec.to_builtins(plan.topics),
+    }
+
+
+def settings(addresses: Mapping[str, str]) -> Config:
+    """What provisioning is told once the other addresses are known."""
+    return {
+        "broker_uri": f"mqtts://{addresses['mqtt']}",
+        "security_api": addresses["security"],
+    }
+
+
+def broker(plan: BenchPlan) -> Config:
+    """Configuration of the broker."""
+    pki = plan.state_dir / "pki"
+    config: Config = {
+        "kind": plan.broker,
+        "port": plan.ports.get("mqtt", 0),
+        "ca_file": str(pki / "ca.pem"),
+        "certificate_file": str(pki / "broker.pem"),
+        "key_file": str(pki / "broker.key"),
+        "topics": msgspec.to_builtins(plan.topics),
+        "state_dir": str(_made(plan.state_dir / "broker")),
+        "journal_file": _journal(plan, "broker"),
+    }
+    if plan.defect and plan.defect["kind"] != "swap_credentials":
+        config["defect"] = dict(plan.defect)
+    return config
+
+
+def server(plan: BenchPlan) -> Config:
+    """Configuration of the LwM2M server emulator."""
+    state = plan.state_dir / "server"
+    config: Config = {
+        "server": plan.server,
+        "state_dir": str(state),
+        "token_file": str(token_file(plan)),
+        "data_token_file": str(data_token_file(plan)),
+        "coap": _listen(plan, "coap"),
+        "data": _listen(plan, "data"),
+        "admin": _listen(plan, "admin"),
+        "journal_file": _journal(plan, "server"),
+        "gates": True,
+    }
+    if plan.defect and plan.defect["kind"] == "swap_credentials":
+        config["defect"] = {"name": "swap_credentials", "endpoints": plan.defect["endpoints"]}
+    return config
+
+
+def bridge(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
+    """Configuration of the bridge."""
+    return {
+        "server": plan.server,
+        "data_interface": f"ws://{addresses['data']}{PATH}",
+        "token_file": str(data_token_file(plan)),
+        "broker": _broker_access(plan, addresses, service_identity("bridge", plan.server)),
+        "topics": msgspec.to_builtins(plan.topics),
+    }
+
+
+def bootstrap(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
+    """Configuration of the bootstrap handler."""
+    return {
+        "broker": _broker_access(plan, addresses, service_identity("bootstrap")),
+        "objects_dir": str(plan.state_dir / "objects"),
+        "pki_dir": str(plan.state_dir / "pki"),
+        "state_dir": str(_made(plan.state_dir / "bootstrap")),
+        "token_file": str(token_file(plan)),
+        "nosec_allowed": plan.allow_nosec,
+        "topics": msgspec.to_builtins(plan.topics),
+    }
+
+
+def control(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
+    """Configuration of the control API."""
+    return {
+        "broker": _broker_access(plan, addresses, service_identity("control")),
+        "state_dir": str(_made(plan.state_dir / "control")),
+        "token_file": str(token_file(plan)),
+        "http": f"127.0.0.1:{plan.ports.get('control', 0)}",
+        "topics": msgspec.to_builtins(plan.topics),
+    }
+
+
+def ingestion(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
+    """Configuration of the ingestion component."""
+    return {
+        "broker": _broker_access(plan, addresses, service_identity("ingestion")),
+        "state_dir": str(_made(plan.state_dir / "ingestion")),
+        "directory_file": str(plan.state_dir / "devices.sqlite"),
+        "token_file": str(token_file(plan)),
+        "topics": msgspec.to_builtins(plan.topics),
+    }
+
+
+def fleet(
+    bench: Bench,
+    rows: Sequence[ManifestRow],
+    options: RunOptions,
+    incidents: Sequence[Mapping[str, Any]],
+) -> Config:
+    """Configuration of the fleet process; its devices go to a file, without their keys."""
+    devices = bench.plan.state_dir / "fleet.ndjson"
+    devices.write_bytes(b"\n".join(msgspec.json.encode(_device(row)) for row in rows))
+    return {
+        "devices_file": str(devices),
+        "server": f"coap://{bench.address('server', 'coap')}",
+        "seed": options.seed,
+        "report_every_s": options.reporting_interval_s(len(rows)),
+        "incidents": list(incidents),
+        "journal_file": _journal(bench.plan, "fleet"),
+    }
+
+
+def _device(row: ManifestRow) -> Config:
+    return {
+        "endpoint": row.endpoint,
+        "serial": row.serial,
+        "model": row.model,
+        "latitude": row.latitude,
+        "longitude": row.longitude,
+    }
+
+
+def with_ports(config: Mapping[str, Any], addresses: Mapping[str, str]) -> Config:
+    """`config` for a process that must come back on the ports that it had."""
+    ports = {what: int(address.rpartition(":")[2]) for what, address in addresses.items()}
+    changed = dict(config)
+    for what in ("coap", "data", "admin"):
+        if what in changed and what in ports:
+            changed[what] = {**changed[what], "port": ports[what]}
+    return changed
+
+
+def _broker_access(plan: BenchPlan, addresses: Mapping[str, str], identity: str) -> Config:
+    return {"address": addresses["mqtt"], **client_files(plan, identity)}
+
+
+def _listen(plan: BenchPlan, what: str) -> Config:
+    return {"port": plan.ports.get(what, 0)}
+
+
+def _journal(plan: BenchPlan, source: str) -> str | None:
+    return str(plan.output_dir / "journal" / f"{source}.jsonl") if plan.journals else None
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory

@@ -1,0 +1,172 @@
+"""One process of the bench: started, configured, awaited, told, killed and sampled.
+
+A process gets its configuration as the first line on standard input, says JSON lines on standard
+output, and logs to a file. It dies with the bench, also when the bench is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import psutil
+
+from harness.errors import BenchFailed
+
+Side = Literal["fleet", "emulated", "platform", "instruments"]
+Said = Callable[[str, Mapping[str, Any]], None]
+
+TERMINATE_WITHIN_S = 1.5
+
+
+class BenchProcess:
+    """A child process and what it has said so far.
+
+    `name` is unique on a bench; `said` gets every line that is not the ready line.
+    """
+
+    def __init__(self, name: str, side: Side, arguments: list[str], log: Path, said: Said) -> None:
+        self.name = name
+        self.side: Side = side
+        self.addresses: dict[str, str] = {}
+        self._arguments = arguments
+        self._log = log
+        self._said = said
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._ended = asyncio.Event()
+        self.is_wanted = True
+
+    @property
+    def pid(self) -> int:
+        """The process id of the current incarnation."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs."""
+        return self._process.returncode if self._process else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Start the process; it imports and waits for `configure`."""
+        self._ready.clear()
+        self._ended.clear()
+        self.is_wanted = True
+        environment = os.environ | {
+            "LAMPLIGHTER_PARENT": str(os.getpid()),
+            "PYTHONUNBUFFERED": "",
+        }
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *self._arguments,
+                "--config",
+                "-",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                limit=16 * 1024 * 1024,
+                # Ctrl-C goes to the bench alone, which tears down in order.
+                start_new_session=True,
+            )
+        self._reading = asyncio.create_task(self._read(self._process))
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Send the configuration line."""
+        self.tell(config)
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Send one JSON line. A process that is gone does not hear it."""
+        if self._process and self._process.stdin and not self._process.stdin.is_closing():
+            self._process.stdin.write(msgspec.json.encode(message) + b"\n")
+
+    async def until_ready(self, within_s: float) -> None:
+        """Wait for the ready line. Raises `BenchFailed` with the end of the log."""
+        waits = [asyncio.create_task(event.wait()) for event in (self._ready, self._ended)]
+        try:
+            await asyncio.wait(waits, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not self._ready.is_set():
+            state = "ended" if self._ended.is_set() else f"was not ready within {within_s:g} s"
+            raise BenchFailed(f"{self.name} {state}: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The last line of its log, and where the log is."""
+        lines = (
+            self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
+        )
+        return f"{lines[-1] if lines else 'it logged nothing'} (log: {self._log})"
+
+    def kill(self) -> None:
+        """SIGKILL, now."""
+        if self.is_running:
+            self.pid_signal(signal.SIGKILL)
+
+    def pid_signal(self, number: signal.Signals) -> None:
+        """Send a signal to this process if it still runs."""
+        if self._process and self._process.returncode is None:
+            self._process.send_signal(number)
+
+    async def until_ended(self) -> int:
+        """Wait until it has ended and everything it said was read."""
+        assert self._process is not None
+        await self._process.wait()
+        if self._reading:
+            await self._reading
+        return self._process.returncode or 0
+
+    async def stop(self) -> None:
+        """Ask it to end, then make it."""
+        self.is_wanted = False
+        if not self.is_running:
+            return
+        self.pid_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self.until_ended(), TERMINATE_WITHIN_S)
+        except TimeoutError:
+            self.pid_signal(signal.SIGKILL)
+            await self.until_ended()
+
+    def sample(self) -> tuple[float, int]:
+        """CPU seconds used (with its children) and resident bytes; zeros when it is gone."""
+        try:
+            process = psutil.Process(self.pid)
+            with process.oneshot():
+                times, memory = process.cpu_times(), process.memory_info()
+            return (
+                times.user + times.system + times.children_user + times.children_system,
+                memory.rss,
+            )
+        except (psutil.Error, AssertionError):
+            return 0.0, 0
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            try:
+                message = msgspec.json.decode(line, type=dict[str, Any])
+            except msgspec.DecodeError:
+                continue  # a library printed something; it is in nobody's contract
+            if "ready" in message:
+                self.addresses = message["ready"]
+                self._ready.set()
+            else:
+                self._said(self.name, message)
+        await process.wait()
+        self._ended.set()

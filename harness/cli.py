@@ -1,0 +1,149 @@
+"""The `lamplighter` command: it parses, calls one function, prints, and exits with the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import click
+import typer
+from rich.console import Console
+
+from harness.errors import LamplighterError
+from harness.runner.scenario import Broker, Defect, RunOptions
+
+EXIT_OTHER = 3
+Result = TypeVar("Result")
+
+app = typer.Typer(
+    name="lamplighter",
+    help="A proving ground for smart-city device platforms that speak LwM2M and MQTT.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def run(
+    scenario: Annotated[str, typer.Argument(help="Its name; `lamplighter list` shows all.")],
+    manifest: Annotated[
+        Path | None, typer.Option(help="CSV or JSON of devices; default: the harbour district.")
+    ] = None,
+    devices: Annotated[
+        int, typer.Option(help="How many of the manifest's devices, or more.")
+    ] = 200,
+    rate: Annotated[float, typer.Option(help="Devices switched on per second, open-loop.")] = 50.0,
+    seed: Annotated[int, typer.Option(help="Every random choice follows from it.")] = 1,
+    broker: Annotated[Broker, typer.Option(help="Which MQTT broker.")] = "embedded",
+    defect: Annotated[
+        Defect | None, typer.Option(help="Plant a defect that the checks must find.")
+    ] = None,
+    report_every: Annotated[
+        float | None, typer.Option(help="Seconds between two packs of a device.")
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option(help="Seconds of telemetry after the last device is online.")
+    ] = None,
+    taps: Annotated[
+        bool, typer.Option(help="Watch the broker and the server's data interface.")
+    ] = True,
+    out: Annotated[Path, typer.Option(help="Folder for the run's own folder.")] = Path("reports"),
+    keep_state: Annotated[bool, typer.Option(help="Keep stores and keys after the run.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print report.json instead of text.")
+    ] = False,
+) -> None:
+    """Run a scenario: exit 0 holds, 1 broken, 2 inconclusive, 3 anything else."""
+    from harness.runner.scenario import find_scenario
+
+    options = RunOptions(
+        devices=devices,
+        rate_per_s=rate,
+        seed=seed,
+        broker=broker,
+        defect=defect,
+        manifest=manifest,
+        out=out,
+        report_every_s=report_every,
+        telemetry_s=duration,
+        taps=taps,
+        keep_state=keep_state,
+    )
+    chosen = find_scenario(scenario)
+    from harness.reporting import print_summary
+    from harness.runner.execute import execute
+
+    console = Console(stderr=as_json)
+    executed = run_loop(execute(chosen, options, console))
+    if as_json:
+        sys.stdout.write((executed.directory / "report.json").read_text())
+    else:
+        print_summary(executed.report, executed.directory, console)
+    raise typer.Exit(executed.report.exit_code)
+
+
+@app.command(name="list")
+def list_scenarios() -> None:
+    """List the scenarios and what each claims."""
+    from harness.runner.scenario import find_scenarios
+
+    console = Console()
+    for scenario in find_scenarios().values():
+        console.print(f"[bold]{scenario.name}[/bold]\n    {scenario.claim}")
+
+
+@app.command()
+def up(
+    broker: Annotated[Broker, typer.Option(help="Which MQTT broker.")] = "embedded",
+    manifest: Annotated[Path | None, typer.Option(help="Devices to provision at once.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(help="How many devices of the manifest; default: 200, or all.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Keep stores and keys here; default: a temporary folder.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for logs and journal.")] = Path("reports"),
+) -> None:
+    """Bring the bench up and keep it until Ctrl-C, so that a real device or client can connect."""
+    from harness.runner.keep_up import keep_up
+
+    run_loop(keep_up(broker, manifest, devices, state, out, Console()))
+
+
+def run_loop(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run one coroutine to its end on uvloop; Ctrl-C and SIGTERM cancel it and let it tear down."""
+    import uvloop
+
+    return uvloop.run(_until_signalled(work))
+
+
+async def _until_signalled(work: Coroutine[Any, Any, Result]) -> Result:
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
+
+
+def main() -> None:
+    """Entry point: every error is one line on standard error, exit 3."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except LamplighterError as error:
+        fail(str(error))
+    except click.ClickException as error:
+        fail(error.format_message())
+    except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
+        fail("interrupted; everything that was started has been ended")
+
+
+def fail(text: str) -> None:
+    """Print one line and exit 3."""
+    sys.stderr.write(f"lamplighter: {text}\n")
+    sys.exit(EXIT_OTHER)

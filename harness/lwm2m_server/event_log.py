@@ -1,0 +1,53 @@
+"""The event log in memory: encoded event frames from the oldest unacknowledged to the newest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_TRIM_AT = 4_096
+
+
+class EventLog:
+    """Frames by sequence number within one epoch. At most `kept_max`; older ones are dropped."""
+
+    def __init__(self, epoch: str, *, newest: int, acknowledged: int, kept_max: int) -> None:
+        self.epoch = epoch
+        self.newest = newest
+        self.acknowledged = acknowledged
+        # Events that went unacknowledged because `kept_max` was reached.
+        self.dropped = 0
+        self._kept_max = kept_max
+        self._frames: list[bytes] = []
+        self._skip = 0
+
+    @property
+    def oldest(self) -> int:
+        """The first event that can still be delivered; `newest` + 1 when there is none."""
+        return self.newest - len(self._frames) + self._skip + 1
+
+    def append(self, frame: bytes) -> None:
+        """Keep the frame of event `newest` + 1."""
+        self.newest += 1
+        self._frames.append(frame)
+        if len(self._frames) - self._skip > self._kept_max:
+            self.dropped += 1
+            self._forget(1)
+
+    def acknowledge(self, seq: int) -> bool:
+        """Move the acknowledged position; False when it was there already."""
+        if seq <= self.acknowledged:
+            return False
+        self._forget(max(0, seq - self.oldest + 1))
+        self.acknowledged = seq
+        return True
+
+    def frames(self, first: int, count: int) -> Sequence[bytes]:
+        """Up to `count` frames from event `first` on, which must not be older than `oldest`."""
+        start = self._skip + first - self.oldest
+        return self._frames[start : start + count]
+
+    def _forget(self, count: int) -> None:
+        self._skip += count
+        if self._skip > _TRIM_AT and self._skip * 2 > len(self._frames):
+            del self._frames[: self._skip]
+            self._skip = 0

@@ -1,0 +1,147 @@
+"""The records of the server's log, and how they are framed: a checksum, JSON, a line each.
+
+An event is kept as the very frame that the bridge gets, so that it is encoded once. What a
+registration is follows from its events; commands have records of their own.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from contracts.data_interface import Command, Event, Outcome, Registration
+
+LOG_VERSION = 1
+
+
+class LogHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="log"):
+    """The first record. Events up to `newest` are already in the registrations that follow;
+    those up to `acknowledged` are not kept."""
+
+    server: str
+    epoch: str
+    newest: int
+    acknowledged: int
+    v: int = LOG_VERSION
+
+
+class RegistrationKept(msgspec.Struct, frozen=True, tag_field="type", tag="registration"):
+    """A registration at the time of a compaction. `renewed_at_us` is Unix time."""
+
+    registration: Registration
+    renewed_at_us: int
+
+
+class MessageIdUsed(msgspec.Struct, frozen=True, tag_field="type", tag="message_id"):
+    """The last message id that was used towards an address, at a compaction; Unix time."""
+
+    address: str
+    message_id: int
+    used_at_us: int
+
+
+class EventsAcked(msgspec.Struct, frozen=True, tag_field="type", tag="acked"):
+    """The bridge acknowledged all events up to `seq`."""
+
+    seq: int
+
+
+class CommandAccepted(msgspec.Struct, frozen=True, tag_field="type", tag="accepted"):
+    """A command was taken. One with secret values is kept without them, and only from when it was
+    sent."""
+
+    command: Command
+    secret: bool = False
+
+
+class CommandIntent(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="intent", omit_defaults=True
+):
+    """The request of a command is about to be sent to `address`. `datagram` is there when it may
+    be sent again after a restart."""
+
+    id: str
+    address: str
+    message_id: int
+    sent_at_us: int
+    datagram: bytes | None = None
+
+
+class OutcomeKept(msgspec.Struct, frozen=True, tag_field="type", tag="outcome"):
+    """An outcome whose event is no longer kept, at a compaction."""
+
+    outcome: Outcome
+
+
+LogRecord = (
+    LogHeader
+    | RegistrationKept
+    | MessageIdUsed
+    | EventsAcked
+    | CommandAccepted
+    | CommandIntent
+    | OutcomeKept
+    | Event
+)
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(LogRecord)
+
+
+class DecodedLog(NamedTuple):
+    """What was found in a log's bytes.
+
+    `whole_bytes` is where the last whole record ends; `damaged` tells that records follow one that
+    is not whole, which a kill cannot cause.
+    """
+
+    records: list[LogRecord]
+    whole_bytes: int
+    damaged: bool
+
+
+def frame_record(record: msgspec.Struct) -> bytes:
+    """One record as a line of the log."""
+    return frame_json(_encoder.encode(record))
+
+
+def frame_json(body: bytes) -> bytes:
+    """An already encoded record as a line of the log."""
+    return b"%08x %b\n" % (zlib.crc32(body), body)
+
+
+def decode_log(data: bytes) -> DecodedLog:
+    """All whole records of `data`; never raises."""
+    records: list[LogRecord] = []
+    whole_bytes = 0
+    torn = damaged = False
+    for line, end in _lines(data):
+        record = _decode_line(line)
+        if record is None:
+            torn = True
+            continue
+        damaged = damaged or torn
+        records.append(record)
+        whole_bytes = end
+    return DecodedLog(records, whole_bytes, damaged)
+
+
+def _lines(data: bytes) -> Iterator[tuple[bytes, int]]:
+    start = 0
+    while (end := data.find(b"\n", start)) >= 0:
+        yield data[start:end], end + 1
+        start = end + 1
+
+
+def _decode_line(line: bytes) -> LogRecord | None:
+    body = line[9:]
+    if line[:9] != b"%08x " % zlib.crc32(body):
+        return None
+    try:
+        record: LogRecord = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return record

@@ -1,0 +1,152 @@
+"""What an incarnation of the server knows when it begins: the fold of the log's records.
+
+Pure: records in, state out; and state back to records for a compaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from contracts.data_interface import Command, Event, Outcome, Registration, encode
+from harness.lwm2m_server.records import (
+    CommandAccepted,
+    CommandIntent,
+    DecodedLog,
+    EventsAcked,
+    LogHeader,
+    LogRecord,
+    MessageIdUsed,
+    OutcomeKept,
+    RegistrationKept,
+    frame_json,
+    frame_record,
+)
+
+
+@dataclass(slots=True)
+class CommandRecovered:
+    """A command as the log tells of it."""
+
+    command: Command
+    secret: bool
+    intent: CommandIntent | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass(slots=True)
+class ServerState:
+    """Everything that lives through a restart."""
+
+    epoch: str
+    newest: int = 0
+    acknowledged: int = 0
+    # Frames of the unacknowledged events, in order.
+    events: list[bytes] = field(default_factory=list)
+    # By endpoint: the registration and when it was last renewed, Unix time.
+    registrations: dict[str, tuple[Registration, int]] = field(default_factory=dict)
+    # By address: the last message id that was used towards it, and when.
+    message_ids: dict[str, MessageIdUsed] = field(default_factory=dict)
+    commands: dict[str, CommandRecovered] = field(default_factory=dict)
+
+
+def recover(log: DecodedLog, *, server: str, new_epoch: str) -> ServerState:
+    """The state that a log tells of.
+
+    A log that is absent, another server's, or damaged loses its events: `new_epoch` begins. From a
+    damaged one the commands are still taken, so that none of them is sent a second time.
+    """
+    records = log.records
+    header = records[0] if records else None
+    usable = isinstance(header, LogHeader) and header.server == server
+    if isinstance(header, LogHeader) and usable and not log.damaged:
+        state = ServerState(header.epoch, newest=header.newest, acknowledged=header.acknowledged)
+        _fold(state, records, header.newest)
+        return state
+    state = ServerState(new_epoch)
+    if usable:
+        salvaged = ServerState(new_epoch)
+        _fold(salvaged, records, 0)
+        state.commands = salvaged.commands
+        state.message_ids = salvaged.message_ids
+    return state
+
+
+def state_records(state: ServerState, *, server: str) -> bytes:
+    """The shortest log that `recover` makes `state` of."""
+    header = LogHeader(
+        server=server, epoch=state.epoch, newest=state.newest, acknowledged=state.acknowledged
+    )
+    lines = [frame_record(header)]
+    for registration, renewed_at_us in state.registrations.values():
+        lines.append(frame_record(RegistrationKept(registration, renewed_at_us)))
+    lines.extend(map(frame_record, state.message_ids.values()))
+    for command in state.commands.values():
+        lines.extend(map(frame_record, _command_records(command)))
+    lines.extend(map(frame_json, state.events))
+    return b"".join(lines)
+
+
+def _command_records(found: CommandRecovered) -> Iterable[msgspec.Struct]:
+    yield CommandAccepted(found.command, found.secret)
+    if found.outcome is not None:
+        yield OutcomeKept(found.outcome)
+    elif found.intent is not None:
+        yield found.intent
+
+
+def _fold(state: ServerState, records: list[LogRecord], known: int) -> None:
+    for record in records:
+        if isinstance(record, Event):
+            _fold_event(state, record, known)
+        elif isinstance(record, CommandAccepted):
+            command = record.command
+            state.commands[command.id] = CommandRecovered(command, record.secret)
+        elif isinstance(record, CommandIntent):
+            _fold_intent(state, record)
+        elif isinstance(record, EventsAcked):
+            _fold_acknowledgement(state, record.seq)
+        elif isinstance(record, RegistrationKept):
+            endpoint = record.registration.endpoint
+            state.registrations[endpoint] = (record.registration, record.renewed_at_us)
+        elif isinstance(record, MessageIdUsed):
+            state.message_ids[record.address] = record
+        elif isinstance(record, OutcomeKept):
+            _fold_outcome(state, record.outcome)
+
+
+def _fold_event(state: ServerState, event: Event, known: int) -> None:
+    state.events.append(encode(event))
+    state.newest = max(state.newest, event.seq)
+    if event.result is not None:
+        _fold_outcome(state, event.result)
+    if event.seq <= known:
+        return  # the registrations that the compaction wrote are as new as this
+    if event.registration is not None:
+        state.registrations[event.endpoint] = (event.registration, event.at_us)
+    elif event.kind == "deregistered":
+        held = state.registrations.get(event.endpoint)
+        if held is not None and held[0].registration_id == event.registration_id:
+            del state.registrations[event.endpoint]
+
+
+def _fold_intent(state: ServerState, intent: CommandIntent) -> None:
+    used = MessageIdUsed(intent.address, intent.message_id, intent.sent_at_us)
+    state.message_ids[intent.address] = used
+    if intent.id in state.commands:
+        state.commands[intent.id].intent = intent
+
+
+def _fold_outcome(state: ServerState, outcome: Outcome) -> None:
+    found = state.commands.get(outcome.id)
+    if found is not None:
+        found.outcome = outcome
+
+
+def _fold_acknowledgement(state: ServerState, seq: int) -> None:
+    # Events are contiguous and end at `newest`.
+    oldest = state.newest - len(state.events) + 1
+    del state.events[: max(0, seq - oldest + 1)]
+    state.acknowledged = max(state.acknowledged, seq)

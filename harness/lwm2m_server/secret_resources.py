@@ -1,0 +1,26 @@
+"""Which resources are secret: their values never reach the log, the journal or the log files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+# (object id, resource id). 18830: MQTT Broker's password and secret key. 0: the LwM2M Security
+# object's Secret Key. 21: OSCORE's Master Secret.
+SECRET_RESOURCES: Final = frozenset({(18830, 5), (18830, 9), (0, 5), (21, 0)})
+
+
+def is_secret(path: str) -> bool:
+    """Whether `path` (a resource or resource instance) holds a secret; False for other texts."""
+    parts = path.split("/", 4)
+    if len(parts) < 4:
+        return False
+    try:
+        return (int(parts[1]), int(parts[3])) in SECRET_RESOURCES
+    except ValueError:
+        return False
+
+
+def touches_secret(paths: Iterable[str]) -> bool:
+    """Whether any of the paths holds a secret."""
+    return any(is_secret(path) for path in paths)

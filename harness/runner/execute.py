@@ -1,0 +1,187 @@
+"""Executes a scenario: input, bench, story, teardown, search for secrets, checks, report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from contracts.report import Report
+from harness.reporting import write_report
+from rich.console import Console
+
+from contracts.journal import RunStarted, SecretsScanned
+from harness.bench.bench import BenchPlan, bench_up, make_state_dir
+from harness.errors import LamplighterError, ScenarioError
+from harness.runner.cohort import DEFAULT_MANIFEST, Cohort, choose
+from harness.runner.live import Live
+from harness.runner.progress import Progress
+from harness.runner.run import Run, taps_on
+from harness.runner.scenario import RunOptions, Scenario
+from harness.runner.secrets import outputs_of, scan, secrets_of
+from runtime.clock import Clock, SystemClock
+from runtime.journal import JournalFile
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """A run that has ended: its report, and the directory that holds everything."""
+
+    report: Report
+    directory: Path
+
+
+async def execute(scenario: Scenario, options: RunOptions, console: Console) -> Executed:
+    """Run `scenario` and write its report. Raises `LamplighterError` when it could not be run.
+
+    A story that breaks off still leaves its journal and logs, and its state is removed.
+    """
+    if options.broker not in scenario.needs_broker:
+        raise ScenarioError(
+            f"{scenario.name} runs on --broker {' or '.join(scenario.needs_broker)}"
+        )
+    clock = SystemClock()
+    cohort = choose(options.manifest, options.devices, options.seed)
+    for error in cohort.rejected[:20]:
+        console.print(f"manifest row {error.row} {error.field}: {error.reason}", style="yellow")
+    directory = make_run_directory(options.out, scenario, options, clock)
+    state = make_state_dir()
+    try:
+        await _record(scenario, options, cohort, directory, state, clock, console)
+    finally:
+        if options.keep_state:
+            console.print(f"state kept in {state} (it holds keys)")
+        else:
+            shutil.rmtree(state, ignore_errors=True)
+    report = write_report(directory, scenario.name, scenario.claim, scenario.checks)
+    point_latest_to(directory)
+    return Executed(report, directory)
+
+
+def make_run_directory(out: Path, scenario: Scenario, options: RunOptions, clock: Clock) -> Path:
+    """`out/<run-id>` with room for journal and logs. Raises `ScenarioError` where none may be."""
+    stamp = datetime.fromtimestamp(clock.wall_us() / 1e6, UTC).strftime("%Y%m%dT%H%M%S")
+    name = f"{stamp}-{scenario.name.rpartition('.')[2]}-{options.seed}"
+    for attempt in range(100):
+        directory = out / (name if not attempt else f"{name}-{attempt}")
+        try:
+            (directory / "journal").mkdir(parents=True)
+            (directory / "logs").mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ScenarioError(
+                f"cannot write to {out} ({error.strerror}): choose another folder with --out"
+            ) from error
+        return directory
+    raise ScenarioError(f"{out} is full of runs of this second")
+
+
+def point_latest_to(directory: Path) -> None:
+    """Let `latest` beside `directory` point to it."""
+    link = directory.parent / f".latest-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(directory.name)
+    os.replace(link, directory.parent / "latest")
+
+
+async def _record(
+    scenario: Scenario,
+    options: RunOptions,
+    cohort: Cohort,
+    directory: Path,
+    state: Path,
+    clock: Clock,
+    console: Console,
+) -> None:
+    journal = JournalFile(directory / "journal" / "runner.jsonl")
+    live, progress = Live(), Progress(console, len(cohort.rows))
+    journal.record(_run_started(scenario, options, directory, cohort, clock))
+    plan = BenchPlan(
+        output_dir=directory,
+        state_dir=state,
+        broker=options.broker,
+        defect=defect_of(options, [row.endpoint for row in cohort.rows]),
+        journals=options.taps,
+    )
+
+    def heard(process: str, message: Mapping[str, Any]) -> None:
+        if process == "fleet":
+            live.fleet_said(message)
+        elif "gate" in message:
+            live.gates.append({"process": process, **message})
+            live.move()
+        elif "defect" in message:
+            live.planted.append(message)
+
+    try:
+        async with progress.shown():
+            progress.phase("starting the bench", live)
+            async with (
+                bench_up(plan, journal, clock, heard, live.fail) as bench,
+                taps_on(bench, journal, clock, live, broker=options.taps),
+            ):
+                run = Run(options, bench, cohort, journal, clock, live, progress)
+                await scenario.story(run)
+            progress.phase("searching the outputs for secrets", live)
+            found = scan(
+                secrets_of(state, [row.psk for row in cohort.rows if row.psk]),
+                outputs_of(directory, state),
+            )
+        journal.record(
+            SecretsScanned(
+                at_ns=clock.now_ns(),
+                needles=found.needles,
+                files=found.files,
+                searched_bytes=found.searched_bytes,
+                found=found.found,
+            )
+        )
+    except TimeoutError as error:
+        raise LamplighterError(f"the story waited in vain: {error}") from error
+    finally:
+        journal.close()
+
+
+def defect_of(options: RunOptions, endpoints: Sequence[str]) -> Mapping[str, Any] | None:
+    """What is planted, and where: chosen by the seed."""
+    if options.defect is None:
+        return None
+    if options.defect == "swap_credentials":
+        if len(endpoints) < 2:
+            raise ScenarioError("--defect swap_credentials needs two devices or more")
+        first = options.seed % (len(endpoints) - 1)
+        return {
+            "kind": options.defect,
+            "endpoints": [endpoints[first], endpoints[first + 1]],
+        }
+    return {"kind": options.defect, "seed": options.seed, "after": len(endpoints) * 2}
+
+
+def _run_started(
+    scenario: Scenario,
+    options: RunOptions,
+    directory: Path,
+    cohort: Cohort,
+    clock: Clock,
+) -> RunStarted:
+    return RunStarted(
+        at_ns=clock.now_ns(),
+        run_id=directory.name,
+        scenario=scenario.name,
+        seed=options.seed,
+        devices=len(cohort.rows),
+        broker=options.broker,
+        defect=options.defect or "",
+        at_unix_us=clock.wall_us(),
+        options={
+            "rate_per_s": f"{options.rate_per_s:g}",
+            "report_every_s": f"{options.reporting_interval_s(len(cohort.rows)):g}",
+            "manifest": options.manifest.name if options.manifest else DEFAULT_MANIFEST.name,
+            "taps": "on" if options.taps else "off",
+        },
+    )

@@ -1,0 +1,95 @@
+"""`lamplighter up`: a bench that stays, for people who connect something of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from contracts.api import ImportJob
+from harness.bench import configs
+from harness.bench.bench import Bench, BenchPlan, bench_up, make_state_dir
+from harness.errors import HarnessError
+from harness.runner.cohort import choose
+from harness.runner.scenario import Broker
+from runtime.clock import SystemClock
+from runtime.journal import NoJournal
+
+
+async def keep_up(
+    broker: Broker,
+    manifest: Path | None,
+    devices: int | None,
+    state: Path | None,
+    out: Path,
+    console: Console,
+) -> None:
+    """Bring everything but the fleet up, say how to use it, and wait for Ctrl-C."""
+    cohort = choose(manifest, devices, seed=1)
+    kept = state or make_state_dir()
+    plan = BenchPlan(output_dir=out / "up", state_dir=kept, broker=broker, with_fleet=False)
+    failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def failed(error: Exception) -> None:
+        if not failure.done():
+            failure.set_exception(error)
+
+    try:
+        async with bench_up(plan, NoJournal(), SystemClock(), _nobody, failed) as bench:
+            await _provision(bench, cohort.manifest, cohort.content_type)
+            console.print(how_to_use(bench, [row.endpoint for row in cohort.rows]), highlight=False)
+            await failure
+    finally:
+        if state is None:
+            shutil.rmtree(kept, ignore_errors=True)
+
+
+def how_to_use(bench: Bench, endpoints: list[str]) -> str:
+    """The addresses of a bench, and one line each on what to do with them."""
+    token = configs.token_file(bench.plan)
+    control = bench.address("control", "http")
+    return "\n".join(
+        [
+            "[bold]The bench is up.[/bold] Ctrl-C ends it.",
+            "",
+            f"  CoAP (LwM2M)     coap://{bench.address('server', 'coap')}",
+            f"  MQTT (TLS)       mqtts://{bench.address('broker', 'mqtt')}"
+            f"   CA: {bench.plan.state_dir}/pki/ca.pem",
+            f"  data interface   ws://{bench.address('server', 'data')}/v1/data"
+            f"   token: {configs.data_token_file(bench.plan)}",
+            *(
+                f"  {name:<16} http://{bench.address(name, 'http')}"
+                for name in ("provisioning", "control", "ingestion")
+            ),
+            f"  bearer token     {token}",
+            "",
+            f"Provisioned endpoint names: {', '.join(endpoints[:3])}"
+            f"{f' and {len(endpoints) - 3} more' if len(endpoints) > 3 else ''}.",
+            "Point an LwM2M client at the CoAP address with one of them; it will get its MQTT",
+            "credentials in /18830/0 and what to publish in /18831. Then command it:",
+            "",
+            f'  curl -H "Authorization: Bearer $(cat {token})" \\',
+            '    -H "Content-Type: application/json" \\',
+            f"    http://{control}/v1/devices/{endpoints[0]}/commands \\",
+            '    -d \'{"operation": "read", "path": "/3/0"}\'',
+        ]
+    )
+
+
+async def _provision(bench: Bench, manifest: bytes, content_type: str) -> None:
+    client = bench.http("provisioning")
+    job = await client.send("POST", "/v1/imports", manifest, ImportJob, content_type)
+    while job.state == "running":
+        await asyncio.sleep(0.02)
+        job = await client.get(f"/v1/imports/{job.id}", ImportJob)
+    await client.close()
+    if job.state == "failed":
+        raise HarnessError(f"the import failed: {job.reason}")
+
+
+def _nobody(process: str, message: Mapping[str, Any]) -> None:
+    """What processes say has no reader here."""

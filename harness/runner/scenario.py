@@ -1,0 +1,106 @@
+"""What a scenario is, and how scenarios are found by name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from harness.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from harness.checks import Check
+
+    from harness.runner.run import Run
+
+Broker = Literal["embedded", "amqtt", "mosquitto"]
+BROKERS: tuple[Broker, ...] = ("embedded", "amqtt", "mosquitto")
+Defect = Literal[
+    "lose_one", "duplicate_one", "swap_credentials", "alter_value", "skip_ack", "misroute_one"
+]
+DEFECTS: tuple[Defect, ...] = (
+    "lose_one",
+    "duplicate_one",
+    "swap_credentials",
+    "alter_value",
+    "skip_ack",
+    "misroute_one",
+)
+
+PACKS_PER_S = 400
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a user may choose about a run; the defaults are the main job's.
+
+    `devices` None is the whole of a user's manifest, or 200 of the harbour district.
+    `report_every_s` None spreads `PACKS_PER_S` over the fleet, at least one second
+    apart; `telemetry_s` None goes on until every stream can have its readings and, from 1,000
+    devices on, for 60 s or longer.
+    """
+
+    devices: int | None = None
+    rate_per_s: float = 50.0
+    seed: int = 1
+    broker: Broker = "embedded"
+    defect: Defect | None = None
+    manifest: Path | None = None
+    out: Path = Path("reports")
+    report_every_s: float | None = None
+    telemetry_s: float | None = None
+    taps: bool = True
+    keep_state: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run. Raises `ScenarioError`."""
+        if self.devices is not None and not 1 <= self.devices <= 1_000_000:
+            raise ScenarioError(f"--devices {self.devices}: choose 1 to 1,000,000")
+        if not 0 < self.rate_per_s <= 1e6:
+            raise ScenarioError(f"--rate {self.rate_per_s:g}: choose a rate above 0 per second")
+        if self.defect and self.defect != "swap_credentials" and self.broker != "embedded":
+            raise ScenarioError(
+                f"--defect {self.defect} is planted in the embedded broker: "
+                f"drop --broker {self.broker}"
+            )
+
+    def reporting_interval_s(self, devices: int) -> float:
+        """Seconds between two packs of one device, in a fleet of so many."""
+        return self.report_every_s or max(1.0, devices / PACKS_PER_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A script with a claim: the story makes things happen, the checks say what must be true."""
+
+    name: str
+    claim: str
+    story: Callable[[Run], Awaitable[None]]
+    checks: tuple[Check, ...]
+    needs_broker: tuple[Broker, ...] = BROKERS
+
+
+def find_scenarios() -> dict[str, Scenario]:
+    """Every scenario under the package `scenarios`, by name. Each module holds one `SCENARIO`."""
+    import scenarios
+
+    found: dict[str, Scenario] = {}
+    for module in pkgutil.walk_packages(scenarios.__path__, "scenarios."):
+        if not module.ispkg:
+            scenario = getattr(importlib.import_module(module.name), "SCENARIO", None)
+            if isinstance(scenario, Scenario):
+                found[scenario.name] = scenario
+    return dict(sorted(found.items()))
+
+
+def find_scenario(name: str) -> Scenario:
+    """The scenario with this name. Raises `ScenarioError` that lists those there are."""
+    scenarios = find_scenarios()
+    if name not in scenarios:
+        raise ScenarioError(
+            f"there is no scenario {name!r}; `lamplighter list` shows: {', '.join(scenarios)}"
+        )
+    return scenarios[name]

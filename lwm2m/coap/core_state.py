@@ -1,0 +1,73 @@
+"""What the two halves of an endpoint share: peers, timers, handles, what is to be sent and told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+from lwm2m.coap.answers import AnswerMemory
+from lwm2m.coap.events import DatagramRejected, Event, RejectionReason
+from lwm2m.coap.message import encode_header
+from lwm2m.coap.parameters import TransmissionParameters
+from lwm2m.coap.peers import Chance, PeerTable
+from lwm2m.coap.requests import HANDLED_CRITICAL
+from lwm2m.coap.timers import TimerWheel
+
+if TYPE_CHECKING:
+    from lwm2m.coap.requester import SentRequest
+    from lwm2m.coap.responder import ReceivedRequest
+    from lwm2m.coap.transfers import Transfer
+
+
+class CoreState:
+    """Plain shared fields; the rules are in `requester`, `responder` and `endpoint`."""
+
+    __slots__ = (
+        "answers",
+        "chance",
+        "datagrams",
+        "events",
+        "handled_options",
+        "lifetime_s",
+        "next_handle",
+        "now",
+        "parameters",
+        "peers",
+        "timers",
+    )
+
+    def __init__(self, parameters: TransmissionParameters, draw: Callable[[int], bytes]) -> None:
+        self.parameters = parameters
+        self.lifetime_s = parameters.exchange_lifetime_s
+        self.chance = Chance(draw)
+        self.peers = PeerTable(self.chance, self.lifetime_s)
+        self.timers: TimerWheel[SentRequest | ReceivedRequest | Transfer] = TimerWheel()
+        self.answers = AnswerMemory(parameters, self.peers)
+        self.handled_options = HANDLED_CRITICAL | frozenset(parameters.critical_options)
+        self.datagrams: list[tuple[bytes, Hashable]] = []
+        self.events: list[Event] = []
+        self.next_handle = 1
+        # The latest time seen, for calls that come without one.
+        self.now = 0.0
+
+    def take_handle(self) -> int:
+        """A handle that was not given out before."""
+        handle = self.next_handle
+        self.next_handle = handle + 1
+        return handle
+
+    def reject(self, peer: Hashable, reason: RejectionReason, detail: str) -> None:
+        """Tell that a datagram was not acted on."""
+        self.events.append(DatagramRejected(peer, reason, detail))
+
+    def send_empty(self, peer: Hashable, type_: int, message_id: int) -> bytes:
+        """Send an ACK or RST, or a ping. Returns its bytes."""
+        datagram = encode_header(type_, 0, message_id, b"")
+        self.datagrams.append((datagram, peer))
+        return datagram
+
+    def first_timeout_s(self) -> float:
+        """ACK_TIMEOUT times a factor by chance (RFC 7252 §4.2): spreads retries after an outage."""
+        parameters = self.parameters
+        share = int.from_bytes(self.chance.take(2), "big") / 65_535
+        return parameters.ack_timeout_s * (1 + (parameters.ack_random_factor - 1) * share)

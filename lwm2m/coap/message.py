@@ -1,0 +1,223 @@
+"""One CoAP message and its bytes (RFC 7252 §3).
+
+Strict: whatever §3 and §4 call a message format error is `MalformedMessage`. What an option means,
+and whether it is known, is not decided here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from lwm2m.coap.codes import code_text
+from lwm2m.coap.options import Options
+from lwm2m.errors import LwM2mError
+
+CON = 0
+NON = 1
+ACK = 2
+RST = 3
+
+TYPE_NAMES = ("CON", "NON", "ACK", "RST")
+TOKEN_BYTES_MAX = 8
+PAYLOAD_MARKER = 0xFF
+_VERSION_1 = 0x40
+_OPTION_NUMBER_MAX = 65_535
+
+Fault = Literal["truncated", "version", "token", "code", "empty", "option", "payload_marker"]
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One message. Options are (number, value) in the order of their numbers."""
+
+    type: int
+    code: int
+    message_id: int
+    token: bytes = b""
+    options: Options = ()
+    payload: bytes = b""
+
+
+class MalformedMessage(LwM2mError, ValueError):
+    """A datagram that breaks RFC 7252 §3 or §4.
+
+    `fault` says which rule; `type` and `message_id` are of its header, or -1 when the header itself
+    cannot be trusted (too short, another version): such a datagram is never answered.
+    """
+
+    def __init__(self, fault: Fault, detail: str, type_: int = -1, message_id: int = -1) -> None:
+        super().__init__(f"{fault}: {detail}")
+        self.fault: Fault = fault
+        self.detail = detail
+        self.type = type_
+        self.message_id = message_id
+
+
+def _verdict(type_: int, code: int) -> Fault | None:
+    code_class = code >> 5
+    if code == 0:
+        # §4.3: a NON must not be empty; §4.2: an ACK or RST may, and an empty CON is a ping.
+        return "empty" if type_ == NON else None
+    if code_class in (1, 6, 7):
+        return "code"
+    if type_ == RST or (type_ == ACK and code_class == 0):
+        return "code"
+    return None
+
+
+# Index: type << 8 | code. Which codes a type may carry (RFC 7252 §4.2, §4.3, table 1).
+_VERDICTS = tuple(_verdict(index >> 8, index & 255) for index in range(1024))
+
+
+def decode_message(data: bytes) -> Message:
+    """Decode one datagram. Raises `MalformedMessage`, and nothing else, for any bytes."""
+    size = len(data)
+    if size < 4:
+        raise MalformedMessage("truncated", f"{size} bytes, a header has 4")
+    first = data[0]
+    if first & 0xC0 != _VERSION_1:
+        raise MalformedMessage("version", f"version {first >> 6}, this is CoAP version 1")
+    code = data[1]
+    at = 4 + (first & 15)
+    if _VERDICTS[(first & 0x30) << 4 | code] is not None or at > 12 or at > size:
+        raise _header_fault(data)
+    if code == 0:
+        return _decode_empty(data)
+    if at == size:
+        return Message((first >> 4) & 3, code, data[2] << 8 | data[3], data[4:at])
+    options, payload = _decode_options(data, at, size)
+    return Message((first >> 4) & 3, code, data[2] << 8 | data[3], data[4:at], options, payload)
+
+
+def _decode_empty(data: bytes) -> Message:
+    type_, message_id = (data[0] >> 4) & 3, data[2] << 8 | data[3]
+    if len(data) != 4:
+        # §4.1: an Empty message has neither token, options nor payload.
+        detail = f"{len(data) - 4} bytes after the header of an Empty message"
+        raise MalformedMessage("empty", detail, type_, message_id)
+    return Message(type_, 0, message_id)
+
+
+def _decode_options(data: bytes, at: int, size: int) -> tuple[Options, bytes]:
+    options: list[tuple[int, bytes]] = []
+    number = 0
+    payload = b""
+    while at < size:
+        head = data[at]
+        at += 1
+        if head == PAYLOAD_MARKER:
+            payload = data[at:]
+            if not payload:
+                raise _fault(data, "payload_marker", "a payload marker without payload")
+            break
+        delta = head >> 4
+        length = head & 15
+        if delta > 12 or length > 12:
+            delta, length, at = _extended(data, at, delta, length)
+        number += delta
+        end = at + length
+        if end > size:
+            raise _fault(data, "option", f"option {number} needs {length} bytes, {size - at} left")
+        options.append((number, data[at:end]))
+        at = end
+    if number > _OPTION_NUMBER_MAX:
+        raise _fault(data, "option", f"option number {number} is above {_OPTION_NUMBER_MAX}")
+    return tuple(options), payload
+
+
+def _extended(data: bytes, at: int, delta: int, length: int) -> tuple[int, int, int]:
+    delta, at = _extended_value(data, at, delta)
+    length, at = _extended_value(data, at, length)
+    return delta, length, at
+
+
+def _extended_value(data: bytes, at: int, nibble: int) -> tuple[int, int]:
+    if nibble < 13:
+        return nibble, at
+    if nibble == 15:
+        raise _fault(data, "option", f"a reserved option nibble before offset {at}")
+    end = at + nibble - 12
+    if end > len(data):
+        raise _fault(data, "option", f"an option header is cut off at offset {at}")
+    base = 13 if nibble == 13 else 269
+    return base + int.from_bytes(data[at:end], "big"), end
+
+
+def _header_fault(data: bytes) -> MalformedMessage:
+    type_, code, token_length = (data[0] >> 4) & 3, data[1], data[0] & 15
+    verdict = _VERDICTS[type_ << 8 | code]
+    if verdict is not None:
+        return _fault(data, verdict, f"a {TYPE_NAMES[type_]} with code {code_text(code)}")
+    if token_length > TOKEN_BYTES_MAX:
+        return _fault(data, "token", f"token length {token_length} is reserved")
+    return _fault(data, "token", f"token of {token_length} bytes, {len(data) - 4} left")
+
+
+def _fault(data: bytes, fault: Fault, detail: str) -> MalformedMessage:
+    return MalformedMessage(fault, detail, (data[0] >> 4) & 3, data[2] << 8 | data[3])
+
+
+def encode_message(message: Message) -> bytes:
+    """Encode one message. Raises `ValueError` when its fields break RFC 7252 §3."""
+    _check_header(message)
+    head = encode_header(message.type, message.code, message.message_id, message.token)
+    parts = [head]
+    append_options(parts, message.options)
+    if message.payload:
+        parts.append(b"\xff")
+        parts.append(message.payload)
+    return b"".join(parts)
+
+
+def _check_header(message: Message) -> None:
+    if not (0 <= message.type <= 3 and 0 <= message.message_id <= 0xFFFF):
+        raise ValueError(f"type {message.type} or message id {message.message_id} out of range")
+    if not 0 <= message.code <= 0xFF or _VERDICTS[message.type << 8 | message.code] is not None:
+        raise ValueError(f"a {TYPE_NAMES[message.type]} cannot carry code {message.code:#04x}")
+    if len(message.token) > TOKEN_BYTES_MAX:
+        raise ValueError(f"a token has at most {TOKEN_BYTES_MAX} bytes, not {len(message.token)}")
+    if message.code == 0 and (message.token or message.options or message.payload):
+        raise ValueError("an Empty message has neither token, options nor payload")
+
+
+def encode_header(type_: int, code: int, message_id: int, token: bytes) -> bytes:
+    """Header and token. The caller vouches for the ranges; `encode_message` checks them."""
+    return ((_VERSION_1 | type_ << 4 | len(token)) << 24 | code << 16 | message_id).to_bytes(
+        4, "big"
+    ) + token
+
+
+def append_options(parts: list[bytes], options: Options) -> None:
+    """Append the encoded options. Raises `ValueError` when their numbers do not ascend."""
+    previous = 0
+    for number, value in options:
+        parts.append(option_header(number - previous, len(value)))
+        parts.append(value)
+        previous = number
+
+
+_HEADERS: tuple[bytes, ...] = tuple(
+    bytes([delta << 4 | length]) if length < 13 else bytes([delta << 4 | 13, length - 13])
+    for delta in range(13)
+    for length in range(256)
+)
+
+
+def option_header(delta: int, length: int) -> bytes:
+    """The bytes before an option's value (RFC 7252 §3.1)."""
+    if 0 <= delta < 13 and length < 256:
+        return _HEADERS[delta << 8 | length]
+    if delta < 0 or delta > _OPTION_NUMBER_MAX or length > 65_804:
+        raise ValueError(f"options must ascend and fit: delta {delta}, {length} bytes")
+    delta_nibble, delta_bytes = _extend(delta)
+    length_nibble, length_bytes = _extend(length)
+    return bytes([delta_nibble << 4 | length_nibble]) + delta_bytes + length_bytes
+
+
+def _extend(value: int) -> tuple[int, bytes]:
+    if value < 13:
+        return value, b""
+    if value < 269:
+        return 13, bytes([value - 13])
+    return 14, (value - 269).to_bytes(2, "big")

@@ -1,0 +1,289 @@
+"""What a request and a response say, apart from how a message carries them.
+
+Options that every user of CoAP needs become fields; the others stay as (number, value) pairs.
+Block-wise options never show here in what an endpoint hands out: it takes whole bodies apart and
+puts them together by itself.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from lwm2m.coap import options as opt
+from lwm2m.coap.codes import is_request, is_response
+from lwm2m.coap.message import append_options, encode_header, option_header
+from lwm2m.coap.options import FORMS, Options, decode_uint, encode_uint, is_critical
+from lwm2m.errors import LwM2mError
+
+# The critical options that this core acts on; others must be named in
+# `TransmissionParameters.critical_options` by a user who does, or they are answered 4.02.
+HANDLED_CRITICAL = frozenset(
+    {
+        opt.URI_HOST,
+        opt.URI_PORT,
+        opt.URI_PATH,
+        opt.URI_QUERY,
+        opt.ACCEPT,
+        opt.BLOCK1,
+        opt.BLOCK2,
+        opt.PROXY_URI,
+        opt.PROXY_SCHEME,
+    }
+)
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """A request with its whole body.
+
+    `path` and `query` are decoded segments. `observe` is 0 to register, 1 to cancel (RFC 7641 §2).
+    `options` are further options as (number, value). `confirmable` says whether it goes as CON.
+    """
+
+    code: int
+    path: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+    content_format: int | None = None
+    accept: int | None = None
+    observe: int | None = None
+    payload: bytes = b""
+    confirmable: bool = True
+    options: Options = ()
+
+
+class Response(msgspec.Struct, frozen=True, gc=False):
+    """A response with its whole body. `observe` is the sequence number of a notification."""
+
+    code: int
+    payload: bytes = b""
+    content_format: int | None = None
+    location_path: tuple[str, ...] = ()
+    observe: int | None = None
+    options: Options = ()
+
+
+class BadOption(LwM2mError, ValueError):
+    """A critical option that is unknown, malformed or too often there (RFC 7252 §5.4)."""
+
+    def __init__(self, number: int, why: str) -> None:
+        super().__init__(f"option {number}: {why}")
+        self.number = number
+
+
+def read_request(
+    code: int,
+    options: Options,
+    payload: bytes,
+    confirmable: bool,
+    handled: frozenset[int] = HANDLED_CRITICAL,
+) -> Request:
+    """Sort a message's options into a request. Raises `BadOption` (the answer is 4.02)."""
+    path: list[str] = []
+    query: list[str] = []
+    content_format: int | None = None
+    others: Options = ()
+    try:
+        for number, value in options:
+            if number == 15 and len(value) < 256:
+                query.append(value.decode())
+            elif number == 11 and len(value) < 256:
+                path.append(value.decode())
+            elif number == 12 and content_format is None and len(value) < 3:
+                content_format = int.from_bytes(value, "big")
+            elif _is_acceptable(number, value, others, handled):
+                others = (*others, (number, value))
+    except UnicodeDecodeError as error:
+        raise BadOption(number, "not UTF-8") from error
+    if not others:
+        return Request(
+            code, tuple(path), tuple(query), content_format, None, None, payload, confirmable
+        )
+    accept, others = _take_uint(others, opt.ACCEPT)
+    observe, others = _take_uint(others, opt.OBSERVE)
+    return Request(
+        code,
+        tuple(path),
+        tuple(query),
+        content_format,
+        accept,
+        observe,
+        payload,
+        confirmable,
+        others,
+    )
+
+
+def read_response(
+    code: int,
+    options: Options,
+    payload: bytes,
+    handled: frozenset[int] = HANDLED_CRITICAL,
+) -> Response:
+    """Sort a message's options into a response. Raises `BadOption` (it is to be rejected)."""
+    if not options:
+        return Response(code, payload)
+    location: list[str] = []
+    content_format: int | None = None
+    others: Options = ()
+    for number, value in options:
+        if number == 8 and len(value) < 256:
+            # §5.4.3: an elective option with a value that makes no sense is ignored.
+            location.append(value.decode(errors="replace"))
+        elif number == 12 and content_format is None and len(value) < 3:
+            content_format = int.from_bytes(value, "big")
+        elif _is_acceptable(number, value, others, handled):
+            others = (*others, (number, value))
+    observe: int | None = None
+    if others:
+        observe, others = _take_uint(others, opt.OBSERVE)
+    return Response(code, payload, content_format, tuple(location), observe, others)
+
+
+def _is_acceptable(number: int, value: bytes, before: Options, handled: frozenset[int]) -> bool:
+    """Keep it, or ignore it, or raise: RFC 7252 §5.4.1, §5.4.3 and §5.4.5."""
+    form = FORMS.get(number)
+    critical = is_critical(number)
+    if critical and number not in handled:
+        raise BadOption(number, "critical and not understood")
+    if form is None:
+        return True
+    if not form.length_min <= len(value) <= form.length_max:
+        why = f"{len(value)} bytes, allowed {form.length_min} to {form.length_max}"
+    elif not form.repeatable and any(found == number for found, _ in before):
+        why = "repeated"
+    else:
+        # A content format gets here only when it is repeated or too long.
+        return number != opt.CONTENT_FORMAT
+    if critical:
+        raise BadOption(number, why)
+    return False
+
+
+def _take_uint(options: Options, number: int) -> tuple[int | None, Options]:
+    for found, value in options:
+        if found == number:
+            return decode_uint(value), tuple(o for o in options if o[0] != number)
+    return None, options
+
+
+def find_option(options: Options, number: int) -> bytes | None:
+    """The value of the first option of this number."""
+    for found, value in options:
+        if found == number:
+            return value
+    return None
+
+
+def without_options(options: Options, numbers: frozenset[int]) -> Options:
+    """The options but those of these numbers."""
+    return tuple(option for option in options if option[0] not in numbers)
+
+
+def encode_request(type_: int, message_id: int, token: bytes, request: Request) -> bytes:
+    """The datagram of a request that needs no blocks. Raises `ValueError` on an oversized field."""
+    if not is_request(request.code):
+        raise ValueError(f"{request.code:#04x} is not a request code")
+    parts = [encode_header(type_, request.code, message_id, token)]
+    if request.options:
+        append_options(parts, _request_options(request))
+    else:
+        _append_plain_request(parts, request)
+    if request.payload:
+        parts.append(b"\xff")
+        parts.append(request.payload)
+    return b"".join(parts)
+
+
+def _append_plain_request(parts: list[bytes], request: Request) -> None:
+    previous = 0
+    if request.observe is not None:
+        previous = _append_uint(parts, previous, opt.OBSERVE, request.observe)
+    for segment in request.path:
+        value = _checked(opt.URI_PATH, segment.encode())
+        parts.append(option_header(opt.URI_PATH - previous, len(value)))
+        parts.append(value)
+        previous = opt.URI_PATH
+    if request.content_format is not None:
+        previous = _append_uint(parts, previous, opt.CONTENT_FORMAT, request.content_format)
+    for argument in request.query:
+        value = _checked(opt.URI_QUERY, argument.encode())
+        parts.append(option_header(opt.URI_QUERY - previous, len(value)))
+        parts.append(value)
+        previous = opt.URI_QUERY
+    if request.accept is not None:
+        _append_uint(parts, previous, opt.ACCEPT, request.accept)
+
+
+def _append_uint(parts: list[bytes], previous: int, number: int, value: int) -> int:
+    encoded = _checked_uint(number, value)
+    parts.append(option_header(number - previous, len(encoded)))
+    parts.append(encoded)
+    return number
+
+
+def _checked(number: int, value: bytes) -> bytes:
+    if len(value) > 255:
+        raise ValueError(f"option {number} has at most 255 bytes, not {len(value)}")
+    return value
+
+
+def _checked_uint(number: int, value: int) -> bytes:
+    if value < 0 or value >> (8 * FORMS[number].length_max):
+        raise ValueError(f"option {number} cannot hold {value}")
+    return encode_uint(value)
+
+
+def _request_options(request: Request) -> Options:
+    found = list(request.options)
+    found += [(opt.URI_PATH, _checked(opt.URI_PATH, part.encode())) for part in request.path]
+    found += [(opt.URI_QUERY, _checked(opt.URI_QUERY, part.encode())) for part in request.query]
+    for number, value in (
+        (opt.OBSERVE, request.observe),
+        (opt.CONTENT_FORMAT, request.content_format),
+        (opt.ACCEPT, request.accept),
+    ):
+        if value is not None:
+            found.append((number, _checked_uint(number, value)))
+    return tuple(sorted(found, key=_option_number))
+
+
+def encode_response(type_: int, message_id: int, token: bytes, response: Response) -> bytes:
+    """The datagram of a response that needs no blocks. Raises `ValueError` likewise."""
+    if not is_response(response.code):
+        raise ValueError(f"{response.code:#04x} is not a response code")
+    parts = [encode_header(type_, response.code, message_id, token)]
+    if response.options or response.observe is not None:
+        append_options(parts, _response_options(response))
+    else:
+        _append_plain_response(parts, response)
+    if response.payload:
+        parts.append(b"\xff")
+        parts.append(response.payload)
+    return b"".join(parts)
+
+
+def _append_plain_response(parts: list[bytes], response: Response) -> None:
+    previous = 0
+    for segment in response.location_path:
+        value = _checked(opt.LOCATION_PATH, segment.encode())
+        parts.append(option_header(opt.LOCATION_PATH - previous, len(value)))
+        parts.append(value)
+        previous = opt.LOCATION_PATH
+    if response.content_format is not None:
+        _append_uint(parts, previous, opt.CONTENT_FORMAT, response.content_format)
+
+
+def _response_options(response: Response) -> Options:
+    found = list(response.options)
+    for segment in response.location_path:
+        found.append((opt.LOCATION_PATH, _checked(opt.LOCATION_PATH, segment.encode())))
+    for number, value in (
+        (opt.OBSERVE, response.observe),
+        (opt.CONTENT_FORMAT, response.content_format),
+    ):
+        if value is not None:
+            found.append((number, _checked_uint(number, value)))
+    return tuple(sorted(found, key=_option_number))
+
+
+def _option_number(option: tuple[int, bytes]) -> int:
+    return option[0]

@@ -1,0 +1,117 @@
+"""Unfinished block-wise bodies at the side that serves: uploads (Block1) and downloads (Block2).
+
+Bounded per peer (the oldest makes room) and in bytes for all peers together (a new one is refused).
+A body is known by its peer and by what the request names: code, path, query and further options
+(RFC 7959 §2.3, RFC 9175 §3.3: with the Request-Tag).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import msgspec
+
+from lwm2m.coap import options as opt
+from lwm2m.coap.core_state import CoreState
+from lwm2m.coap.peers import Peer
+from lwm2m.coap.requests import Request, Response, without_options
+
+_OF_BLOCKS = frozenset({opt.BLOCK1, opt.BLOCK2, opt.SIZE1, opt.SIZE2})
+
+
+class Transfer(msgspec.Struct, gc=False, eq=False):
+    """An upload has `body`; a download has `response`, whose payload is the body."""
+
+    handle: int
+    peer: Peer
+    key: Hashable
+    body: bytearray = msgspec.field(default_factory=bytearray)
+    response: Response | None = None
+    reserved_bytes: int = 0
+    tick: int = 0
+
+
+def upload_key(request: Request) -> Hashable:
+    """What later blocks of the same upload have in common with this one."""
+    return ("upload", request.code, request.path, request.query, request.content_format,
+            request.accept, without_options(request.options, _OF_BLOCKS))  # fmt: skip
+
+
+def download_key(request: Request) -> Hashable:
+    """What the requests for later blocks have in common with the one that began a download.
+
+    Those carry neither Observe nor, after a Block1 upload, body and content format.
+    """
+    others = without_options(request.options, _OF_BLOCKS | {opt.REQUEST_TAG})
+    return ("download", request.code, request.path, request.query, request.accept, others)
+
+
+class TransferStore:
+    """All unfinished bodies."""
+
+    __slots__ = ("_bytes", "_core")
+
+    def __init__(self, core: CoreState) -> None:
+        self._core = core
+        self._bytes = 0
+
+    def find(self, peer: Peer, key: Hashable) -> Transfer | None:
+        """The body of this key."""
+        return peer.transfers.get(key) if peer.transfers else None
+
+    def begin(
+        self, peer: Peer, key: Hashable, now: float, response: Response | None = None
+    ) -> Transfer | None:
+        """Start a body, in place of one of the same key. None when there is no memory for it."""
+        old = self.find(peer, key)
+        if old is not None:
+            self.drop(old)
+        size = len(response.payload) if response is not None else 0
+        if self._bytes + size > self._core.parameters.transfer_bytes_max:
+            return None
+        if peer.transfers and len(peer.transfers) >= self._core.parameters.transfers_per_peer_max:
+            self.drop(next(iter(peer.transfers.values())))
+        peer.transfers = peer.transfers or {}
+        transfer = Transfer(self._core.take_handle(), peer, key, response=response)
+        peer.transfers[key] = transfer
+        self._reserve(transfer, size)
+        self.touch(transfer, now)
+        return transfer
+
+    def append(self, transfer: Transfer, data: bytes, now: float) -> bool:
+        """Add a block to an upload. False, and the upload dropped, when there is no memory."""
+        if self._bytes + len(data) > self._core.parameters.transfer_bytes_max:
+            self.drop(transfer)
+            return False
+        transfer.body += data
+        self._reserve(transfer, len(data))
+        self.touch(transfer, now)
+        return True
+
+    def touch(self, transfer: Transfer, now: float) -> None:
+        """Give it its whole lifetime again."""
+        timers = self._core.timers
+        timers.cancel(transfer.handle, transfer.tick)
+        deadline = now + self._core.parameters.transfer_lifetime_s
+        transfer.tick = timers.schedule(transfer.handle, transfer, deadline)
+
+    def drop(self, transfer: Transfer) -> None:
+        """Forget a body; nothing happens when it is forgotten already."""
+        transfers = transfer.peer.transfers
+        if transfers is None or transfers.get(transfer.key) is not transfer:
+            return
+        del transfers[transfer.key]
+        if not transfers:
+            transfer.peer.transfers = None
+        self._core.timers.cancel(transfer.handle, transfer.tick)
+        self._bytes -= transfer.reserved_bytes
+        self._core.peers.release(transfer.peer)
+
+    def forget_peer(self, peer: Peer) -> None:
+        """Forget all bodies of one peer."""
+        for transfer in list((peer.transfers or {}).values()):
+            self.drop(transfer)
+
+    def _reserve(self, transfer: Transfer, size: int) -> None:
+        transfer.reserved_bytes += size
+        self._bytes += size

@@ -1,0 +1,360 @@
+"""SenML packs in CBOR (RFC 8428 §4 and §6), content format 112.
+
+A pack is a list of maps whose labels are the integers below, or text for extensions. Numbers are
+finite: RFC 8428 does not settle NaN and infinities, JSON has none, and no reading needs one.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import cbor2
+import msgspec
+
+from lwm2m.codecs import cbor
+from lwm2m.errors import InvalidValue, MalformedCbor, MalformedSenml
+from lwm2m.objects import ObjectLink, Value
+
+BASE_VERSION: Final = -1
+BASE_NAME: Final = -2
+BASE_TIME: Final = -3
+BASE_UNIT: Final = -4
+BASE_VALUE: Final = -5
+BASE_SUM: Final = -6
+NAME: Final = 0
+UNIT: Final = 1
+VALUE: Final = 2
+STRING_VALUE: Final = 3
+BOOLEAN_VALUE: Final = 4
+SUM: Final = 5
+TIME: Final = 6
+UPDATE_TIME: Final = 7
+DATA_VALUE: Final = 8
+# LwM2M Core §7.4.4: an object link has a label of its own, which is text also in CBOR.
+OBJECT_LINK_VALUE: Final = "vlo"
+
+Label: TypeAlias = int | str
+Fields: TypeAlias = Mapping[Label, Any]
+
+VERSION_MAX = 10
+# RFC 8428 §4.5.3: times below are seconds from now (negative: past), others Unix time.
+RELATIVE_TIME_BOUND = 2**28
+# Beyond, a double no longer tells microseconds apart.
+TIME_MAX = 2**53 / 1_000_000
+
+_NAME_STRICT = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-:./_]*", re.ASCII)
+_NAME_LENIENT = re.compile(r"/?[A-Za-z0-9][A-Za-z0-9\-:./_]*", re.ASCII)
+
+_NUMBERS = frozenset({BASE_TIME, BASE_VALUE, BASE_SUM, VALUE, SUM, TIME, UPDATE_TIME})
+_TYPES: dict[Label, type] = {
+    BASE_NAME: str,
+    BASE_UNIT: str,
+    NAME: str,
+    UNIT: str,
+    STRING_VALUE: str,
+    BOOLEAN_VALUE: bool,
+    DATA_VALUE: bytes,
+    OBJECT_LINK_VALUE: str,
+}
+_VALUES = frozenset({VALUE, STRING_VALUE, BOOLEAN_VALUE, DATA_VALUE, OBJECT_LINK_VALUE})
+_NO_EXTRAS: Mapping[str, Any] = MappingProxyType({})
+
+
+class SenmlLimits(msgspec.Struct, frozen=True):
+    """What is taken from outside before it is refused."""
+
+    # Largest pack in bytes. Default: the largest MQTT message of AWS IoT Core.
+    payload_bytes_max: int = 131_072
+    # Most records in a pack. Default: our choice, a reading a second for an hour and some.
+    records_max: int = 4_096
+    # Deepest nesting, counted from the pack; only extension fields can nest past 2.
+    depth_max: int = 8
+    # RFC 8428 §4.5.1 forbids names that begin with a slash; LwM2M writes them.
+    leading_slash_is_allowed: bool = True
+
+
+DEFAULT_LIMITS = SenmlLimits()
+
+
+class ResolvedRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record without base fields (RFC 8428 §4.6), in SenML units.
+
+    `time` is Unix seconds; None when the pack gives no absolute time and nobody said what is now.
+    `value` is None when the record has only a sum. `extras` are the text labels that this code does
+    not know, of this record and of those before it that held base fields only.
+    """
+
+    name: str
+    unit: str | None
+    value: Value | None
+    time: float | None
+    extras: Mapping[str, Any] = _NO_EXTRAS
+    sum: float | None = None
+    update_time: float | None = None
+
+    @property
+    def time_us(self) -> int | None:
+        """The time in Unix microseconds, exactly as the sender rounded it."""
+        return None if self.time is None else round(self.time * 1_000_000)
+
+
+def decode(payload: bytes, limits: SenmlLimits = DEFAULT_LIMITS) -> list[dict[Label, Any]]:
+    """The records of a pack as they were sent, each field checked; decimal fractions are doubles.
+
+    Raises `MalformedSenml` with the record's index.
+    """
+    records = _load(payload, limits)
+    for index, fields in enumerate(records):
+        _check_fields(fields, index)
+    return records
+
+
+def resolve(
+    payload: bytes, now: float | None, limits: SenmlLimits = DEFAULT_LIMITS
+) -> list[ResolvedRecord]:
+    """The records of a pack with the base fields applied (RFC 8428 §4.6), in the pack's order.
+
+    `now` (Unix seconds) makes relative times absolute; None leaves them None. Values are numbers,
+    str, bool, bytes or `ObjectLink`. Raises `MalformedSenml` with the record's index.
+    """
+    base = _Base(now, _NAME_LENIENT if limits.leading_slash_is_allowed else _NAME_STRICT)
+    resolved = []
+    for index, fields in enumerate(_load(payload, limits)):
+        extras = _check_fields(fields, index)
+        record = base.resolve(fields, extras, index)
+        if record is not None:
+            resolved.append(record)
+    return resolved
+
+
+def encode(records: Sequence[Fields]) -> bytes:
+    """A pack of records that keep to RFC 8428 §4 already. Raises `InvalidValue`."""
+    try:
+        return cbor2.dumps(records)
+    except cbor2.CBORError as error:
+        raise InvalidValue("SenML pack", str(error)) from error
+
+
+class PreparedRecord(NamedTuple):
+    """The part of a record that is the same in every pack, encoded once (see `prepare`)."""
+
+    fields: bytes
+    fields_count: int
+
+
+def prepare(name: str, unit: str | None = None) -> PreparedRecord:
+    """Name and unit of a series of readings, for `encode_readings`."""
+    fields = {NAME: name} if unit is None else {NAME: name, UNIT: unit}
+    return PreparedRecord(cbor2.dumps(fields)[1:], len(fields))
+
+
+def encode_readings(
+    base: Fields, readings: Iterable[tuple[PreparedRecord, Value, float | None]]
+) -> bytes:
+    """A pack of readings, quickly: what each costs is its value and its time.
+
+    `base` has the base fields and extensions of the first record, fewer than 20. A reading is what
+    `prepare` made, the value, and its time field in seconds (None: none). Raises `InvalidValue`.
+    """
+    parts = []
+    head, head_count = cbor2.dumps(base)[1:], len(base)
+    for (fields, count), value, time in readings:
+        count += head_count + 1
+        ending = _encoded_value(value)
+        if time is not None:
+            count += 1
+            ending += b"\x06" + _encoded_number(time)
+        parts.append(_MAP_HEADS[count] + head + fields + ending)
+        head, head_count = b"", 0
+    size = len(parts)
+    length = bytes((0x80 | size,)) if size < 24 else b"\x99" + struct.pack(">H", size)
+    return length + b"".join(parts)
+
+
+# --- encoding
+
+_MAP_HEADS = tuple(bytes((0xA0 | count,)) for count in range(24))
+_double = struct.Struct(">Bd").pack
+
+
+def _encoded_number(number: float) -> bytes:
+    if type(number) is float:
+        if number - number != 0.0:
+            raise InvalidValue("SenML", "numbers must be finite")
+        return _double(0xFB, number)
+    return cbor2.dumps(number)
+
+
+def _encoded_value(value: Value) -> bytes:
+    if type(value) is float:
+        return b"\x02" + _encoded_number(value)
+    if value is True:
+        return b"\x04\xf5"
+    if value is False:
+        return b"\x04\xf4"
+    if isinstance(value, int):
+        return b"\x02" + cbor2.dumps(value)
+    if isinstance(value, str):
+        return b"\x03" + cbor2.dumps(value)
+    if isinstance(value, ObjectLink):
+        return b"\x63vlo" + cbor2.dumps(str(value))
+    return b"\x08" + cbor2.dumps(value)
+
+
+# --- decoding
+
+
+def _load(payload: bytes, limits: SenmlLimits) -> list[dict[Label, Any]]:
+    if len(payload) > limits.payload_bytes_max:
+        raise MalformedSenml(f"{len(payload)} bytes, more than {limits.payload_bytes_max}")
+    try:
+        records = cbor.load(payload, limits.depth_max)
+    except MalformedCbor as error:
+        raise MalformedSenml(str(error)) from None
+    if type(records) is not list:
+        raise MalformedSenml("a pack is an array")
+    if len(records) > limits.records_max:
+        raise MalformedSenml(f"{len(records)} records, more than {limits.records_max}")
+    return records
+
+
+def _check_fields(fields: Any, index: int) -> dict[str, Any] | None:
+    """Check labels and types in place, and return the extensions; None when there are none."""
+    if type(fields) is not dict:
+        raise MalformedSenml("a record is a map", index)
+    extras: dict[str, Any] | None = None
+    for label, item in fields.items():
+        if label in _NUMBERS:
+            if type(item) is not float or item - item != 0.0:
+                fields[label] = _number(item, label, index)
+        elif label in _TYPES:
+            if type(item) is not _TYPES[label]:
+                raise MalformedSenml(f"label {label} has a {type(item).__name__}", index)
+        elif type(label) is str:
+            extras = {} if extras is None else extras
+            extras[label] = _extension(label, item, index)
+        elif label == BASE_VERSION:
+            _check_version(item, index)
+        elif type(label) is not int:
+            raise MalformedSenml("labels are integers and text", index)
+    return extras
+
+
+def _number(item: Any, label: Label, index: int) -> float:
+    number = cbor.finite_double(item)
+    if number is None:
+        raise MalformedSenml(f"label {label} needs a finite number", index)
+    return number
+
+
+def _extension(label: str, item: Any, index: int) -> Any:
+    if label.endswith("_"):
+        # RFC 8428 §4.4: whoever does not know such a field must not process the pack.
+        raise MalformedSenml(f"field {label[:40]!r} must be understood and is not", index)
+    return item if type(item) is not Decimal else cbor.double_of_decimal(item)
+
+
+def _check_version(item: Any, index: int) -> None:
+    if type(item) is not int or not 0 < item <= VERSION_MAX:
+        raise MalformedSenml(f"SenML version {item!r:.20} is not known", index)
+
+
+class _Base:
+    """The base fields in force, from record to record."""
+
+    __slots__ = ("_extras", "_name", "_name_pattern", "_now", "_sum", "_time", "_unit", "_value")
+
+    def __init__(self, now: float | None, name_pattern: re.Pattern[str]) -> None:
+        self._now = now
+        self._name_pattern = name_pattern
+        self._name = ""
+        self._unit: str | None = None
+        self._time: float = 0
+        self._value: float | None = None
+        self._sum: float | None = None
+        self._extras: dict[str, Any] | None = None
+
+    def resolve(
+        self, fields: dict[Label, Any], extras: dict[str, Any] | None, index: int
+    ) -> ResolvedRecord | None:
+        get = fields.get
+        self._take_base(fields)
+        if self._extras is not None:
+            extras = self._extras | (extras or {})
+            self._extras = None
+        value = self._value_of(fields, index)
+        total = self._sum_of(get(SUM))
+        if value is None and SUM not in fields:
+            self._extras = extras
+            _require_base_fields_only(fields, index)
+            return None
+        name = self._name + get(NAME, "")
+        if self._name_pattern.fullmatch(name) is None:
+            raise MalformedSenml(f"illegal name {name[:80]!r}", index)
+        time = self._time_of(get(TIME, 0), index)
+        unit = get(UNIT, self._unit)
+        return ResolvedRecord(
+            name, unit, value, time, extras or _NO_EXTRAS, total, get(UPDATE_TIME)
+        )
+
+    def _take_base(self, fields: dict[Label, Any]) -> None:
+        get = fields.get
+        self._name = get(BASE_NAME, self._name)
+        self._unit = get(BASE_UNIT, self._unit)
+        self._time = get(BASE_TIME, self._time)
+        self._value = get(BASE_VALUE, self._value)
+        self._sum = get(BASE_SUM, self._sum)
+
+    def _value_of(self, fields: dict[Label, Any], index: int) -> Value | None:
+        given = [label for label in fields if label in _VALUES]
+        if len(given) > 1:
+            raise MalformedSenml("more than one value", index)
+        if not given:
+            # §4.5.4: a missing value is zero where a base value is in force.
+            return self._value if NAME in fields else None
+        label = given[0]
+        value = fields[label]
+        if label == VALUE and self._value is not None:
+            return _total(value, self._value, index)
+        return _object_link(value, index) if label == OBJECT_LINK_VALUE else value
+
+    def _sum_of(self, given: float | None) -> float | None:
+        if given is None or self._sum is None:
+            return self._sum if given is None else given
+        return given + self._sum
+
+    def _time_of(self, offset: float, index: int) -> float | None:
+        time = self._time
+        if offset:
+            # The sum of two doubles may miss the microsecond that both mean by a hair.
+            time = round(time + offset, 6) if time else offset
+        if time < RELATIVE_TIME_BOUND:
+            return None if self._now is None else round(self._now + time, 6)
+        if time > TIME_MAX:
+            raise MalformedSenml("a time past the year 2255", index)
+        return time
+
+
+def _require_base_fields_only(fields: dict[Label, Any], index: int) -> None:
+    for label in fields:
+        if type(label) is int and label >= 0:
+            raise MalformedSenml("no value and no sum", index)
+
+
+def _total(value: float, base: float, index: int) -> float:
+    total = value + base
+    if total - total != 0:
+        raise MalformedSenml("value and base value have no finite sum", index)
+    return total
+
+
+def _object_link(text: str, index: int) -> ObjectLink:
+    try:
+        return ObjectLink.parse(text)
+    except InvalidValue as error:
+        raise MalformedSenml(str(error), index) from None

@@ -1,0 +1,126 @@
+"""Driving credentials until they are confirmed, over restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from city_platform.bootstrap.decision import SendCredentials
+from city_platform.bootstrap.drives import TRANSITIONS, Drives, DriveTimes, Occurrence, Stand
+from city_platform.bootstrap.stands import StandStore
+
+S = 1_000_000
+SEND = SendCredentials("lamp-1", "north", "r1", "v1")
+TIMES = DriveTimes(first_s=2, longest_s=10, patience_s=100)
+
+
+def make() -> Drives:
+    return Drives(TIMES, lambda: 0.0)
+
+
+@pytest.mark.parametrize("stand", list(Stand))
+@pytest.mark.parametrize("occurrence", list(Occurrence))
+def test_every_cell_of_the_table_is_known_or_nothing(stand: Stand, occurrence: Occurrence) -> None:
+    assert TRANSITIONS[stand].get(occurrence) in {*Stand, None}
+
+
+def test_what_was_decided_is_driven_with_growing_pauses_until_confirmed() -> None:
+    drives = make()
+    drives.begin(SEND, 0)
+    driven: list[int] = []
+    while (due := drives.next_timer()) is not None and due < 40 * S:
+        driven.append(due // S)
+        assert drives.due(due, 10) == ([SEND], [])
+    assert driven == [2, 6, 14, 24, 34]
+    confirmed = drives.confirm("lamp-1", "north", "r1", "v1", 40 * S)
+    assert confirmed is not None
+    assert confirmed.stand is Stand.CONFIRMED
+    assert drives.next_timer() is None
+    assert drives.confirmed_version("lamp-1") == "v1"
+    assert drives.pending == 0
+
+
+def test_nothing_is_due_before_its_time_nor_beyond_the_limit() -> None:
+    drives = make()
+    for number in range(5):
+        drives.begin(SendCredentials(f"lamp-{number}", "north", "r", "v"), 0)
+    assert drives.due(2 * S - 1, 10) == ([], [])
+    assert len(drives.due(2 * S, 3)[0]) == 3
+    assert len(drives.due(2 * S, 3)[0]) == 2
+
+
+@pytest.mark.parametrize(("registration_id", "version"), [("r0", "v1"), ("r1", "v0")])
+def test_a_confirmation_of_something_else_stops_nothing(registration_id: str, version: str) -> None:
+    drives = make()
+    drives.begin(SEND, 0)
+    assert drives.confirm("lamp-1", "north", registration_id, version, 1) is None
+    assert drives.pending == 1
+    assert drives.counts["confirmed_something_else"] == 1
+
+
+def test_a_confirmation_that_nobody_waits_for_is_learned() -> None:
+    drives = make()
+    assert drives.confirm("lamp-1", "north", "r1", "v1", 1) is not None
+    assert drives.confirmed_version("lamp-1") == "v1"
+
+
+def test_the_end_of_the_registration_stops_the_drive_and_another_ones_does_not() -> None:
+    drives = make()
+    drives.begin(SEND, 0)
+    assert drives.end_registration("lamp-1", "r0") is None
+    ended = drives.end_registration("lamp-1", "r1")
+    assert ended is not None
+    assert ended.stand is Stand.ENDED
+    assert drives.next_timer() is None
+
+
+def test_a_new_registration_is_driven_anew_from_the_first_pause() -> None:
+    drives = make()
+    drives.begin(SEND, 0)
+    drives.due(2 * S, 1)
+    again = SendCredentials("lamp-1", "north", "r2", "v1")
+    drives.begin(again, 3 * S)
+    assert drives.next_timer() == 5 * S
+    assert drives.due(5 * S, 1)[0] == [again]
+
+
+def test_patience_ends() -> None:
+    drives = make()
+    drives.begin(SEND, 0)
+    given_up = []
+    while (due := drives.next_timer()) is not None:
+        given_up += drives.due(due, 1)[1]
+    assert [row.stand for row in given_up] == [Stand.GIVEN_UP]
+    assert drives.counts["given_up"] == 1
+
+
+def test_a_renewed_version_keeps_what_was_confirmed_before() -> None:
+    drives = make()
+    drives.begin(SEND, 0)
+    drives.confirm("lamp-1", "north", "r1", "v1", 1)
+    row = drives.begin(SendCredentials("lamp-1", "north", "r1", "v2"), 2)
+    assert (row.stand, row.confirmed_version) == (Stand.PENDING, "v1")
+
+
+def test_what_is_pending_and_confirmed_survives_a_restart(tmp_path: Path) -> None:
+    async def first() -> None:
+        store = StandStore(tmp_path / "stands.sqlite")
+        drives = make()
+        await store.put(drives.begin(SEND, 0))
+        other = SendCredentials("lamp-2", "north", "r2", "v2")
+        await store.put(drives.begin(other, 0))
+        confirmed = drives.confirm("lamp-2", "north", "r2", "v2", 1)
+        assert confirmed is not None
+        await store.put(confirmed)
+        # No close: as after a kill, only what was awaited counts.
+        copy = StandStore(tmp_path / "stands.sqlite")
+        rows = await copy.load()
+        await copy.close()
+        await store.close()
+        again = Drives(TIMES, lambda: 0.0, rows)
+        assert again.confirmed_version("lamp-2") == "v2"
+        assert again.due(S, 10)[0] == [SEND]
+
+    asyncio.run(first())

@@ -1,0 +1,221 @@
+"""Writing credentials: the table, the order, and convergence over any losses."""
+
+from __future__ import annotations
+
+import random
+from base64 import b64decode
+
+import pytest
+
+from city_platform.bridge.procedure import (
+    AFTER,
+    CredentialsProcedure,
+    Follows,
+    Manner,
+    Progress,
+    Verdict,
+    verdict_on,
+)
+from city_platform.bridge.registry import Held
+from contracts.credentials import decode_document
+from contracts.data_interface import Command, Outcome, ResultError, Stage
+from tests.city_platform.bridge.server_side import KEY, SERVER, document
+
+NO_LINKS = Held("r1", b'[{"path":"/1/0"}]')
+
+
+def procedure(
+    held: Held = NO_LINKS,
+    *,
+    instances: tuple[int, ...] = (0, 1),
+    tries_max: int = 6,
+    window: int = 0,
+) -> CredentialsProcedure:
+    content = decode_document(document("lamp-1", instances=instances))
+    return CredentialsProcedure(SERVER, held.registration_id, content, held, tries_max, window)
+
+
+def outcome_of(command: Command, code: str | None = None, stage: Stage = "timeout") -> Outcome:
+    error = None if code else ResultError(stage, "")
+    return Outcome(id=command.id, operation=command.operation, code=code, error=error)
+
+
+@pytest.mark.parametrize("manner", list(Manner))
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_every_cell_says_what_follows(manner: Manner, verdict: Verdict) -> None:
+    assert isinstance(AFTER[manner][verdict], Manner | Follows)
+
+
+def test_a_create_is_never_repeated_after_an_unknown_outcome() -> None:
+    assert AFTER[Manner.CREATE][Verdict.UNKNOWN] is Manner.REPLACE
+
+
+@pytest.mark.parametrize(
+    ("code", "stage", "verdict"),
+    [
+        ("2.01", None, Verdict.DONE),
+        ("4.04", None, Verdict.ABSENT),
+        ("4.00", None, Verdict.REFUSED),
+        ("5.00", None, Verdict.REFUSED),
+        (None, "timeout", Verdict.UNKNOWN),
+        (None, "unknown", Verdict.UNKNOWN),
+        (None, "not_registered", Verdict.ENDED),
+        (None, "expired", Verdict.ENDED),
+        (None, "cancelled", Verdict.ENDED),
+    ],
+)
+def test_an_outcome_is_read(code: str | None, stage: Stage | None, verdict: Verdict) -> None:
+    error = None if stage is None else ResultError(stage, "")
+    assert verdict_on(Outcome(id="1", operation="write", code=code, error=error)) is verdict
+
+
+def test_the_broker_object_has_every_resource() -> None:
+    values = {one.path: (one.type, one.value) for one in procedure().command(0).values or ()}
+    assert sorted(values) == sorted(f"/18830/0/{n}" for n in (0, 1, 2, 3, 6, 7, 8, 9, 10))
+    assert values["/18830/0/1"] == ("string", "lamp-1")
+    assert values["/18830/0/6"] == ("integer", 2)
+    assert values["/18830/0/10"] == ("integer", 2)
+    assert b64decode(str(values["/18830/0/9"][1])) == KEY
+
+
+def test_publications_point_to_the_broker_and_are_created_inactive() -> None:
+    running = procedure()
+    running.handle_outcome(outcome_of(running.command(0), "2.01"), is_stored=False)
+    values = {one.path: (one.type, one.value) for one in running.command(0).values or ()}
+    assert values["/18831/0/0"] == ("corelnk", "</3416>")
+    assert values["/18831/0/1"] == ("objlnk", "18830:0")
+    assert values["/18831/0/5"] == ("boolean", False)
+    assert values["/18831/0/6"] == ("unsigned", 112)
+
+
+def test_what_the_links_have_is_replaced() -> None:
+    held = Held("r1", b'[{"path":"/18830/0"},{"path":"/18831/1"}]')
+    running = procedure(held)
+    seen = []
+    while running.progress is Progress.RUNNING:
+        command = running.command(0)
+        seen.append((command.operation, command.path))
+        running.handle_outcome(outcome_of(command, "2.04"), is_stored=False)
+    assert seen[:3] == [("write", "/18830/0"), ("create", "/18831/0"), ("write", "/18831/1")]
+
+
+@pytest.mark.parametrize("links", [b"{}", b'[{"path":"/18830/\xd9\xa1"}]', b'[{"path":"//"}]'])
+def test_links_that_cannot_be_read_count_as_none(links: bytes) -> None:
+    assert procedure(Held("r1", links)).command(0).operation == "create"
+
+
+def test_only_the_very_last_command_completes() -> None:
+    running = procedure()
+    completes = []
+    while running.progress is Progress.RUNNING:
+        command = running.command(0)
+        completes.append(command.completes is not None)
+        running.handle_outcome(outcome_of(command, "2.04"), is_stored=False)
+    assert completes == [False, False, False, False, True]
+
+
+def test_fresh_failures_are_bounded() -> None:
+    running = procedure(tries_max=3)
+    tries = 0
+    while running.progress is Progress.RUNNING:
+        tries += 1
+        running.handle_outcome(outcome_of(running.command(0)), is_stored=False)
+    assert (tries, running.progress) == (3, Progress.GIVEN_UP)
+
+
+def test_stored_failures_cost_no_try_and_lead_to_ids_not_used_before() -> None:
+    first = procedure(tries_max=3)
+    used: list[str] = []
+    while first.progress is Progress.RUNNING:
+        used.append(first.pending_id)
+        first.handle_outcome(outcome_of(first.command(0)), is_stored=False)
+    second = procedure(tries_max=3)
+    for expected in used:
+        assert second.pending_id == expected
+        assert (
+            second.handle_outcome(outcome_of(second.command(0)), is_stored=True) is Progress.RUNNING
+        )
+    assert second.pending_id not in used
+
+
+def test_what_was_refused_for_good_is_asked_anew_by_a_later_drive() -> None:
+    running = procedure()
+    stored = outcome_of(running.command(0), stage="not_registered")
+    assert running.handle_outcome(stored, is_stored=True) is Progress.RUNNING
+    fresh = outcome_of(running.command(0), stage="not_registered")
+    assert running.handle_outcome(fresh, is_stored=False) is Progress.GIVEN_UP
+
+
+def test_ids_differ_by_window_registration_version_and_step() -> None:
+    ids = {
+        procedure().pending_id,
+        procedure(window=1).pending_id,
+        procedure(Held("r2", b"[]")).pending_id,
+    }
+    running = procedure()
+    running.handle_outcome(outcome_of(running.command(0), "2.01"), is_stored=False)
+    assert len(ids | {running.pending_id}) == 4
+    assert procedure().pending_id == procedure().pending_id
+
+
+def test_nothing_secret_is_shown() -> None:
+    running = procedure()
+    shown = repr(running) + repr(running._steps)
+    assert "secret" not in shown
+    assert str((running.command(0).values or [])[7].value) not in shown
+
+
+class Device:
+    """Objects 18830 and 18831 behind a server that keeps outcomes and sends no id twice."""
+
+    def __init__(self, chance: random.Random, loss: float) -> None:
+        self.instances: set[str] = set()
+        self.active: set[str] = set()
+        self.outcomes: dict[str, Outcome] = {}
+        self._chance = chance
+        self._loss = loss
+
+    def serve(self, command: Command) -> tuple[Outcome, bool]:
+        """The outcome, and whether it was stored before."""
+        if command.id in self.outcomes:
+            return self.outcomes[command.id], True
+        if self._chance.random() < self._loss:
+            outcome = outcome_of(command)
+        else:
+            code = self._carry_out(command)
+            is_heard = self._chance.random() >= self._loss
+            outcome = outcome_of(command, code if is_heard else None, "unknown")
+        self.outcomes[command.id] = outcome
+        return outcome, False
+
+    def _carry_out(self, command: Command) -> str:
+        path = command.path or ""
+        exists = path in self.instances
+        if command.operation == "create":
+            self.instances.add(path)
+            return "4.00" if exists else "2.01"
+        if command.operation == "delete":
+            self.instances.discard(path)
+            return "2.02" if exists else "4.04"
+        if path.endswith("/5"):
+            self.active.add(path.removesuffix("/5"))
+            return "2.04"
+        return "2.04" if exists else "4.04"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_losses_and_restarts_end_with_everything_written(seed: int) -> None:
+    chance = random.Random(seed)
+    device = Device(chance, loss=0.3)
+    device.instances |= {"/18831/7"} if chance.random() < 0.5 else set()
+    links = b'[{"path":"/18831/7"}]' if device.instances else b"[]"
+    for _drive in range(200):
+        running = procedure(Held("r1", links), tries_max=3)
+        while running.progress is Progress.RUNNING and chance.random() > 0.05:
+            outcome, is_stored = device.serve(running.command(0))
+            running.handle_outcome(outcome, is_stored=is_stored)
+        if running.progress is Progress.COMPLETED:
+            break
+    assert running.progress is Progress.COMPLETED
+    assert device.instances == {"/18830/0", "/18831/0", "/18831/1"}
+    assert device.active == {"/18831/0", "/18831/1"}

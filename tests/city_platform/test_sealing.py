@@ -1,0 +1,117 @@
+"""Sealing credentials: by joserfc, opened again, checked against the algorithm by hand."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import urlsafe_b64decode
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from city_platform.sealing import CannotOpen, opener, sealer, thumbprint
+
+PLAINTEXT = b'{"secret_key": "AAECAw=="}'
+
+
+def identity() -> tuple[bytes, bytes, ec.EllipticCurvePrivateKey]:
+    """Certificate and key as PEM, and the key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "svc:bridge:north")])
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return certificate.public_bytes(Encoding.PEM), pem, key
+
+
+CERTIFICATE, KEY_PEM, KEY = identity()
+SEALED = sealer(CERTIFICATE)(PLAINTEXT)
+OPEN = opener(CERTIFICATE, KEY_PEM)
+
+
+def test_what_is_sealed_for_a_certificate_opens_with_its_key() -> None:
+    assert OPEN(SEALED) == PLAINTEXT
+
+
+def test_every_seal_is_another_text() -> None:
+    assert sealer(CERTIFICATE)(PLAINTEXT) != SEALED
+
+
+def test_another_key_does_not_open_it() -> None:
+    certificate, key_pem, _ = identity()
+    with pytest.raises(CannotOpen):
+        opener(certificate, key_pem)(SEALED)
+
+
+def test_a_seal_for_another_certificate_of_the_same_key_is_refused() -> None:
+    builder = x509.load_pem_x509_certificate(CERTIFICATE)
+    other = (
+        x509.CertificateBuilder()
+        .subject_name(builder.subject)
+        .issuer_name(builder.issuer)
+        .public_key(KEY.public_key())
+        .serial_number(2)
+        .not_valid_before(builder.not_valid_before_utc)
+        .not_valid_after(builder.not_valid_after_utc)
+        .sign(KEY, hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+    with pytest.raises(CannotOpen, match="another certificate"):
+        opener(other, KEY_PEM)(SEALED)
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_a_changed_part_is_noticed(part: int) -> None:
+    parts = SEALED.split(".")
+    parts[part] = ("A" if parts[part][:1] != "A" else "B") + parts[part][1:]
+    with pytest.raises(CannotOpen):
+        OPEN(".".join(parts))
+
+
+@given(st.text(max_size=60) | st.lists(st.text(max_size=12), max_size=6).map(".".join))
+@settings(max_examples=200, deadline=None)
+def test_arbitrary_text_raises_only_cannot_open(text: str) -> None:
+    with pytest.raises(CannotOpen):
+        OPEN(text)
+
+
+def _bytes(part: str) -> bytes:
+    return urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def test_the_seal_is_ecdh_es_with_a256gcm_step_by_step() -> None:
+    # RFC 7518 §4.6.2: Concat KDF over Z, algorithm id "A256GCM", empty party info, 256 bits.
+    protected, encrypted_key, nonce, ciphertext, tag = SEALED.split(".")
+    header = msgspec.json.decode(_bytes(protected))
+    assert (header["alg"], header["enc"]) == ("ECDH-ES", "A256GCM")
+    assert header["kid"] == thumbprint(CERTIFICATE)
+    assert encrypted_key == ""
+    point = ec.EllipticCurvePublicNumbers(
+        int.from_bytes(_bytes(header["epk"]["x"])),
+        int.from_bytes(_bytes(header["epk"]["y"])),
+        ec.SECP256R1(),
+    ).public_key()
+    shared = KEY.exchange(ec.ECDH(), point)
+    info = (7).to_bytes(4) + b"A256GCM" + bytes(4) + bytes(4) + (256).to_bytes(4)
+    derived = hashlib.sha256((1).to_bytes(4) + shared + info).digest()
+    opened = AESGCM(derived).decrypt(
+        _bytes(nonce), _bytes(ciphertext) + _bytes(tag), protected.encode()
+    )
+    assert opened == PLAINTEXT
