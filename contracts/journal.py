@@ -158,13 +158,18 @@ class DeviceEnded(_Record, frozen=True, tag="device_ended"):
 
 
 class LoopSample(_Record, frozen=True, tag="loop_sample"):
-    """How late timers ran in a process since the last sample, and datagrams the kernel dropped."""
+    """How late timers ran in a process since the last sample, and datagrams the kernel dropped.
+
+    `delays` says how many timers were how late: (microseconds, count) as `runtime.latency` buckets
+    them, so that percentiles of a whole run can be told. Empty where only the sample is known.
+    """
 
     process: str
     delay_p99_ns: int
     delay_max_ns: int
     socket_drops: int = 0
     retransmissions: int = 0
+    delays: list[tuple[int, int]] = []
 
 
 # ---- the server emulator: the data-interface tap ----

@@ -14,6 +14,13 @@ LwM2mError
 ├── InvalidValue              a value does not fit the resource's definition
 ├── OperationNotAllowed       the resource's definition has no such operation
 ├── MalformedDefinition       an object definition of ours is wrong
+├── MalformedMessage          lwm2m.coap: a datagram that is not CoAP
+├── MalformedBlock            lwm2m.coap: a Block option without meaning
+├── BlockwiseBroken           lwm2m.coap: the other side's blocks make no body
+├── BadOption                 lwm2m.coap: a critical option that is unknown or malformed
+├── PeerQueueFull             lwm2m.coap: the caller asks more than NSTART's queue holds
+├── UnknownExchange           lwm2m.coap: the caller answers what does not wait for an answer
+├── NotLoopback               lwm2m.transport: the caller names a local address that is not ours
 ├── RegistrationRefused       a Register or Update must be answered with `code`
 │   └── UnknownRegistration
 └── IllegalTransition         the caller asked for a step that the state does not allow
@@ -47,9 +54,8 @@ class MalformedOpaque(MalformedPayload):
 
 
 class MalformedSenml(MalformedPayload):
-    """Not a SenML pack (RFC 8428). `record` is the index of the record at fault, None for the pack.
-
-    `record_index` counts from 0.
+    """Not a SenML pack (RFC 8428). `record` is the index, from 0, of the record at fault; None
+    when it is the pack as a whole.
     """
 
     def __init__(self, reason: str, record: int | None = None) -> None:

@@ -25,6 +25,8 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 _log = logging.getLogger(__name__)
+# The library logs headers and frames at DEBUG: they hold tokens and keys.
+_log.setLevel(logging.INFO)
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 
@@ -225,8 +227,10 @@ class WebSocketConnection(asyncio.Protocol):
             elif isinstance(event, Request):
                 self._answer_upgrade(event)
         self._note_handshake()
-        if self._protocol.parser_exc is not None and not self._closing:
-            self._reason = f"the other side broke the protocol: {self._protocol.parser_exc}"
+        error = self._protocol.parser_exc
+        if error is not None and not self._closing and not self._reason:
+            cut = isinstance(error, EOFError)
+            self._reason = "cut off" if cut else f"the other side broke the protocol: {error}"
 
     def _answer_upgrade(self, request: Request) -> None:
         assert isinstance(self._protocol, ServerProtocol)
@@ -245,6 +249,7 @@ class WebSocketConnection(asyncio.Protocol):
         elif self._protocol.state is OPEN and not self._opened:
             self._opened = True
             self._set_timer(self._limits.keep_alive_s, self._keep_alive)
+            self._flush()  # the handshake's own bytes go before what the user sends now
             self._user.opened(self)
 
     def _handle_frame(self, frame: Frame) -> None:

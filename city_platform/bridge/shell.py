@@ -28,12 +28,15 @@ from mqtt.connection import InboundMessage
 from mqtt.transport.client import MqttClient
 from runtime.clock import Clock
 from runtime.component import Ready
-from runtime.websocket import WebSocketConnection, connect_websocket
+from runtime.websocket import CLOSE_GOING_AWAY, WebSocketConnection, connect_websocket
 
 _log = logging.getLogger(__name__)
 
 # The core's timer only gives up what is long overdue.
 TIMER_PERIOD_S = 30.0
+# How long the server may take to answer the closing handshake.
+CLOSE_WITHIN_S = 1.0
+CLOSE_PROTOCOL_ERROR = 1002
 
 
 async def run(config: BridgeConfig, clock: Clock, ready: Ready, *, draw: Draw = os.urandom) -> None:
@@ -104,11 +107,13 @@ class BridgeShell:
     async def _until_ended(self, connection: WebSocketConnection) -> tuple[str, bool]:
         assert self._ended is not None
         try:
-            reason = await self._ended
+            # Shielded: `closed` is told to this future also while this task is being cancelled.
+            reason = await asyncio.shield(self._ended)
             return reason, self.live.is_set()
         finally:
-            connection.close()
             self.live.clear()
+            connection.close(CLOSE_GOING_AWAY)
+            await asyncio.wait([self._ended], timeout=CLOSE_WITHIN_S)
 
     def _backoff_s(self, failures: int) -> float:
         config = self._config
@@ -134,7 +139,7 @@ class BridgeShell:
         except PeerError as error:
             self._peer_failed = True
             _log.warning("server %s: %s", self._config.server, error)
-            connection.close(1002, str(error)[:100])
+            connection.close(CLOSE_PROTOCOL_ERROR, str(error)[:100])
             return
         if self._core.link is Link.LIVE:
             self.live.set()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from typing import NamedTuple
 
 from city_platform.ingestion.archive import Archive, DecodedPack
@@ -79,10 +80,8 @@ class Pipeline:
             while True:
                 await self._archive_when_due()
                 if await self._intake.wait_beyond(self._reader.position, self._patience_s()):
-                    await self._take_batch()
+                    await _to_its_end(self._take_batch())
         finally:
-            # What the thread was at when this was cancelled ends first.
-            await self._working.do(lambda: None)
             await self._put_archive()
             self._working.close()
 
@@ -178,6 +177,16 @@ class Pipeline:
         """How long to wait for messages before the archive's object is due."""
         due_ns = self._archive.due_ns
         return None if due_ns is None else max(0.0, (due_ns - self._clock.now_ns()) / 1e9)
+
+
+async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+    """Await `work`; when this is cancelled, end it first."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 def _refuse(message: Message, refused: Refused, done: Transformed) -> None:

@@ -103,11 +103,14 @@ class Spool:
         view = memoryview(data)
         try:
             while view:
-                view = view[os.write(self._descriptor, view) :]
+                view = view[self._write_some(view) :]
         except OSError as error:
             os.ftruncate(self._descriptor, self._size)
             os.lseek(self._descriptor, self._size, os.SEEK_SET)
             raise SpoolFull(error.errno, f"{self._path}: {error.strerror}") from error
+
+    def _write_some(self, view: memoryview) -> int:
+        return os.write(self._descriptor, view)
 
 
 class SpoolReader:

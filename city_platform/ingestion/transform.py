@@ -47,6 +47,8 @@ _PATH = re.compile(r"\d{1,5}/\d{1,5}/\d{1,5}(?:/\d{1,5})?", re.ASCII)
 _TAIL = re.compile(
     r"(?:(?P<claimed>.*?)/)??(?P<path>\d{1,5}/\d{1,5}/\d{1,5}(?:/\d{1,5})?)", re.ASCII
 )
+_INT64_BOUND: Final = 2**63
+_TIME_BOUND_S: Final = 2**63 / 1_000_000
 _SEVERITIES: Final[dict[str, Severity]] = {
     "minor": "minor",
     "major": "major",
@@ -159,7 +161,14 @@ class Transformer:
                 value, kind = _stored_value(value, name, endpoint)
             readings.append(
                 ReadingRecord(
-                    endpoint, path, _time_us(record), value, kind, record.unit, time_source, tenant
+                    endpoint,
+                    path,
+                    _time_us(record.time, endpoint),
+                    value,
+                    kind,
+                    record.unit,
+                    time_source,
+                    tenant,
                 )
             )
         return readings
@@ -206,7 +215,7 @@ class Transformer:
         return Alarm(
             endpoint,
             self._path(record.name, endpoint),
-            _time_us(record),
+            _time_us(record.time, endpoint),
             _text(extras, KEY_ALARM, endpoint),
             record.value,
             severity,
@@ -216,7 +225,7 @@ class Transformer:
         )
 
 
-def _stored_value(value: object, name: str, endpoint: str) -> tuple[float | str, ValueKind]:
+def _stored_value(value: object, name: str, endpoint: str) -> tuple[int | str, ValueKind]:
     if isinstance(value, bool):
         return int(value), "boolean"
     if isinstance(value, str):
@@ -226,13 +235,21 @@ def _stored_value(value: object, name: str, endpoint: str) -> tuple[float | str,
     if isinstance(value, tuple):
         # An object link: `18830:0`.
         return str(value), "text"
-    raise Refused("malformed", f"{name[:120]!r} has a sum and no value", endpoint)
+    if not isinstance(value, int):
+        raise Refused("malformed", f"{name[:120]!r} has a sum and no value", endpoint)
+    if -_INT64_BOUND <= value < _INT64_BOUND:
+        return value, "number"
+    # LwM2M's unsigned integers reach further than SQLite's.
+    if 0 <= value < 2 * _INT64_BOUND:
+        return str(value), "big_integer"
+    raise Refused("malformed", f"{name[:120]!r} has an integer beyond 64 bits", endpoint)
 
 
-def _time_us(record: ResolvedRecord) -> int:
-    # The second resolution gave every record a time.
-    assert record.time_us is not None
-    return record.time_us
+def _time_us(time: float | None, endpoint: str) -> int:
+    # The second resolution gave every record a time; one relative to it may lie anywhere.
+    if time is None or not -_TIME_BOUND_S < time < _TIME_BOUND_S:
+        raise Refused("malformed", f"the time {time} is out of range", endpoint)
+    return round(time * 1_000_000)
 
 
 def _digest(endpoint: str, payload: bytes) -> bytes:

@@ -7,6 +7,8 @@ P-256 throughout. Chance is handed in: a private key is drawn, a signature is de
 from __future__ import annotations
 
 import ipaddress
+import threading
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -20,6 +22,9 @@ Draw = Callable[[int], bytes]
 
 # The order of the group of P-256 (SEC 2 §2.4.2): a private key is a number below it.
 _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+# RFC 5280 appendix A.1, ub-common-name.
+_COMMON_NAME_LENGTH_MAX: Final = 64
+_WARNINGS: Final = threading.Lock()
 # A device whose clock is a little behind must be able to use its certificate at once.
 _CLOCK_SKEW = timedelta(minutes=10)
 
@@ -63,6 +68,36 @@ class Issued(NamedTuple):
         return f"Issued(certificate of {len(self.certificate)} bytes, …)"
 
 
+class Issuer:
+    """Issues certificates that have all but key, name and serial number in common."""
+
+    def __init__(
+        self,
+        builder: x509.CertificateBuilder,
+        key: ec.EllipticCurvePrivateKey,
+        draw: Draw,
+        expires_at_us: int,
+    ) -> None:
+        self._builder = builder
+        self._key = key
+        self._draw = draw
+        self._expires_at_us = expires_at_us
+
+    def issue(self, identity: str) -> Issued:
+        """A new key and its certificate; the common name is `identity`."""
+        key = draw_key(self._draw)
+        public = key.public_key()
+        certificate = (
+            self._builder.subject_name(_subject(identity))
+            .public_key(public)
+            .serial_number(_draw_serial_number(self._draw))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
+        )
+        der = certificate.public_bytes(serialization.Encoding.DER)
+        return Issued(der, key_der(key), self._expires_at_us)
+
+
 class Authority:
     """Signs certificates. `draw` is the source of keys and serial numbers."""
 
@@ -72,54 +107,39 @@ class Authority:
         self.certificate = certificate
         self.key = key
         self._draw = draw
-        self._key_identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
 
     @property
     def der(self) -> bytes:
         """The authority's own certificate."""
         return self.certificate.public_bytes(serialization.Encoding.DER)
 
-    def issue_client(self, identity: str, now_us: int, lifetime: timedelta) -> Issued:
-        """A key and a certificate to connect with: the common name is `identity`."""
-        return self._issue(identity, now_us, lifetime, (_CLIENT, False), (_SIGNING, True))
+    def for_devices(self, now_us: int, lifetime: timedelta) -> Issuer:
+        """Issues certificates to connect with."""
+        return self._issuer(now_us, lifetime, (_CLIENT, False), (_SIGNING, True))
 
-    def issue_service(self, identity: str, now_us: int, lifetime: timedelta) -> Issued:
-        """As `issue_client`; secrets may also be sealed to it (key agreement)."""
-        return self._issue(identity, now_us, lifetime, (_CLIENT, False), (_SEALING, True))
+    def for_services(self, now_us: int, lifetime: timedelta) -> Issuer:
+        """As for devices; secrets may also be sealed to these (key agreement)."""
+        return self._issuer(now_us, lifetime, (_CLIENT, False), (_SEALING, True))
 
-    def issue_server(
-        self, identity: str, hosts: Sequence[str], now_us: int, lifetime: timedelta
-    ) -> Issued:
-        """A key and a certificate to listen with, for host names and IP addresses."""
+    def for_servers(self, now_us: int, lifetime: timedelta, hosts: Sequence[str]) -> Issuer:
+        """Issues certificates to listen with, for host names and IP addresses."""
         names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-        return self._issue(
-            identity, now_us, lifetime, (_SERVER, False), (_SIGNING, True), (names, False)
-        )
+        return self._issuer(now_us, lifetime, (_SERVER, False), (_SIGNING, True), (names, False))
 
-    def _issue(
-        self,
-        identity: str,
-        now_us: int,
-        lifetime: timedelta,
-        *extensions: tuple[x509.ExtensionType, bool],
-    ) -> Issued:
-        key = draw_key(self._draw)
-        public = key.public_key()
+    def _issuer(
+        self, now_us: int, lifetime: timedelta, *extensions: tuple[x509.ExtensionType, bool]
+    ) -> Issuer:
+        issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         builder = (
-            _builder(identity, public, now_us, lifetime, self._draw)
+            _valid(now_us, lifetime)
             .issuer_name(self.certificate.subject)
             .add_extension(_NO_AUTHORITY, critical=True)
-            .add_extension(self._key_identifier, critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(issuer_key, critical=False)
         )
         for extension, is_critical in extensions:
             builder = builder.add_extension(extension, is_critical)
-        certificate = builder.sign(self.key, hashes.SHA256(), ecdsa_deterministic=True)
-        return Issued(
-            certificate.public_bytes(serialization.Encoding.DER),
-            key_der(key),
-            int(certificate.not_valid_after_utc.timestamp()) * 1_000_000,
-        )
+        expires_at_us = (now_us // 1_000_000 + int(lifetime.total_seconds())) * 1_000_000
+        return Issuer(builder, self.key, self._draw, expires_at_us)
 
 
 def make_authority(name: str, now_us: int, lifetime: timedelta, draw: Draw) -> Authority:
@@ -127,8 +147,11 @@ def make_authority(name: str, now_us: int, lifetime: timedelta, draw: Draw) -> A
     key = draw_key(draw)
     public = key.public_key()
     builder = (
-        _builder(name, public, now_us, lifetime, draw)
+        _valid(now_us, lifetime)
+        .subject_name(_subject(name))
         .issuer_name(_subject(name))
+        .public_key(public)
+        .serial_number(_draw_serial_number(draw))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_AUTHORITY, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
@@ -152,31 +175,29 @@ def key_der(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _builder(
-    identity: str,
-    public: ec.EllipticCurvePublicKey,
-    now_us: int,
-    lifetime: timedelta,
-    draw: Draw,
-) -> x509.CertificateBuilder:
+def _valid(now_us: int, lifetime: timedelta) -> x509.CertificateBuilder:
     now = datetime.fromtimestamp(now_us // 1_000_000, UTC)
     return (
         x509.CertificateBuilder()
-        .subject_name(_subject(identity))
-        .public_key(public)
-        # RFC 5280 §4.1.2.2: positive, at most 20 bytes, not to be guessed.
-        .serial_number(int.from_bytes(draw(19), "big") | 1 << 151)
         .not_valid_before(now - _CLOCK_SKEW)
         .not_valid_after(now + lifetime)
     )
 
 
+def _draw_serial_number(draw: Draw) -> int:
+    # RFC 5280 §4.1.2.2: positive, at most 20 bytes, not to be guessed.
+    return int.from_bytes(draw(19), "big") | 1 << 151
+
+
 def _subject(identity: str) -> x509.Name:
-    # RFC 5280 allows a common name 64 characters, our endpoint names have up to 128: TLS libraries
-    # and brokers take them, so the length is not checked here.
-    return x509.Name(
-        [x509.NameAttribute(NameOID.COMMON_NAME, identity, _validate=len(identity) <= 64)]
-    )
+    if len(identity) <= _COMMON_NAME_LENGTH_MAX:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, identity)])
+    # Our endpoint names have up to 128 characters. TLS libraries and brokers take them; the
+    # library warns, and its warnings are switched off one thread at a time.
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        attribute = x509.NameAttribute(NameOID.COMMON_NAME, identity, _validate=False)
+    return x509.Name([attribute])
 
 
 def _general_name(host: str) -> x509.GeneralName:

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from city_platform.provisioning.certificates import Authority, Draw
+from city_platform.provisioning.certificates import Authority, Draw, Issuer
 from city_platform.provisioning.credentials import CredentialsPlan
 from city_platform.provisioning.manifest_reader import RawRow
 from city_platform.stores.device_directory import DeviceDirectory, DirectoryEntry
@@ -75,10 +75,18 @@ class Provisioned(NamedTuple):
 class BatchOutcome(NamedTuple):
     """What a batch of rows came to."""
 
+    rows: int
     created: int
     updated: int
     unchanged: int
     errors: list[RowError]
+
+
+class MadeBatch(NamedTuple):
+    """A batch with its certificates and documents, ready to be stored."""
+
+    made: list[Provisioned]
+    outcome: BatchOutcome
 
 
 class SeenRows:
@@ -113,25 +121,39 @@ class Importer:
     ) -> None:
         self._stores = stores
         self._authority = authority
+        self._authority_der = authority.der
         self._lifetime = lifetime
         self._wall_us = wall_us
         self._draw = draw
         self._executor = executor
 
-    async def provision(
+    async def make(
         self, raw_rows: list[RawRow], seen: SeenRows, plan: CredentialsPlan
-    ) -> BatchOutcome:
-        """Provision what is right among `raw_rows`; the others come back as errors, by row."""
+    ) -> MadeBatch:
+        """Make what is right among `raw_rows`; the others become errors, by row.
+
+        A batch may be made while an earlier one of the same file is stored: no name is in both.
+        """
         rows, errors = check_rows(raw_rows, seen)
         known = await self._look_up(rows)
         rows, taken = _without_taken_identities(rows, known)
         todo = [row for row in rows if not _is_unchanged(row.row, known, plan)]
         made = await self._make(todo, known, plan)
-        if made:
-            await self._store(made)
         created = sum(found.change == "created" for found in made)
-        errors = sorted(errors + taken, key=lambda error: error.row)
-        return BatchOutcome(created, len(made) - created, len(rows) - len(made), errors)
+        outcome = BatchOutcome(
+            rows=len(raw_rows),
+            created=created,
+            updated=len(made) - created,
+            unchanged=len(rows) - len(made),
+            errors=sorted(errors + taken, key=lambda error: error.row),
+        )
+        return MadeBatch(made, outcome)
+
+    async def store(self, batch: MadeBatch) -> BatchOutcome:
+        """Store what was made; returns what the batch came to."""
+        if batch.made:
+            await self._store(batch.made)
+        return batch.outcome
 
     async def _look_up(self, rows: list[CheckedRow]) -> Known:
         endpoints = [checked.row.endpoint for checked in rows]
@@ -162,11 +184,11 @@ class Importer:
     def _make_part(
         self, rows: list[CheckedRow], known: Known, plan: CredentialsPlan
     ) -> list[Provisioned]:
-        now_us = self._wall_us()
-        return [self._make_one(checked.row, known, plan, now_us) for checked in rows]
+        issuer = self._authority.for_devices(self._wall_us(), self._lifetime)
+        return [self._make_one(checked.row, known, plan, issuer) for checked in rows]
 
     def _make_one(
-        self, row: ManifestRow, known: Known, plan: CredentialsPlan, now_us: int
+        self, row: ManifestRow, known: Known, plan: CredentialsPlan, issuer: Issuer
     ) -> Provisioned:
         before = known.things.get(row.endpoint)
         made_for = plan.digest(row.model, row.serial)
@@ -178,7 +200,7 @@ class Importer:
         ):
             certificate = before.certificate
         else:
-            certificate, document = self._issue(row, made_for, plan, now_us)
+            certificate, document = self._issue(row, made_for, plan, issuer)
         return Provisioned(
             "created" if before is None else "updated",
             _thing(row, certificate, plan),
@@ -188,10 +210,10 @@ class Importer:
         )
 
     def _issue(
-        self, row: ManifestRow, made_for: bytes, plan: CredentialsPlan, now_us: int
+        self, row: ManifestRow, made_for: bytes, plan: CredentialsPlan, issuer: Issuer
     ) -> tuple[Certificate, bytes]:
-        issued = self._authority.issue_client(row.endpoint, now_us, self._lifetime)
-        document = plan.document(row.endpoint, row.model, issued, self._authority.der)
+        issued = issuer.issue(row.endpoint)
+        document = plan.document(row.endpoint, row.model, issued, self._authority_der)
         certificate = Certificate(
             sha256=hashlib.sha256(issued.certificate).hexdigest(),
             der=issued.certificate,

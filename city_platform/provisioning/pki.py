@@ -58,10 +58,10 @@ def open_pki(
         principal_of(identity)
         name = service_file(identity)
         if not (folder / f"{name}.pem").exists():
-            issued = authority.issue_service(identity, now_us, SERVICE_LIFETIME)
+            issued = authority.for_services(now_us, SERVICE_LIFETIME).issue(identity)
             _write(folder, name, issued.certificate, issued.key)
     if not (folder / "broker.pem").exists():
-        issued = authority.issue_server("broker", broker_hosts, now_us, SERVICE_LIFETIME)
+        issued = authority.for_servers(now_us, SERVICE_LIFETIME, broker_hosts).issue("broker")
         _write(folder, "broker", issued.certificate, issued.key)
     return authority
 

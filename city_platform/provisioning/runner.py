@@ -13,7 +13,7 @@ import msgspec
 
 from city_platform.provisioning.credentials import CredentialsPlan
 from city_platform.provisioning.hand_over import HandOver
-from city_platform.provisioning.importing import Importer, SeenRows
+from city_platform.provisioning.importing import BatchOutcome, Importer, SeenRows
 from city_platform.provisioning.jobs import Jobs
 from city_platform.provisioning.manifest_reader import (
     ManifestReader,
@@ -61,6 +61,7 @@ class ImportRunner:
         self._rows_max = rows_max
         self._hand_over_within_s = hand_over_within_s
         self._queue = asyncio.Queue[str](waiting_max)
+        self._interrupted: list[str] = []
 
     def upload_path(self, job_id: str) -> Path:
         """Where the manifest of a job is put before the job is submitted."""
@@ -84,12 +85,15 @@ class ImportRunner:
             raise TooManyImports from None
         return job
 
+    async def recover(self) -> None:
+        """Find the jobs that a kill interrupted; before any upload begins."""
+        self._interrupted = await self._jobs.begin_again()
+        self._delete_uploads_but(self._interrupted)
+
     async def run(self) -> None:
-        """Run jobs until cancelled; those that a kill interrupted come first."""
-        interrupted = await self._jobs.begin_again()
-        self._delete_uploads_but(interrupted)
-        for job_id in interrupted:
-            await self._run_job(job_id)
+        """Run jobs until cancelled; those that were interrupted come first."""
+        while self._interrupted:
+            await self._run_job(self._interrupted.pop(0))
         while True:
             await self._run_job(await self._queue.get())
 
@@ -118,22 +122,11 @@ class ImportRunner:
         plan = self._plan()
         if plan is None:
             return _failed(job, "the broker's URI is not set: PUT /v1/settings")
-        seen = SeenRows()
-        async with contextlib.aclosing(self._batches(job.id)) as batches:
-            async for rows in batches:
-                if job.rows + len(rows) > self._rows_max:
-                    raise UnreadableManifest(f"more than {self._rows_max} rows: split the manifest")
-                outcome = await self._importer.provision(rows, seen, plan)
-                self._hand_over.wake()
-                job = msgspec.structs.replace(
-                    job,
-                    rows=job.rows + len(rows),
-                    created=job.created + outcome.created,
-                    updated=job.updated + outcome.updated,
-                    unchanged=job.unchanged + outcome.unchanged,
-                    rejected=job.rejected + len(outcome.errors),
-                )
+        async with contextlib.aclosing(self._outcomes(job.id, plan)) as outcomes:
+            async for outcome in outcomes:
+                job = _advanced(job, outcome)
                 await self._jobs.save(job, outcome.errors)
+                self._hand_over.wake()
         if job.rows == 0:
             return _failed(job, "the manifest has no rows")
         self._hand_over.wake()
@@ -144,6 +137,29 @@ class ImportRunner:
                 f"does ({self._hand_over.last_problem})",
             )
         return msgspec.structs.replace(job, state="finished")
+
+    async def _outcomes(
+        self, job_id: str, plan: CredentialsPlan
+    ) -> AsyncGenerator[BatchOutcome, None]:
+        """What each batch came to. While one is stored, the next is made."""
+        seen = SeenRows()
+        storing: asyncio.Task[BatchOutcome] | None = None
+        try:
+            async with contextlib.aclosing(self._batches(job_id)) as batches:
+                async for rows in batches:
+                    made = await self._importer.make(rows, seen, plan)
+                    if storing is not None:
+                        yield await storing
+                    storing = asyncio.ensure_future(self._importer.store(made))
+        except UnreadableManifest:
+            if storing is not None:
+                yield await storing
+            raise
+        finally:
+            if storing is not None:
+                await asyncio.wait({storing})
+        if storing is not None:
+            yield await storing
 
     async def _batches(self, job_id: str) -> AsyncGenerator[list[RawRow], None]:
         waiting: list[RawRow] = []
@@ -163,15 +179,30 @@ class ImportRunner:
             yield waiting
 
     async def _pieces(self, job_id: str) -> AsyncGenerator[list[RawRow], None]:
-        reader = ManifestReader(self._row_bytes_max)
+        reader, count = ManifestReader(self._row_bytes_max), 0
         with self.upload_path(job_id).open("rb") as file:
             while data := await _read(file):
-                yield reader.feed(data)
+                rows = reader.feed(data)
+                count += len(rows)
+                if count > self._rows_max:
+                    raise UnreadableManifest(f"more than {self._rows_max} rows: split the manifest")
+                yield rows
         yield reader.finish()
 
 
 async def _read(file: BinaryIO) -> bytes:
     return await asyncio.get_running_loop().run_in_executor(None, file.read, READ_BYTES)
+
+
+def _advanced(job: ImportJob, outcome: BatchOutcome) -> ImportJob:
+    return msgspec.structs.replace(
+        job,
+        rows=job.rows + outcome.rows,
+        created=job.created + outcome.created,
+        updated=job.updated + outcome.updated,
+        unchanged=job.unchanged + outcome.unchanged,
+        rejected=job.rejected + len(outcome.errors),
+    )
 
 
 def _failed(job: ImportJob, reason: str) -> ImportJob:

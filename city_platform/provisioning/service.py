@@ -93,6 +93,7 @@ async def _serve(
     token = read_token(config.token_file)
     listener = bind(config.http_host, config.http_port)
     hand_over.wake()
+    await runner.recover()
     async with (
         serving(make_app(api.routes(), token), listener) as address,
         asyncio.TaskGroup() as group,

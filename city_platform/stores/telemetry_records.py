@@ -7,13 +7,13 @@ from typing import Literal, NamedTuple
 from contracts.api import DeadLettered, ReadingRow
 from contracts.telemetry import Alarm, ReadingValue
 
-ValueKind = Literal["number", "boolean", "text", "opaque"]
+ValueKind = Literal["number", "boolean", "text", "opaque", "big_integer"]
 TimeSource = Literal["device", "received"]
 
 
 class ReadingRecord(NamedTuple):
     """A reading as it is stored. `value` is what SQLite takes: a boolean is 0 or 1, an opaque
-    value base64; `kind` tells them from numbers and texts.
+    value base64, an integer of more than 63 bits its digits; `kind` tells them apart.
     """
 
     endpoint: str
@@ -24,10 +24,6 @@ class ReadingRecord(NamedTuple):
     unit: str | None
     time_source: TimeSource
     tenant: str
-
-    def row(self) -> ReadingRow:
-        """The reading as the outside sees it."""
-        return (self[0], self[1], self[2], outward_value(self[3], self[4]))
 
 
 class AlarmRecord(NamedTuple):
@@ -72,6 +68,21 @@ class FeedPage(NamedTuple):
     oldest: int
 
 
+def outward_rows(readings: list[ReadingRecord]) -> list[ReadingRow]:
+    """Readings as the outside sees them."""
+    return [
+        (
+            endpoint,
+            path,
+            time_us,
+            value if kind == "number" else outward_value(value, kind),
+        )
+        for endpoint, path, time_us, value, kind, _, _, _ in readings
+    ]
+
+
 def outward_value(value: float | int | str, kind: str) -> ReadingValue:
     """A stored value as the outside sees it: opaque stays base64."""
-    return bool(value) if kind == "boolean" else value
+    if kind == "boolean":
+        return bool(value)
+    return int(value) if kind == "big_integer" else value

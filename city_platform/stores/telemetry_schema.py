@@ -1,4 +1,8 @@
-"""The tables of the embedded telemetry store beside its readings: state, feed, digests."""
+"""The tables of the embedded telemetry store: readings, alarms, state, feed, digests.
+
+A reading's key is (series, device time), a series being a device's path. `named_readings` shows
+readings with all their names, for people and their tools.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,24 @@ import sqlite3
 from collections import deque
 
 SCHEMA = """
+CREATE TABLE series (
+    id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, path TEXT NOT NULL, UNIQUE (endpoint, path)
+);
+CREATE TABLE descriptions (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, unit TEXT NOT NULL, time_source TEXT NOT NULL,
+    tenant TEXT NOT NULL, UNIQUE (kind, unit, time_source, tenant)
+);
 CREATE TABLE readings (
-    endpoint TEXT NOT NULL, path TEXT NOT NULL, time_us INTEGER NOT NULL, value NOT NULL,
-    kind TEXT NOT NULL, unit TEXT, time_source TEXT NOT NULL, tenant TEXT NOT NULL,
-    PRIMARY KEY (endpoint, path, time_us)
+    series INTEGER NOT NULL, time_us INTEGER NOT NULL, value NOT NULL, description INTEGER NOT NULL,
+    PRIMARY KEY (series, time_us)
 ) WITHOUT ROWID;
 CREATE TABLE conflicts (
-    endpoint TEXT NOT NULL, path TEXT NOT NULL, time_us INTEGER NOT NULL, value NOT NULL,
-    kind TEXT NOT NULL, unit TEXT, time_source TEXT NOT NULL, tenant TEXT NOT NULL,
-    PRIMARY KEY (endpoint, path, time_us, value, kind)
+    series INTEGER NOT NULL, time_us INTEGER NOT NULL, value NOT NULL, description INTEGER NOT NULL,
+    PRIMARY KEY (series, time_us, value, description)
 ) WITHOUT ROWID;
+CREATE VIEW named_readings AS
+    SELECT endpoint, path, time_us, value, kind, unit, time_source, tenant FROM readings
+    JOIN series ON series.id = series JOIN descriptions ON descriptions.id = description;
 CREATE TABLE alarms (
     endpoint TEXT NOT NULL, path TEXT NOT NULL, time_us INTEGER NOT NULL, alarm TEXT NOT NULL,
     raised INTEGER NOT NULL, severity TEXT NOT NULL, sequence INTEGER NOT NULL, value REAL,

@@ -7,6 +7,7 @@ written in that same transaction.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +24,7 @@ from city_platform.stores.telemetry_records import (
     ReadingRecord,
     TelemetryBatch,
     UnstampedPack,
+    outward_rows,
     outward_value,
 )
 from city_platform.stores.worker import Worker
@@ -154,11 +156,15 @@ class SqliteTelemetryStore:
         if batch.first != self._state["position"]:
             raise OutOfOrder(f"batch begins at {batch.first}, stored up to {self._state}")
         state = dict(self._state)
-        with transaction(self._connection):
-            self._write_stamp()
-            lines = self._write(batch, state)
-            self._feed.append(lines)
-            schema.save_state(self._connection, state)
+        try:
+            with transaction(self._connection):
+                self._write_stamp()
+                lines = self._write(batch, state)
+                self._feed.append(lines)
+                schema.save_state(self._connection, state)
+        except BaseException:
+            self._inserts.forget_numbers()
+            raise
         self._state = state
         self._stamp = (state["cursor"], self._now_ns())
         return [_stamped(cursor, line, self._stamp[1]) for cursor, line in lines]
@@ -178,7 +184,7 @@ class SqliteTelemetryStore:
             ("dead_letters", len(batch.dead_letters)),
         ):
             state[name] += added
-        rows = [[reading.row() for reading in some] for some in (stored, duplicates, conflicts)]
+        rows = [outward_rows(some) for some in (stored, duplicates, conflicts)]
         return self._lines(batch, state, rows, alarms)
 
     def _lines(
@@ -252,14 +258,25 @@ class SqliteTelemetryStore:
     def _readings(
         self, endpoint: str, path: str | None, from_us: int, to_us: int, limit: int
     ) -> list[ReadingRow]:
-        of_path = "" if path is None else "AND path = ?"
-        values = (endpoint, from_us, to_us) if path is None else (endpoint, from_us, to_us, path)
-        rows = self._reader.execute(
-            "SELECT endpoint, path, time_us, value, kind FROM readings WHERE endpoint = ?"
-            f" AND time_us >= ? AND time_us < ? {of_path} ORDER BY time_us DESC, path LIMIT ?",
-            (*values, max(0, min(limit, READINGS_LIMIT_MAX))),
-        )
-        return [(row[0], row[1], row[2], outward_value(row[3], row[4])) for row in rows]
+        limit = max(0, min(limit, READINGS_LIMIT_MAX))
+        series = self._reader.execute(
+            "SELECT id, path FROM series WHERE endpoint = ? AND path = coalesce(?, path)"
+            " ORDER BY path",
+            (endpoint, path),
+        ).fetchall()
+        # Each series in its own order of time: a long history is not sorted for its last rows.
+        rows = [
+            (-time_us, found_path, outward_value(value, kind))
+            for number, found_path in series
+            for time_us, value, kind in self._reader.execute(
+                "SELECT time_us, value, kind FROM readings JOIN descriptions ON id = description"
+                " WHERE series = ? AND time_us >= ? AND time_us < ?"
+                " ORDER BY time_us DESC LIMIT ?",
+                (number, from_us, to_us, limit),
+            )
+        ]
+        newest = heapq.nsmallest(limit, rows, key=lambda row: row[:2])
+        return [(endpoint, path, -negated_us, value) for negated_us, path, value in newest]
 
     def _alarms(self, endpoint: str, limit: int) -> list[Alarm]:
         rows = self._reader.execute(

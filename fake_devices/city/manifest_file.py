@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,6 +21,10 @@ from contracts.manifest import (
 )
 
 _BEYOND = "(beyond the last column)"
+# What `key=value;key=value` cannot hold.
+_MARKS = frozenset("=;{")
+# Written only when a row needs them: a group that is not the default one, a key of its own.
+_WHEN_NEEDED = ("group", "psk")
 
 
 class ManifestFile(NamedTuple):
@@ -30,35 +34,55 @@ class ManifestFile(NamedTuple):
     errors: list[RowError]
 
 
-def write_csv(rows: Iterable[ManifestRow]) -> str:
-    """The rows as CSV with a header line; groups and given keys only where there are any."""
-    known = list(rows)
-    optional = [name for name, text in _OPTIONAL.items() if any(map(text, known))]
+class UnusableManifest(ValueError):
+    """A manifest has no row that can be used; the text says why the first one cannot."""
+
+
+def write_manifest(rows: Sequence[ManifestRow]) -> bytes:
+    """The rows as CSV with a header line, such that reading gives the same rows.
+
+    Keys are written when rows have them: the bytes are then a secret.
+    """
+    needed = [name for name in _WHEN_NEEDED if any(_texts(row)[name] for row in rows)]
+    columns = [*REQUIRED_COLUMNS, *needed, "attributes"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*REQUIRED_COLUMNS, "attributes", *optional])
-    writer.writerows(_fields(row, optional) for row in known)
-    return text.getvalue()
+    writer.writerow(columns)
+    for row in rows:
+        texts = _texts(row)
+        writer.writerow([texts[column] for column in columns])
+    return text.getvalue().encode()
 
 
-def _fields(row: ManifestRow, optional: Iterable[str]) -> list[object]:
-    attributes = ";".join(f"{name}={value}" for name, value in row.attributes.items())
-    fixed = [getattr(row, column) for column in REQUIRED_COLUMNS]
-    return [*fixed, attributes, *(_OPTIONAL[name](row) for name in optional)]
+def _texts(row: ManifestRow) -> dict[str, str]:
+    texts = {column: str(getattr(row, column)) for column in REQUIRED_COLUMNS}
+    is_default = row.group == f"{row.site}/{row.model}"
+    texts["group"] = "" if is_default else row.group
+    texts["psk"] = "" if row.psk is None else row.psk.hex()
+    texts["attributes"] = _attributes(row.attributes)
+    return texts
 
 
-def _group(row: ManifestRow) -> str:
-    return "" if row.group == f"{row.site}/{row.model}" else row.group
+def _attributes(attributes: dict[str, str]) -> str:
+    plain = ";".join(f"{name}={value}" for name, value in attributes.items())
+    pieces = [piece for pair in attributes.items() for piece in pair]
+    is_plain = all(p and p.isprintable() and p == p.strip() and not set(p) & _MARKS for p in pieces)
+    return plain if is_plain else msgspec.json.encode(attributes).decode()
 
 
-def _key(row: ManifestRow) -> str:
-    return row.psk.hex() if row.psk else ""
+def read_manifest(data: bytes) -> list[ManifestRow]:
+    """The rows of a manifest that are right. Raises `UnusableManifest` when there is none."""
+    rows, errors = check_manifest(data)
+    if rows:
+        return rows
+    if not errors:
+        raise UnusableManifest("the manifest has no rows")
+    first = errors[0]
+    where = f"row {first.row}: " if first.row else ""
+    raise UnusableManifest(f"the manifest has no usable row; {where}{first.field} {first.reason}")
 
 
-_OPTIONAL: Final[dict[str, Callable[[ManifestRow], str]]] = {"group": _group, "psk": _key}
-
-
-def read_manifest(data: bytes) -> ManifestFile:
+def check_manifest(data: bytes) -> ManifestFile:
     """Read CSV, a JSON array or one JSON object a line, in UTF-8 with or without BOM.
 
     Nothing is raised: what cannot be read is an error with its row, 0 for the file as a whole.

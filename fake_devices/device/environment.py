@@ -12,6 +12,9 @@ from fake_devices.device.settings import DeviceSettings
 from fake_devices.device.telemetry import ReportedResource, plan_report
 from fake_devices.devices import DeviceModel
 from lwm2m.objects import Models, ObjectPath
+from lwm2m.registration import RetryPolicy
+
+_FOR_EVER = 2**31
 
 
 class IncidentPlan(msgspec.Struct, frozen=True):
@@ -28,7 +31,7 @@ class Environment:
     `record` takes what happened; `chance` gives numbers in [0, 1); `draw_boot_id` a new boot id.
     """
 
-    __slots__ = ("_alarms", "_plans", "chance", "draw_boot_id", "record", "settings")
+    __slots__ = ("_alarms", "_plans", "chance", "draw_boot_id", "record", "retries", "settings")
 
     def __init__(
         self,
@@ -38,6 +41,14 @@ class Environment:
         draw_boot_id: Callable[[], str],
     ) -> None:
         self.settings = settings
+        self.retries = RetryPolicy(
+            attempts_per_sequence=settings.register_retries + 1,
+            retry_s=settings.register_retry_s,
+            sequence_delay_s=settings.register_pause_s,
+            sequences=_FOR_EVER,
+            jitter_ratio=settings.reconnect_jitter_ratio,
+            update_before_s=settings.update_before_s,
+        )
         self.record = record
         self.chance = chance
         self.draw_boot_id = draw_boot_id

@@ -33,7 +33,7 @@ from fake_devices.device.actions import (
 from fake_devices.device.downlink import Served, serve
 from fake_devices.device.environment import Environment, IncidentPlan
 from fake_devices.device.moment import Moment
-from fake_devices.device.registrar import Registrar, RegistrationOutcome
+from fake_devices.device.registrar import LIFETIME, Registrar, RegistrationOutcome
 from fake_devices.device.reporting import Reporter
 from fake_devices.device.tree import ModelTemplate, ObjectTree
 from fake_devices.device.uplink import TRANSITIONS, UplinkEvent, UplinkState, pause_s
@@ -42,7 +42,6 @@ from lwm2m.coap import codes
 from lwm2m.coap.requests import Request, Response
 from lwm2m.objects import ObjectPath
 
-LIFETIME = ObjectPath(1, 0, 1)
 UPDATE_TRIGGER = ObjectPath(1, 0, 8)
 REBOOT = ObjectPath(3, 0, 4)
 _CURRENT_TIME = ObjectPath(3, 0, 13)
@@ -112,7 +111,7 @@ class Device:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` is due, monotonic seconds."""
-        at = self._registrar.due_at
+        at = self._registrar.next_timer()
         if self._is_generating:
             at = _earlier(at, self._reporter.next_sample_at)
         return _earlier(_earlier(at, self._pause_at), _earlier(self._drain_at, self._settle_at))
@@ -139,7 +138,7 @@ class Device:
                 intended_at_ns=intended_at_ns,
             )
         )
-        self._registrar.start(moment.now)
+        self._registrar.start()
         self._send_due_request(moment)
 
     def stop_generating(self) -> None:
@@ -207,14 +206,15 @@ class Device:
                     location=self._registrar.location_text,
                 )
             )
-        elif outcome is RegistrationOutcome.REFUSED:
+        elif outcome is RegistrationOutcome.NOT_REGISTERED:
             self._record_registration_failed(codes.code_text(response.code), moment)
         self._send_due_request(moment)
 
     def exchange_failed(self, moment: Moment) -> None:
         """The server did not answer the request of the last `SendRequest`."""
-        if self._registrar.exchange_failed(moment.now) is RegistrationOutcome.REFUSED:
+        if self._registrar.exchange_failed(moment.now) is RegistrationOutcome.NOT_REGISTERED:
             self._record_registration_failed("", moment)
+        self._send_due_request(moment)
 
     # ---- the MQTT connection ----
 
@@ -277,27 +277,33 @@ class Device:
             if touched[0] == REBOOT:
                 self._reboot(moment)
             elif touched[0] == UPDATE_TRIGGER:
-                self._registrar.request_update(moment.now)
+                self._registrar.request_update()
             self._send_due_request(moment)
             return
         if served.operation in ("create", "delete"):
             self._registrar.object_links_changed(moment.now)
         if any(path.object_id in _UPLINK_OBJECTS for path in touched):
             self._refresh_uplink(moment, at_once=served.operation == "delete")
+        elif served.operation == "write":
+            # A command takes effect when it comes, not when the next report is due.
+            self._reporter.measure(self.tree, moment.unix_us)
         if LIFETIME in touched:
-            self._registrar.lifetime_changed(moment.now)
+            lifetime_s = self.tree[LIFETIME]
+            assert isinstance(lifetime_s, int)
+            self._registrar.lifetime_changed(lifetime_s)
             self._send_due_request(moment)
 
     def _reboot(self, moment: Moment) -> None:
         if self._account is not None:
             self._drop_account("rebooted", moment)
         self._reporter.reboot()
-        self._registrar.start(moment.now)
+        self._registrar.start()
         self._refresh_uplink(moment, at_once=True)
 
     def _send_due_request(self, moment: Moment) -> None:
-        if self._registrar.is_due(moment.now):
-            self._actions.append(SendRequest(self._registrar.make_request(self.tree)))
+        request = self._registrar.take_request(self.tree, moment.now)
+        if request is not None:
+            self._actions.append(SendRequest(request))
 
     def _refresh_uplink(self, moment: Moment, *, at_once: bool = False) -> None:
         account, streams, is_whole = read_uplink(self.tree, self._environment.settings.topics)
@@ -378,6 +384,8 @@ class Device:
     def _state_name(self) -> str:
         if self.uplink_state is UplinkState.CONNECTED:
             return "connected"
+        if self._registrar.is_off:
+            return "off"
         return "registered" if self.is_registered else "unregistered"
 
 

@@ -75,14 +75,15 @@ class Reporter:
     # ---- measuring ----
 
     def begin(self, tree: ObjectTree, moment: Moment) -> None:
-        """The first connection is there: incidents count from now, and the first pack is made."""
+        """A connection is there. On the first of a boot the first pack is made, and on the very
+        first incidents begin to count."""
         if self._incidents is None:
             began_s = self._city_s(moment.unix_us)
             self._incidents = tuple(
                 Incident(plan.kind, began_s + plan.begins_after_s, began_s + plan.ends_after_s)
                 for plan in self._plans
             )
-        if self.next_sample_at is None:
+        if self._sequence == 0:
             self.sample(tree, moment)
 
     def set_streams(self, streams: tuple[Stream, ...], now: float) -> None:

@@ -14,18 +14,21 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     lifetime_s: int = 300
     """Registration lifetime, seconds (LwM2M /1/x/1)."""
-    update_at_ratio: float = 0.7
-    """The Update is sent when this part of the lifetime is over: time is left for retransmissions
-    (MAX_TRANSMIT_WAIT is 93 s with RFC 7252's defaults)."""
+    update_before_s: float = 93.0
+    """An Update is sent this long before the lifetime ends, but not before half of it. Default:
+    MAX_TRANSMIT_WAIT, RFC 7252 §4.8.2."""
     object_links_delay_s: float = 2.0
     """How long the Update with new object links waits for further instances, seconds."""
     settle_s: float = 3.0
     """How long a device waits before it acts on a change of its MQTT account that looks half done
     (some publications active, others not), seconds."""
     register_retry_s: float = 4.0
-    """First pause after a Register that was refused or not answered, seconds; doubled each time."""
-    register_retry_s_max: float = 240.0
-    """Longest pause between Registers, seconds."""
+    """Pause after the first Register that was refused or not answered, seconds; doubled after each
+    further one. The standard's 60 s (/1/x/18) is for networks that are billed."""
+    register_retries: int = 6
+    """How often it is doubled before the long pause (/1/x/17)."""
+    register_pause_s: float = 240.0
+    """The long pause, after which the sequence begins again (/1/x/19), seconds."""
     report_every_s: float = 5.0
     """Seconds between two packs of a stream."""
     city_offset_s: float = 0.0

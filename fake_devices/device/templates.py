@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fake_devices.device.machine import EXECUTABLE, LIFETIME
+from fake_devices.device.machine import EXECUTABLE
+from fake_devices.device.registrar import LIFETIME
 from fake_devices.device.tree import ModelTemplate
 from fake_devices.devices import DeviceIdentity, DeviceModel
 from lwm2m.objects import Models, builtin_models, builtin_versions

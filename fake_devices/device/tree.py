@@ -25,8 +25,8 @@ _Kind = TypeVar("_Kind")
 class ModelTemplate:
     """What all devices of one model share: object instances, values, and the registry's models.
 
-    `executable` are the resources that can be executed. `register_payloads` caches the encoded
-    object links of a registration by the instances that they name, `sources` the parsed link lists
+    `executable` are the resources that can be executed. `object_lists` caches the encoded
+    object list of a registration by its instances, `sources` the parsed link lists
     of publications.
     """
 
@@ -34,8 +34,8 @@ class ModelTemplate:
         "executable",
         "instances",
         "models",
+        "object_lists",
         "paths",
-        "register_payloads",
         "sources",
         "values",
     )
@@ -47,13 +47,13 @@ class ModelTemplate:
         models: Models,
         executable: Iterable[ObjectPath] = (),
     ) -> None:
-        self.instances = tuple(sorted(instances, key=_sort_key))
+        self.instances = tuple(sorted(instances))
         self.values = values
         self.models = models
         self.executable = frozenset(executable)
         # The one copy of each path: tables of two thousand devices hold references to it.
         self.paths = {path: path for path in values}
-        self.register_payloads: dict[tuple[ObjectPath, ...], bytes] = {}
+        self.object_lists: dict[tuple[ObjectPath, ...], bytes] = {}
         self.sources: dict[str, tuple[ObjectPath, ...] | None] = {}
 
     def shared(self, path: ObjectPath) -> ObjectPath:
@@ -127,7 +127,7 @@ class ObjectTree(Mapping[ObjectPath, Value]):
 
     def create_instance(self, instance: ObjectPath, values: Changes) -> None:
         """Add an object instance with its values."""
-        self.instances = tuple(sorted({*self.instances, instance}, key=_sort_key))
+        self.instances = tuple(sorted({*self.instances, instance}))
         self.apply(values)
 
     def delete_instance(self, instance: ObjectPath) -> None:
@@ -141,10 +141,7 @@ class ObjectTree(Mapping[ObjectPath, Value]):
 
     def values_beneath(self, base: ObjectPath) -> list[ObjectPath]:
         """Paths of all values at or beneath `base`, in order."""
+        # Missing levels never meet numbers here: a resource has a value or instances, not both.
         depth = base.depth
         levels = base[:depth]
-        return sorted((path for path in self if path[:depth] == levels), key=_sort_key)
-
-
-def _sort_key(path: ObjectPath) -> tuple[int, ...]:
-    return tuple(-1 if level is None else level for level in path)
+        return sorted(path for path in self if path[:depth] == levels)

@@ -23,7 +23,7 @@ class Quiesce(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """End the process. Nothing is de-registered: the fleet loses its power."""
+    """End the process. Brokers hear a good-bye; at the LwM2M server nothing is de-registered."""
 
 
 class CommandLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -20,7 +20,7 @@ from fake_devices.device import (
 )
 from fake_devices.fleet.arrivals import intended_at_ns
 from fake_devices.fleet.loop_health import LoopHealth
-from fake_devices.fleet.timers import TimerHeap
+from fake_devices.fleet.timers import TICK_S, TimerHeap
 from fake_devices.fleet.tls import TlsContexts
 from fake_devices.fleet.uplink import Uplink
 from lwm2m.coap import (
@@ -121,13 +121,13 @@ class Fleet:
         return sum(device.unacknowledged for device in self._devices)
 
     def end(self) -> None:
-        """Record every device's state and cut all connections, without a word to anybody."""
+        """Record every device's state and close all connections; nobody is de-registered."""
         moment = self._moment()
         if self._starting is not None:
             self._starting.cancel()
         self._timers.close()
-        for number in range(self.counts.started):
-            self._devices[number].end(moment)
+        for device in self._devices:
+            device.end(moment)
         for uplink in self._uplinks:
             if uplink is not None:
                 uplink.close()
@@ -211,7 +211,7 @@ class Fleet:
                 return
             intended_ns = intended_at_ns(number, self._began_ns, self._rate_per_s)
             if intended_ns > now_ns:
-                delay_s = (intended_ns - now_ns) / 1e9
+                delay_s = max(TICK_S, (intended_ns - now_ns) / 1e9)
                 self._starting = self._loop.call_later(delay_s, self._start_due)
                 return
             self.health.add([now_ns - intended_ns])

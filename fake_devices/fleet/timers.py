@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
+from typing import Final
 
 from runtime.clock import Clock
 
 Wake = Callable[[int], None]
 
+# uvloop's timers have whole milliseconds: a shorter wait would come back at once, and spin.
+TICK_S: Final = 0.001
 # More stale entries than this per live one and the heap is rebuilt.
 _STALE_RATIO_MAX = 4
 
@@ -67,7 +70,7 @@ class TimerHeap:
         self._timer_at = self._heap[0][0] if self._heap else float("inf")
         if self._heap:
             delay_s = self._timer_at - self._clock.now_ns() / 1e9
-            self._timer = self._loop.call_later(max(0.0, delay_s), self._elapse)
+            self._timer = self._loop.call_later(max(TICK_S, delay_s), self._elapse)
 
     def _elapse(self) -> None:
         self._timer, self._timer_at = None, float("-inf")

@@ -6,6 +6,7 @@ a context per device would cost 2.1 ms and 72 KB a connection, the standard libr
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from typing import Final
 
@@ -36,7 +37,7 @@ class TlsContexts:
     def open(self, *, host: str, ca: bytes, certificate: bytes, key: bytes) -> TlsPipe:
         """A client's end that will talk to `host`. All three are DER, the key PKCS #8.
 
-        Raises `CredentialsUnusable`, without repeating what it was given.
+        Raises `CredentialsUnusable` for what cannot be one, without repeating what it was given.
         """
         connection = SSL.Connection(self._context(ca), None)
         try:
@@ -72,7 +73,7 @@ class TlsPipe:
         self.is_established = False
         connection.set_connect_state()
         if not _is_address(host):
-            connection.set_tlsext_host_name(host.encode("idna"))
+            connection.set_tlsext_host_name(_ascii_name(host))
         self._shake_hands()
 
     def receive(self, data: bytes) -> bytes:
@@ -95,8 +96,11 @@ class TlsPipe:
         return bytes(plain)
 
     def send(self, plain: bytes) -> None:
-        """Encrypt `plain`; only after `is_established`."""
-        self._connection.send(plain)
+        """Encrypt `plain`; only after `is_established`. Raises `PeerNotTrusted`."""
+        try:
+            self._connection.send(plain)
+        except SSL.Error as error:
+            raise PeerNotTrusted(f"TLS failed: {_reason(error)}") from None
 
     def data_to_send(self) -> bytes:
         """Bytes for the broker since the last call."""
@@ -110,7 +114,8 @@ class TlsPipe:
     def close(self) -> None:
         """Write close_notify, when there is a session to close."""
         if self.is_established:
-            self._connection.shutdown()
+            with contextlib.suppress(SSL.Error):
+                self._connection.shutdown()
 
     def _shake_hands(self) -> None:
         try:
@@ -175,6 +180,13 @@ def _name_matches(pattern: str, host: str) -> bool:
     if pattern.startswith("*."):
         return host.partition(".")[2] == pattern[2:]
     return pattern == host
+
+
+def _ascii_name(host: str) -> bytes:
+    try:
+        return host.encode("idna")
+    except UnicodeError:
+        raise CredentialsUnusable("the broker's host is no host name") from None
 
 
 def _is_address(host: str) -> bool:

@@ -164,9 +164,11 @@ class Uplink:
         loop = asyncio.get_running_loop()
         try:
             await loop.create_connection(lambda: link, account.host, account.port)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            # UnicodeError: what the server wrote as a host can be no name.
             if self._link is link:
-                self.fail(f"cannot connect: {error.strerror or type(error).__name__}")
+                reason = error.strerror if isinstance(error, OSError) else None
+                self.fail(f"cannot connect: {reason or type(error).__name__}")
 
     def _handle_events(self, events: list[Event]) -> None:
         for event in events:
@@ -269,9 +271,14 @@ class _Link(asyncio.Protocol):
             return
         if self._pipe is None:
             self._transport.write(plain)
-        else:
+            return
+        try:
             self._pipe.send(plain)
-            self._write_raw()
+        except PeerNotTrusted as error:
+            if self.uplink is not None:
+                self.uplink.fail(str(error))
+            return
+        self._write_raw()
 
     def close(self) -> None:
         """End it in order."""

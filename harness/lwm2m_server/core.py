@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from contracts.data_interface import Ack, Cancel, Command, Registration
 from contracts.journal import ServerStarted
 from harness.lwm2m_server.config import Defect, ServerLimits
@@ -31,7 +33,6 @@ from lwm2m.coap import (
 )
 from lwm2m.objects import Models
 from runtime.clock import Clock
-from runtime.journal import JournalSink
 
 # Frames that a held gate keeps back before the bridge is disconnected.
 HELD_FRAMES_MAX: Final = 10_000
@@ -50,7 +51,6 @@ class ServerCore:
         *,
         clock: Clock,
         draw: Callable[[int], bytes],
-        journal: JournalSink,
         models: Models,
         limits: ServerLimits | None = None,
         parameters: TransmissionParameters | None = None,
@@ -59,7 +59,6 @@ class ServerCore:
         bounds = limits or ServerLimits()
         timing = parameters or TransmissionParameters(payload_bytes_max=bounds.payload_bytes_max)
         self._server = server
-        self._clock = clock
         self._events = EventLog(
             state.epoch,
             newest=state.newest - len(state.events),
@@ -68,7 +67,7 @@ class ServerCore:
         )
         for frame in state.events:
             self._events.append(frame)
-        self._writer = TurnWriter(server, self._events, clock, journal)
+        self._writer = TurnWriter(server, self._events, clock)
         self._endpoint = CoapEndpoint(timing, draw)
         self._registrar = Registrar(self._writer, bounds, draw)
         self._data = DataInterface(server, self._events, bounds, self._registrar.registrations)
@@ -95,7 +94,7 @@ class ServerCore:
             epoch=state.epoch,
             resumed=len(state.registrations),
         )
-        journal.record(started)
+        self._writer.observed.append(started)
 
     # ---- datagrams and time ----
 
@@ -165,6 +164,11 @@ class ServerCore:
     def take_records(self) -> bytes:
         """What must be on disk before anything below leaves."""
         return self._writer.take_records()
+
+    def take_observed(self) -> list[msgspec.Struct]:
+        """Records of the data-interface tap, for the journal."""
+        found, self._writer.observed = self._writer.observed, []
+        return found
 
     def take_datagrams(self) -> list[tuple[bytes, Address]]:
         """Datagrams to send."""

@@ -371,7 +371,7 @@ class Dispatcher:
 
     def _tell_received(self, command: Command, *, repeated: bool) -> None:
         writer = self._writer
-        writer.journal.record(
+        writer.observed.append(
             CommandReceived(
                 at_ns=writer.clock.now_ns(),
                 server=writer.server,
@@ -386,7 +386,7 @@ class Dispatcher:
 
     def _tell_sent(self, command: Command, message_id: int) -> None:
         writer = self._writer
-        writer.journal.record(
+        writer.observed.append(
             CommandSent(
                 at_ns=writer.clock.now_ns(),
                 server=writer.server,
@@ -398,7 +398,7 @@ class Dispatcher:
 
     def _tell_ended(self, command: Command, outcome: Outcome) -> None:
         writer = self._writer
-        writer.journal.record(
+        writer.observed.append(
             CommandEnded(
                 at_ns=writer.clock.now_ns(),
                 server=writer.server,
@@ -414,7 +414,7 @@ class Dispatcher:
     def _tell_bootstrapped(self, endpoint: str, version: str) -> None:
         writer = self._writer
         now_ns = writer.clock.now_ns()
-        writer.journal.record(
+        writer.observed.append(
             DeviceBootstrapped(
                 at_ns=now_ns, server=writer.server, endpoint=endpoint, version=version
             )

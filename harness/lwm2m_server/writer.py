@@ -1,4 +1,5 @@
-"""What a turn leaves behind: the records for the log, and each event once as frame and record."""
+"""What a turn leaves behind: the records for the log, and each event once as frame and record, and
+what the tap observed."""
 
 from __future__ import annotations
 
@@ -19,20 +20,20 @@ from contracts.journal import DatagramRefused, EventLogged, EventsAcknowledged
 from harness.lwm2m_server.event_log import EventLog
 from harness.lwm2m_server.records import EventsAcked, frame_json, frame_record
 from runtime.clock import Clock
-from runtime.journal import JournalSink
 
 # Beyond so many of one reason the tap only counts: a flood must not fill the journal.
 REFUSALS_RECORDED_MAX = 1_000
 
 
 class TurnWriter:
-    """Collects the records of one turn of the loop, in order, and tells the tap."""
+    """Collects what one turn of the loop made, in order."""
 
-    def __init__(self, server: str, events: EventLog, clock: Clock, journal: JournalSink) -> None:
+    def __init__(self, server: str, events: EventLog, clock: Clock) -> None:
         self.server = server
         self.events = events
         self.clock = clock
-        self.journal = journal
+        # What the tap observed; it is told once the records are on disk.
+        self.observed: list[msgspec.Struct] = []
         # Refused datagrams and registrations by reason.
         self.refusals: Counter[str] = Counter()
         self._lines: list[bytes] = []
@@ -76,7 +77,7 @@ class TurnWriter:
         frame = encode(event)
         log.append(frame)
         self._lines.append(frame_json(frame))
-        self.journal.record(
+        self.observed.append(
             EventLogged(
                 at_ns=self.clock.now_ns(),
                 server=self.server,
@@ -97,7 +98,7 @@ class TurnWriter:
         self.refusals[reason] += 1
         if self.refusals[reason] <= REFUSALS_RECORDED_MAX:
             now_ns = self.clock.now_ns()
-            self.journal.record(
+            self.observed.append(
                 DatagramRefused(at_ns=now_ns, server=self.server, reason=reason, address=address)
             )
 
@@ -112,7 +113,7 @@ class TurnWriter:
         return records
 
     def _tell_acknowledged(self) -> None:
-        self.journal.record(
+        self.observed.append(
             EventsAcknowledged(
                 at_ns=self.clock.now_ns(),
                 server=self.server,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.manifest import ManifestRow, RowError
-from fake_devices.city import district, read_manifest, write_csv
+from fake_devices.city import check_manifest, district, write_manifest
 from harness.errors import ScenarioError
 
 DEFAULT_MANIFEST = Path(__file__).parents[2] / "fixtures" / "cities" / "harbour_district.csv"
@@ -36,14 +36,14 @@ def choose(manifest: Path | None, devices: int | None, seed: int) -> Cohort:
         data = path.read_bytes()
     except OSError as error:
         raise ScenarioError(f"cannot read the manifest {path}: {error.strerror}") from error
-    found = read_manifest(data)
+    found = check_manifest(data)
     if not found.rows:
         raise ScenarioError(f"the manifest {path} has no usable row: {_told(found.errors)}")
     if manifest is not None and devices in (None, len(found.rows)):
         content_type = "text/csv" if _is_csv(data) else "application/json"
         return Cohort(found.rows, data, content_type, found.errors)
     rows = district(found.rows, devices or DEFAULT_DEVICES, seed)
-    return Cohort(rows, write_csv(rows).encode(), "text/csv", ())
+    return Cohort(rows, write_manifest(rows), "text/csv", ())
 
 
 def _is_csv(data: bytes) -> bool:

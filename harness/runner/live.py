@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from contracts.api import AlarmStored, Commit, FeedLine
+from contracts.api import AlarmStored, Commit, DeadLettered, FeedLine
 from contracts.journal import MessageSeen
 from harness.errors import HarnessError
 
@@ -58,7 +58,7 @@ class Live:
                 self.latest[endpoint, path] = value
         elif isinstance(line, AlarmStored):
             self.alarms[line.alarm, line.raised] += 1
-        else:
+        elif isinstance(line, DeadLettered):
             self.dead_letters += 1
         self.move()
 

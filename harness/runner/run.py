@@ -348,7 +348,7 @@ async def taps_on(
     bench: Bench, journal: JournalSink, clock: Clock, live: Live, *, broker: bool
 ) -> AsyncIterator[None]:
     """The instruments, running while the block runs."""
-    store = StoreTap(bench.http("ingestion"), journal, live.feed_seen)
+    store = StoreTap(bench.http("ingestion"), journal, clock, live.feed_seen)
     processes = ProcessTap(lambda: bench.processes.values(), journal, clock)
     tasks = [asyncio.create_task(store.run()), asyncio.create_task(processes.run())]
     if broker:

@@ -12,7 +12,7 @@ import msgspec
 
 from contracts.journal import MessageSeen
 from contracts.topics import Topics, fill, match_template
-from mqtt.transport.client import InboundMessage
+from mqtt.connection import InboundMessage
 from runtime.clock import Clock
 from runtime.journal import JournalSink
 

@@ -10,14 +10,18 @@ the new one is refused, as if it had been lost on the way.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 import msgspec
 
 from lwm2m.coap.parameters import TransmissionParameters
 from lwm2m.coap.peers import Peer, PeerTable
+from lwm2m.coap.redaction import show, shown_fields
 
 _TRIES_TO_EVICT = 16
 _FORGOTTEN = -1.0
+
+_HIDDEN = frozenset({"answer"})
 
 
 class Remembered(msgspec.Struct, gc=False, eq=False):
@@ -29,6 +33,12 @@ class Remembered(msgspec.Struct, gc=False, eq=False):
     token: bytes
     expires_at: float
     answer: bytes | None = None
+
+    def __repr__(self) -> str:
+        return show(self, _HIDDEN)
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:  # type: ignore[override]  # a generator
+        return shown_fields(self, _HIDDEN)
 
 
 class AnswerMemory:

@@ -23,6 +23,8 @@ class CoreState:
     """Plain shared fields; the rules are in `requester`, `responder` and `endpoint`."""
 
     __slots__ = (
+        "_timeout_s",
+        "_timeout_spread_s",
         "answers",
         "chance",
         "datagrams",
@@ -38,6 +40,9 @@ class CoreState:
 
     def __init__(self, parameters: TransmissionParameters, draw: Callable[[int], bytes]) -> None:
         self.parameters = parameters
+        self._timeout_s = parameters.ack_timeout_s
+        longest_s = parameters.ack_timeout_s * parameters.ack_random_factor
+        self._timeout_spread_s = (longest_s - parameters.ack_timeout_s) / 0xFFFF
         self.lifetime_s = parameters.exchange_lifetime_s
         self.chance = Chance(draw)
         self.peers = PeerTable(self.chance, self.lifetime_s)
@@ -67,7 +72,9 @@ class CoreState:
         return datagram
 
     def first_timeout_s(self) -> float:
-        """ACK_TIMEOUT times a factor by chance (RFC 7252 §4.2): spreads retries after an outage."""
-        parameters = self.parameters
-        share = int.from_bytes(self.chance.take(2), "big") / 65_535
-        return parameters.ack_timeout_s * (1 + (parameters.ack_random_factor - 1) * share)
+        """A first wait by chance."""
+        return self.timeout_by(int.from_bytes(self.chance.take(2), "big"))
+
+    def timeout_by(self, chance: int) -> float:
+        """ACK_TIMEOUT times a factor by 16 bits of chance (RFC 7252 §4.2): spreads retries."""
+        return self._timeout_s + self._timeout_spread_s * chance

@@ -6,12 +6,14 @@ and whether it is known, is not decided here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
 from lwm2m.coap.codes import code_text
 from lwm2m.coap.options import Options
+from lwm2m.coap.redaction import show, shown_fields
 from lwm2m.errors import LwM2mError
 
 CON = 0
@@ -26,6 +28,7 @@ _VERSION_1 = 0x40
 _OPTION_NUMBER_MAX = 65_535
 
 Fault = Literal["truncated", "version", "token", "code", "empty", "option", "payload_marker"]
+_HIDDEN = frozenset({"payload"})
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -37,6 +40,12 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     token: bytes = b""
     options: Options = ()
     payload: bytes = b""
+
+    def __repr__(self) -> str:
+        return show(self, _HIDDEN)
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:  # type: ignore[override]  # a generator
+        return shown_fields(self, _HIDDEN)
 
 
 class MalformedMessage(LwM2mError, ValueError):
@@ -189,30 +198,13 @@ def encode_header(type_: int, code: int, message_id: int, token: bytes) -> bytes
 
 
 def append_options(parts: list[bytes], options: Options) -> None:
-    """Append the encoded options. Raises `ValueError` when their numbers do not ascend."""
+    """Append the encoded options. Raises `ValueError` when numbers do not ascend or fit."""
     previous = 0
     for number, value in options:
-        parts.append(option_header(number - previous, len(value)))
-        parts.append(value)
+        parts += (option_header(number - previous, len(value)), value)
         previous = number
-
-
-_HEADERS: tuple[bytes, ...] = tuple(
-    bytes([delta << 4 | length]) if length < 13 else bytes([delta << 4 | 13, length - 13])
-    for delta in range(13)
-    for length in range(256)
-)
-
-
-def option_header(delta: int, length: int) -> bytes:
-    """The bytes before an option's value (RFC 7252 §3.1)."""
-    if 0 <= delta < 13 and length < 256:
-        return _HEADERS[delta << 8 | length]
-    if delta < 0 or delta > _OPTION_NUMBER_MAX or length > 65_804:
-        raise ValueError(f"options must ascend and fit: delta {delta}, {length} bytes")
-    delta_nibble, delta_bytes = _extend(delta)
-    length_nibble, length_bytes = _extend(length)
-    return bytes([delta_nibble << 4 | length_nibble]) + delta_bytes + length_bytes
+    if previous > _OPTION_NUMBER_MAX:
+        raise ValueError(f"option number {previous} is above {_OPTION_NUMBER_MAX}")
 
 
 def _extend(value: int) -> tuple[int, bytes]:
@@ -221,3 +213,25 @@ def _extend(value: int) -> tuple[int, bytes]:
     if value < 269:
         return 13, bytes([value - 13])
     return 14, (value - 269).to_bytes(2, "big")
+
+
+def _make_option_header(delta: int, length: int) -> bytes:
+    delta_nibble, delta_bytes = _extend(delta)
+    length_nibble, length_bytes = _extend(length)
+    return bytes([delta_nibble << 4 | length_nibble]) + delta_bytes + length_bytes
+
+
+_TABLE_DELTAS = 32
+# Index: delta << 8 | length, for the deltas and lengths that nearly all options have.
+HEADERS_OF_SHORT_OPTIONS: tuple[bytes, ...] = tuple(
+    _make_option_header(delta, length) for delta in range(_TABLE_DELTAS) for length in range(256)
+)
+
+
+def option_header(delta: int, length: int) -> bytes:
+    """The bytes before an option's value (RFC 7252 §3.1)."""
+    if 0 <= delta < _TABLE_DELTAS and length < 256:
+        return HEADERS_OF_SHORT_OPTIONS[delta << 8 | length]
+    if delta < 0 or delta > _OPTION_NUMBER_MAX or length > 65_804:
+        raise ValueError(f"options must ascend and fit: delta {delta}, {length} bytes")
+    return _make_option_header(delta, length)

@@ -39,6 +39,9 @@ class Peer(msgspec.Struct, gc=False, eq=False):
     transfers: dict[Hashable, Transfer] | None = None
     observations: dict[bytes, ReceivedRequest] | None = None
 
+    def __repr__(self) -> str:
+        return f"<Peer {self.address}>"
+
     def is_busy(self) -> bool:
         """Whether anything but its message ids is still needed."""
         return bool(

@@ -7,7 +7,7 @@ observations that we began.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Literal
 
 import msgspec
@@ -24,6 +24,7 @@ from lwm2m.coap.events import ExchangeFailed, FailureReason, ResponseReceived
 from lwm2m.coap.message import ACK, CON, NON, RST, Message, decode_message
 from lwm2m.coap.observe_order import is_newer
 from lwm2m.coap.peers import Peer
+from lwm2m.coap.redaction import show, shown_fields
 from lwm2m.coap.requests import (
     BadOption,
     Request,
@@ -50,6 +51,9 @@ class PeerQueueFull(LwM2mError, RuntimeError):
     """Too many requests wait for NSTART towards one peer; send again after one has ended."""
 
 
+_HIDDEN = frozenset({"datagram", "first_datagram"})
+
+
 class SentRequest(msgspec.Struct, gc=False, eq=False):
     """A request from `send_request` until its response."""
 
@@ -74,14 +78,22 @@ class SentRequest(msgspec.Struct, gc=False, eq=False):
     # The observation whose notification's later blocks this request fetches.
     on_behalf_of: SentRequest | None = None
 
+    def __repr__(self) -> str:
+        return show(self, _HIDDEN)
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:  # type: ignore[override]  # a generator
+        return shown_fields(self, _HIDDEN)
+
 
 class Requester:
     """Requests of ours to all peers."""
 
-    __slots__ = ("_by_handle", "_core")
+    __slots__ = ("_by_handle", "_chance_bytes", "_core")
 
     def __init__(self, core: CoreState) -> None:
         self._core = core
+        # A message's share of chance: two bytes for its first wait, the others its token.
+        self._chance_bytes = 2 + core.parameters.token_bytes
         self._by_handle: dict[int, SentRequest] = {}
 
     def find(self, handle: int) -> SentRequest | None:
@@ -130,7 +142,10 @@ class Requester:
             sent.tick = core.timers.schedule(sent.handle, sent, free_at)
             return False
         request = sent.request if sent.blocks is None else sent.blocks.current_request()
-        token = self._new_token(peer)
+        chance = core.chance.take(self._chance_bytes)
+        token = chance[2:]
+        if peer.open is not None and token in peer.open:
+            token = self._another_token(peer)
         confirmable = request.confirmable
         datagram = encode_request(CON if confirmable else NON, message_id, token, request)
         sent.state = SENT_TRANSITIONS[sent.state]["transmitted"]
@@ -142,7 +157,7 @@ class Requester:
         self._open(sent)
         if confirmable:
             peer.outstanding += 1
-            sent.timeout_s = core.first_timeout_s()
+            sent.timeout_s = core.timeout_by(chance[0] << 8 | chance[1])
             sent.retransmissions_left = core.parameters.max_retransmit
         else:
             sent.timeout_s = core.parameters.response_timeout_s
@@ -151,12 +166,10 @@ class Requester:
         core.datagrams.append((datagram, peer.address))
         return True
 
-    def _new_token(self, peer: Peer) -> bytes:
-        chance = self._core.chance
-        size = self._core.parameters.token_bytes
-        token = chance.take(size)
-        while peer.open is not None and token in peer.open:
-            token = chance.take(size)
+    def _another_token(self, peer: Peer) -> bytes:
+        token = b""
+        while not token or (peer.open is not None and token in peer.open):
+            token = self._core.chance.take(self._core.parameters.token_bytes)
         return token
 
     @staticmethod

@@ -7,12 +7,20 @@ puts them together by itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from lwm2m.coap import options as opt
 from lwm2m.coap.codes import is_request, is_response
-from lwm2m.coap.message import append_options, encode_header, option_header
+from lwm2m.coap.message import (
+    HEADERS_OF_SHORT_OPTIONS,
+    append_options,
+    encode_header,
+    option_header,
+)
 from lwm2m.coap.options import FORMS, Options, decode_uint, encode_uint, is_critical
+from lwm2m.coap.redaction import show, shown_fields
 from lwm2m.errors import LwM2mError
 
 # The critical options that this core acts on; others must be named in
@@ -30,6 +38,8 @@ HANDLED_CRITICAL = frozenset(
         opt.PROXY_SCHEME,
     }
 )
+
+_HIDDEN = frozenset({"payload"})
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -49,6 +59,12 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     confirmable: bool = True
     options: Options = ()
 
+    def __repr__(self) -> str:
+        return show(self, _HIDDEN)
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:  # type: ignore[override]  # a generator
+        return shown_fields(self, _HIDDEN)
+
 
 class Response(msgspec.Struct, frozen=True, gc=False):
     """A response with its whole body. `observe` is the sequence number of a notification."""
@@ -59,6 +75,12 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     location_path: tuple[str, ...] = ()
     observe: int | None = None
     options: Options = ()
+
+    def __repr__(self) -> str:
+        return show(self, _HIDDEN)
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:  # type: ignore[override]  # a generator
+        return shown_fields(self, _HIDDEN)
 
 
 class BadOption(LwM2mError, ValueError):
@@ -188,8 +210,7 @@ def encode_request(type_: int, message_id: int, token: bytes, request: Request) 
     else:
         _append_plain_request(parts, request)
     if request.payload:
-        parts.append(b"\xff")
-        parts.append(request.payload)
+        parts += (b"\xff", request.payload)
     return b"".join(parts)
 
 
@@ -197,26 +218,33 @@ def _append_plain_request(parts: list[bytes], request: Request) -> None:
     previous = 0
     if request.observe is not None:
         previous = _append_uint(parts, previous, opt.OBSERVE, request.observe)
-    for segment in request.path:
-        value = _checked(opt.URI_PATH, segment.encode())
-        parts.append(option_header(opt.URI_PATH - previous, len(value)))
-        parts.append(value)
-        previous = opt.URI_PATH
+    if request.path:
+        previous = _append_texts(parts, previous, opt.URI_PATH, request.path)
     if request.content_format is not None:
         previous = _append_uint(parts, previous, opt.CONTENT_FORMAT, request.content_format)
-    for argument in request.query:
-        value = _checked(opt.URI_QUERY, argument.encode())
-        parts.append(option_header(opt.URI_QUERY - previous, len(value)))
-        parts.append(value)
-        previous = opt.URI_QUERY
+    if request.query:
+        previous = _append_texts(parts, previous, opt.URI_QUERY, request.query)
     if request.accept is not None:
         _append_uint(parts, previous, opt.ACCEPT, request.accept)
 
 
+def _append_texts(parts: list[bytes], previous: int, number: int, texts: tuple[str, ...]) -> int:
+    """Path or query: the hot loop of encoding. Deltas here are in the table."""
+    headers = HEADERS_OF_SHORT_OPTIONS
+    delta_index = (number - previous) << 8
+    for text in texts:
+        value = text.encode()
+        length = len(value)
+        if length > 255:
+            raise ValueError(f"option {number} has at most 255 bytes, not {length}")
+        parts += (headers[delta_index | length], value)
+        delta_index = 0
+    return number
+
+
 def _append_uint(parts: list[bytes], previous: int, number: int, value: int) -> int:
     encoded = _checked_uint(number, value)
-    parts.append(option_header(number - previous, len(encoded)))
-    parts.append(encoded)
+    parts += (option_header(number - previous, len(encoded)), encoded)
     return number
 
 
@@ -256,18 +284,14 @@ def encode_response(type_: int, message_id: int, token: bytes, response: Respons
     else:
         _append_plain_response(parts, response)
     if response.payload:
-        parts.append(b"\xff")
-        parts.append(response.payload)
+        parts += (b"\xff", response.payload)
     return b"".join(parts)
 
 
 def _append_plain_response(parts: list[bytes], response: Response) -> None:
     previous = 0
-    for segment in response.location_path:
-        value = _checked(opt.LOCATION_PATH, segment.encode())
-        parts.append(option_header(opt.LOCATION_PATH - previous, len(value)))
-        parts.append(value)
-        previous = opt.LOCATION_PATH
+    if response.location_path:
+        previous = _append_texts(parts, 0, opt.LOCATION_PATH, response.location_path)
     if response.content_format is not None:
         _append_uint(parts, previous, opt.CONTENT_FORMAT, response.content_format)
 

@@ -6,6 +6,8 @@ RFC 7252 §4.5 (duplicates), §5.2 (responses), §5.4 (options); RFC 7959 (block
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from lwm2m.coap import codes
@@ -16,6 +18,7 @@ from lwm2m.coap.core_state import CoreState
 from lwm2m.coap.events import ExchangeFailed, FailureReason, RequestReceived
 from lwm2m.coap.message import ACK, CON, NON, RST, Message
 from lwm2m.coap.peers import Peer
+from lwm2m.coap.redaction import show, shown_fields
 from lwm2m.coap.requests import BadOption, Request, Response, encode_response, read_request
 from lwm2m.coap.states import RECEIVED_TRANSITIONS, ReceivedEvent, ReceivedState
 from lwm2m.errors import LwM2mError
@@ -31,6 +34,9 @@ _PROXY_OPTIONS = frozenset({opt.PROXY_URI, opt.PROXY_SCHEME})
 
 class UnknownExchange(LwM2mError, LookupError):
     """No request waits for an answer under this handle: answered already, or its peer forgotten."""
+
+
+_HIDDEN = frozenset({"datagram"})
 
 
 class ReceivedRequest(msgspec.Struct, gc=False, eq=False):
@@ -50,6 +56,12 @@ class ReceivedRequest(msgspec.Struct, gc=False, eq=False):
     datagram: bytes = b""
     timeout_s: float = 0.0
     retransmissions_left: int = 0
+
+    def __repr__(self) -> str:
+        return show(self, _HIDDEN)
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:  # type: ignore[override]  # a generator
+        return shown_fields(self, _HIDDEN)
 
 
 class Responder:

@@ -7,16 +7,19 @@ A body is known by its peer and by what the request names: code, path, query and
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 
 import msgspec
 
 from lwm2m.coap import options as opt
 from lwm2m.coap.core_state import CoreState
 from lwm2m.coap.peers import Peer
+from lwm2m.coap.redaction import show, shown_fields
 from lwm2m.coap.requests import Request, Response, without_options
 
 _OF_BLOCKS = frozenset({opt.BLOCK1, opt.BLOCK2, opt.SIZE1, opt.SIZE2})
+
+_HIDDEN = frozenset({"body"})
 
 
 class Transfer(msgspec.Struct, gc=False, eq=False):
@@ -29,6 +32,12 @@ class Transfer(msgspec.Struct, gc=False, eq=False):
     response: Response | None = None
     reserved_bytes: int = 0
     tick: int = 0
+
+    def __repr__(self) -> str:
+        return show(self, _HIDDEN)
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:  # type: ignore[override]  # a generator
+        return shown_fields(self, _HIDDEN)
 
 
 def upload_key(request: Request) -> Hashable:

@@ -51,11 +51,10 @@ def load(payload: bytes, depth_max: int = DEPTH_MAX) -> Any:
 
 def finite_double(number: object) -> float | None:
     """`number` as a double when it is a finite CBOR number, else None. Integers stay exact ints."""
-    kind = type(number)
-    if kind is float:
-        return number if number - number == 0.0 else None  # type: ignore[operator, return-value]
-    if kind is int:
-        return number  # type: ignore[return-value]
+    if isinstance(number, float):
+        return number if number - number == 0.0 else None
+    if isinstance(number, int):
+        return None if isinstance(number, bool) else number
     return double_of_decimal(number) if isinstance(number, Decimal) else None
 
 

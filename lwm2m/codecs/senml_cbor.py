@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -50,18 +49,28 @@ TIME_MAX = 2**53 / 1_000_000
 _NAME_STRICT = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-:./_]*", re.ASCII)
 _NAME_LENIENT = re.compile(r"/?[A-Za-z0-9][A-Za-z0-9\-:./_]*", re.ASCII)
 
-_NUMBERS = frozenset({BASE_TIME, BASE_VALUE, BASE_SUM, VALUE, SUM, TIME, UPDATE_TIME})
+# float stands for every CBOR number.
 _TYPES: dict[Label, type] = {
     BASE_NAME: str,
+    BASE_TIME: float,
     BASE_UNIT: str,
+    BASE_VALUE: float,
+    BASE_SUM: float,
     NAME: str,
     UNIT: str,
+    VALUE: float,
     STRING_VALUE: str,
     BOOLEAN_VALUE: bool,
+    SUM: float,
+    TIME: float,
+    UPDATE_TIME: float,
     DATA_VALUE: bytes,
     OBJECT_LINK_VALUE: str,
 }
-_VALUES = frozenset({VALUE, STRING_VALUE, BOOLEAN_VALUE, DATA_VALUE, OBJECT_LINK_VALUE})
+_BASE_FIELDS = frozenset({BASE_NAME, BASE_TIME, BASE_UNIT, BASE_VALUE, BASE_SUM})
+_VALUES: frozenset[Label] = frozenset(
+    {VALUE, STRING_VALUE, BOOLEAN_VALUE, DATA_VALUE, OBJECT_LINK_VALUE}
+)
 _NO_EXTRAS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -228,20 +237,29 @@ def _check_fields(fields: Any, index: int) -> dict[str, Any] | None:
     if type(fields) is not dict:
         raise MalformedSenml("a record is a map", index)
     extras: dict[str, Any] | None = None
+    type_of = _TYPES.get
     for label, item in fields.items():
-        if label in _NUMBERS:
+        expected = type_of(label)
+        if expected is float:
             if type(item) is not float or item - item != 0.0:
                 fields[label] = _number(item, label, index)
-        elif label in _TYPES:
-            if type(item) is not _TYPES[label]:
-                raise MalformedSenml(f"label {label} has a {type(item).__name__}", index)
-        elif type(label) is str:
-            extras = {} if extras is None else extras
-            extras[label] = _extension(label, item, index)
-        elif label == BASE_VERSION:
-            _check_version(item, index)
-        elif type(label) is not int:
-            raise MalformedSenml("labels are integers and text", index)
+        elif expected is None:
+            extras = _take_extension(extras, label, item, index)
+        elif type(item) is not expected:
+            raise MalformedSenml(f"label {label} has a {type(item).__name__}", index)
+    return extras
+
+
+def _take_extension(
+    extras: dict[str, Any] | None, label: Any, item: Any, index: int
+) -> dict[str, Any] | None:
+    if type(label) is str:
+        extras = {} if extras is None else extras
+        extras[label] = _extension(label, item, index)
+    elif label == BASE_VERSION:
+        _check_version(item, index)
+    elif type(label) is not int:
+        raise MalformedSenml("labels are integers and text", index)
     return extras
 
 
@@ -256,7 +274,24 @@ def _extension(label: str, item: Any, index: int) -> Any:
     if label.endswith("_"):
         # RFC 8428 §4.4: whoever does not know such a field must not process the pack.
         raise MalformedSenml(f"field {label[:40]!r} must be understood and is not", index)
-    return item if type(item) is not Decimal else cbor.double_of_decimal(item)
+    return _plain(item, index)
+
+
+def _plain(item: Any, index: int) -> Any:
+    """An extension's value in the types that JSON has, and bytes; anything else is refused."""
+    kind = type(item)
+    if kind is str or kind is bool or kind is bytes or item is None:
+        return item
+    if kind is list:
+        return [_plain(part, index) for part in item]
+    if kind is dict and all(type(label) in (str, int) for label in item):
+        return {label: _plain(part, index) for label, part in item.items()}
+    number = cbor.finite_double(item)
+    if number is None:
+        raise MalformedSenml(
+            f"an extension field holds a {kind.__name__} or no finite number", index
+        )
+    return number
 
 
 def _check_version(item: Any, index: int) -> None:
@@ -267,7 +302,17 @@ def _check_version(item: Any, index: int) -> None:
 class _Base:
     """The base fields in force, from record to record."""
 
-    __slots__ = ("_extras", "_name", "_name_pattern", "_now", "_sum", "_time", "_unit", "_value")
+    __slots__ = (
+        "_extras",
+        "_name",
+        "_name_pattern",
+        "_now",
+        "_plain_time",
+        "_sum",
+        "_time",
+        "_unit",
+        "_value",
+    )
 
     def __init__(self, now: float | None, name_pattern: re.Pattern[str]) -> None:
         self._now = now
@@ -275,6 +320,8 @@ class _Base:
         self._name = ""
         self._unit: str | None = None
         self._time: float = 0
+        # What a record without a time of its own has.
+        self._plain_time = None if now is None else round(now, 6)
         self._value: float | None = None
         self._sum: float | None = None
         self._extras: dict[str, Any] | None = None
@@ -282,61 +329,64 @@ class _Base:
     def resolve(
         self, fields: dict[Label, Any], extras: dict[str, Any] | None, index: int
     ) -> ResolvedRecord | None:
-        get = fields.get
-        self._take_base(fields)
+        if not _BASE_FIELDS.isdisjoint(fields):
+            self._take_base(fields, index)
         if self._extras is not None:
             extras = self._extras | (extras or {})
             self._extras = None
         value = self._value_of(fields, index)
-        total = self._sum_of(get(SUM))
-        if value is None and SUM not in fields:
+        get = fields.get
+        if value is None and SUM not in fields and (NAME not in fields or self._sum is None):
             self._extras = extras
             _require_base_fields_only(fields, index)
             return None
         name = self._name + get(NAME, "")
         if self._name_pattern.fullmatch(name) is None:
             raise MalformedSenml(f"illegal name {name[:80]!r}", index)
-        time = self._time_of(get(TIME, 0), index)
-        unit = get(UNIT, self._unit)
+        offset = get(TIME)
+        # The sum of two doubles may miss the microsecond that both mean by a hair: hence `round`.
         return ResolvedRecord(
-            name, unit, value, time, extras or _NO_EXTRAS, total, get(UPDATE_TIME)
+            name,
+            get(UNIT, self._unit),
+            value,
+            self._absolute(round(self._time + offset, 6), index) if offset else self._plain_time,
+            extras or _NO_EXTRAS,
+            self._sum_of(get(SUM), index),
+            get(UPDATE_TIME),
         )
 
-    def _take_base(self, fields: dict[Label, Any]) -> None:
+    def _take_base(self, fields: dict[Label, Any], index: int) -> None:
         get = fields.get
         self._name = get(BASE_NAME, self._name)
         self._unit = get(BASE_UNIT, self._unit)
         self._time = get(BASE_TIME, self._time)
+        self._plain_time = self._absolute(self._time, index)
         self._value = get(BASE_VALUE, self._value)
         self._sum = get(BASE_SUM, self._sum)
 
     def _value_of(self, fields: dict[Label, Any], index: int) -> Value | None:
-        given = [label for label in fields if label in _VALUES]
+        given = _VALUES.intersection(fields)
         if len(given) > 1:
             raise MalformedSenml("more than one value", index)
         if not given:
             # §4.5.4: a missing value is zero where a base value is in force.
             return self._value if NAME in fields else None
-        label = given[0]
-        value = fields[label]
+        (label,) = given
+        value: Value = fields[label]
         if label == VALUE and self._value is not None:
-            return _total(value, self._value, index)
-        return _object_link(value, index) if label == OBJECT_LINK_VALUE else value
+            return _total(fields[label], self._value, index)
+        return _object_link(fields[label], index) if label == OBJECT_LINK_VALUE else value
 
-    def _sum_of(self, given: float | None) -> float | None:
+    def _sum_of(self, given: float | None, index: int) -> float | None:
         if given is None or self._sum is None:
             return self._sum if given is None else given
-        return given + self._sum
+        return _total(given, self._sum, index)
 
-    def _time_of(self, offset: float, index: int) -> float | None:
-        time = self._time
-        if offset:
-            # The sum of two doubles may miss the microsecond that both mean by a hair.
-            time = round(time + offset, 6) if time else offset
+    def _absolute(self, time: float, index: int) -> float | None:
+        if not -TIME_MAX <= time <= TIME_MAX:
+            raise MalformedSenml("a time more than 285 years from 1970", index)
         if time < RELATIVE_TIME_BOUND:
             return None if self._now is None else round(self._now + time, 6)
-        if time > TIME_MAX:
-            raise MalformedSenml("a time past the year 2255", index)
         return time
 
 
@@ -349,7 +399,7 @@ def _require_base_fields_only(fields: dict[Label, Any], index: int) -> None:
 def _total(value: float, base: float, index: int) -> float:
     total = value + base
     if total - total != 0:
-        raise MalformedSenml("value and base value have no finite sum", index)
+        raise MalformedSenml("a base and what it is added to have no finite sum", index)
     return total
 
 

@@ -74,9 +74,10 @@ def _record(base: ObjectPath | None, prefix: str, node: Node, models: Models) ->
         raise IllegalPath(f"{path} has resource instances")
     kind = type_of(model, node.value)
     check_type(kind, node.value, "SenML value")
-    fields: dict[Label, Any] = {_LABELS[kind]: _encodable(kind, node.value)}
+    fields: dict[Label, Any] = {}
     if path != base:
         fields[senml_cbor.NAME] = str(path).removeprefix(prefix)
+    fields[_LABELS[kind]] = _encodable(kind, node.value)
     return fields
 
 

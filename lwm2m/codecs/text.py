@@ -21,8 +21,8 @@ def encode_value(kind: ValueType, value: Value) -> bytes:
         return base64.b64encode(value)
     if kind is ValueType.BOOLEAN:
         return b"1" if value else b"0"
-    if kind is ValueType.FLOAT:
-        return repr(float(value)).encode()  # type: ignore[arg-type]
+    if kind is ValueType.FLOAT and isinstance(value, int | float):
+        return repr(float(value)).encode()
     return str(value).encode()
 
 

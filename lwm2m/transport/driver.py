@@ -46,12 +46,13 @@ class EndpointDriver:
 
     def receive_datagrams(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
         """The link's callback."""
+        # Scheduled first: what is to be sent leaves also when a handler of events fails.
+        self.flush_soon()
         now = self._loop.time()
         receive = self.endpoint.receive_datagram
         for data, peer in datagrams:
             receive(data, peer, now)
         self._tell_events()
-        self.flush_soon()
 
     def send_request(self, peer: Hashable, request: Request) -> int:
         """See `CoapEndpoint.send_request`."""
@@ -83,16 +84,17 @@ class EndpointDriver:
         self._flush_scheduled = False
         if self._link is None:
             return
-        # Events that the application's own calls caused, such as a cancelled exchange.
-        self._tell_events()
         datagrams = self.endpoint.datagrams_to_send()
         if datagrams:
             self._link.send(datagrams)
         self._set_timer()
+        # Events that the application's own calls caused, such as a cancelled exchange.
+        self._tell_events()
 
     def _tell_events(self) -> None:
         events = self.endpoint.events()
         if events:
+            self.flush_soon()
             self._handle_events(events)
 
     def _set_timer(self) -> None:
@@ -107,6 +109,6 @@ class EndpointDriver:
 
     def _fire(self) -> None:
         self._timer = None
+        self.flush_soon()
         self.endpoint.handle_timer(self._loop.time())
         self._tell_events()
-        self._flush()

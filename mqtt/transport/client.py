@@ -11,7 +11,7 @@ import logging
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from mqtt.connection import (
     ClientConnection,
@@ -300,10 +300,10 @@ class _Protocol(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's TLS transport is one by its methods, and not by its class.
+        self._transport = cast(asyncio.Transport, transport)
         if self._ended.cancelled():
-            transport.abort()
+            self._transport.abort()
         else:
             self._client.opened(self)
 

@@ -7,10 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fake_devices.city import HARBOUR, generate, read_manifest, write_csv
+from fake_devices.city import (
+    HARBOUR,
+    UnusableManifest,
+    check_manifest,
+    generate,
+    read_manifest,
+    write_manifest,
+)
 
 ROWS = generate(HARBOUR, 1, 0, 20)
-CSV = write_csv(ROWS)
+CSV = write_manifest(ROWS).decode()
 
 
 def _json_fields() -> list[dict[str, object]]:
@@ -28,7 +35,7 @@ def _json_fields() -> list[dict[str, object]]:
     ids=["csv", "csv with BOM and CRLF", "json array", "json lines"],
 )
 def test_every_form_of_a_manifest_gives_the_same_rows(data: bytes) -> None:
-    assert read_manifest(data) == (ROWS, [])
+    assert check_manifest(data) == (ROWS, [])
 
 
 def test_rows_that_are_wrong_are_named_and_the_others_stay() -> None:
@@ -36,7 +43,7 @@ def test_rows_that_are_wrong_are_named_and_the_others_stay() -> None:
     lines[2] = lines[2].replace("street_lamp", "lamp_post")
     lines[3] += ",one cell too many"
     lines[5] = lines[4]
-    found = read_manifest("\n".join(lines).encode())
+    found = check_manifest("\n".join(lines).encode())
     assert [row.endpoint for row in found.rows] == [
         row.endpoint for number, row in enumerate(ROWS) if number not in (1, 2, 4)
     ]
@@ -49,11 +56,41 @@ def test_rows_that_are_wrong_are_named_and_the_others_stay() -> None:
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"[1, 2", b"[3]", b'{"a": 1}'])
 def test_what_is_no_manifest_is_one_error(data: bytes) -> None:
-    found = read_manifest(data)
+    found = check_manifest(data)
     assert found.rows == []
     assert len(found.errors) == 1
 
 
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_raise_nothing(data: bytes) -> None:
-    assert read_manifest(data).rows == []
+    assert check_manifest(data).rows == []
+
+
+texts = st.text(min_size=1, max_size=12).filter(str.isprintable)
+
+
+@given(
+    psk=st.none() | st.binary(min_size=16, max_size=64),
+    group=texts,
+    attributes=st.dictionaries(texts, st.text(max_size=12), max_size=4),
+)
+def test_whatever_a_row_holds_is_read_back(
+    psk: bytes | None, group: str, attributes: dict[str, str]
+) -> None:
+    row = msgspec.structs.replace(ROWS[0], psk=psk, group=group, attributes=attributes)
+    rows = [row, ROWS[1]]
+    assert read_manifest(write_manifest(rows)) == rows
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "has no rows"),
+        (b"endpoint,serial\n", "has no rows"),
+        (b"endpoint\nx\n", "row 1: "),
+        (b"\xff", "is not UTF-8 at byte 0"),
+    ],
+)
+def test_a_manifest_without_a_usable_row_says_why(data: bytes, reason: str) -> None:
+    with pytest.raises(UnusableManifest, match=reason):
+        read_manifest(data)

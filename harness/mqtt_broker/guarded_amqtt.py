@@ -1,0 +1,139 @@
+"""amqtt behind a guard: certificate and client id are checked before amqtt sees a connection.
+
+What cannot be mended from outside is written down in docs/design/broker.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
+from amqtt.broker import Broker
+from amqtt.contexts import Action, BaseContext
+from amqtt.plugins.base import BaseTopicPlugin
+from amqtt.session import Session
+
+from contracts.names import IllegalName, principal_of
+from contracts.policy import policy_for
+from contracts.topics import Topics
+from harness.mqtt_broker.config import BrokerConfig
+from harness.mqtt_broker.shell import common_name, server_tls
+from mqtt.packets import REFUSED_NOT_AUTHORIZED, ConnAck, Connect, MalformedPacket, Parser, encode
+from runtime.clock import Clock
+from runtime.component import Ready
+
+_LISTENER = "guarded"
+_log = logging.getLogger(__name__)
+
+
+class PolicyPlugin(BaseTopicPlugin):
+    """The policy table, asked on publish, subscribe and delivery."""
+
+    def __init__(self, context: BaseContext) -> None:
+        super().__init__(context)
+        self._topics = Topics()
+
+    async def topic_filtering(
+        self,
+        *,
+        session: Session | None = None,
+        topic: str | None = None,
+        action: Action | None = None,
+    ) -> bool | None:
+        """Whether the session's client may do this."""
+        if session is None or topic is None:
+            return False
+        try:
+            policy = policy_for(principal_of(session.client_id or ""), self._topics)
+        except IllegalName:
+            return False
+        if action == Action.PUBLISH:
+            return policy.may_publish(topic)
+        if action == Action.SUBSCRIBE:
+            return policy.may_subscribe(topic)
+        return policy.may_read(topic)
+
+
+class _Replayed(StreamReaderAdapter):
+    """A reader that first gives back what the guard has read."""
+
+    def __init__(self, reader: asyncio.StreamReader, first: bytes) -> None:
+        super().__init__(reader)
+        self._first = first
+
+    async def read(self, n: int = -1) -> bytes:
+        """See `ReaderAdapter`."""
+        taken, self._first = self._first[:n], self._first[n:]
+        if len(taken) == n:
+            return taken
+        return taken + await super().read(n - len(taken))
+
+
+async def run_amqtt(config: BrokerConfig, clock: Clock, ready: Ready) -> None:
+    """Serve until cancelled."""
+    logging.getLogger("amqtt").setLevel(logging.ERROR)
+    broker = Broker(_amqtt_config())
+    await broker.start()
+    guard = _Guard(broker, config.limits.connect_within_s)
+    server = await asyncio.start_server(
+        guard.accept,
+        config.host,
+        config.port,
+        ssl=server_tls(config.ca_file, config.certificate_file, config.key_file),
+        backlog=4096,
+    )
+    try:
+        port = server.sockets[0].getsockname()[1]
+        ready({"mqtt": f"{config.host}:{port}"})
+        await asyncio.Event().wait()
+    finally:
+        server.close()
+        await broker.shutdown()
+
+
+def _amqtt_config() -> dict[str, Any]:
+    return {
+        "listeners": {"default": {"type": "external"}, _LISTENER: {"type": "external"}},
+        "plugins": {
+            # Who it is has been proven by the certificate; amqtt is asked nothing.
+            "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True},
+            f"{PolicyPlugin.__module__}.{PolicyPlugin.__qualname__}": {},
+        },
+    }
+
+
+class _Guard:
+    def __init__(self, broker: Broker, within_s: float) -> None:
+        self._broker = broker
+        self._within_s = within_s
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Let a connection through to amqtt when its CONNECT names its certificate's identity."""
+        try:
+            async with asyncio.timeout(self._within_s):
+                connect, first = await _read_connect(reader)
+        except (TimeoutError, MalformedPacket, OSError, EOFError):
+            writer.close()
+            return
+        if not connect.client_id or connect.client_id != common_name(
+            writer.get_extra_info("peercert")
+        ):
+            writer.write(encode(ConnAck(session_present=False, return_code=REFUSED_NOT_AUTHORIZED)))
+            writer.close()
+            return
+        await self._broker.external_connected(
+            _Replayed(reader, first), StreamWriterAdapter(writer), _LISTENER
+        )
+
+
+async def _read_connect(reader: asyncio.StreamReader) -> tuple[Connect, bytes]:
+    parser, first = Parser(), b""
+    while data := await reader.read(4096):
+        first += data
+        for packet in parser.receive_bytes(data):
+            if isinstance(packet, Connect):
+                return packet, first
+            raise EOFError("the first packet must be CONNECT")
+    raise EOFError("closed before CONNECT")

@@ -1,0 +1,144 @@
+"""Runs a Mosquitto that is installed on this machine, under the rules of the embedded broker."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import get_args
+
+from contracts.names import Principal, PrincipalKind, principal_of, service_identity
+from contracts.policy import POLICY_TABLE, Policy, policy_for
+from contracts.topics import Topics
+from harness.errors import BenchFailed
+from harness.mqtt_broker.config import BrokerConfig
+from runtime.clock import Clock
+from runtime.component import Ready
+
+READY_WITHIN_S = 10.0
+_PR_SET_PDEATHSIG = 1
+
+
+def find_mosquitto() -> str | None:
+    """The program's path, also where only root's PATH looks."""
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+
+
+async def run_mosquitto(config: BrokerConfig, clock: Clock, ready: Ready) -> None:
+    """Run Mosquitto until cancelled. Raises `BenchFailed` when there is none or it ends."""
+    program = find_mosquitto()
+    if program is None:
+        raise BenchFailed(
+            "there is no mosquitto on this machine: install the package `mosquitto`, "
+            "or use --broker embedded"
+        )
+    port = config.port or _free_port(config.host)
+    settings = _write_files(config, port)
+    process = await asyncio.create_subprocess_exec(
+        program, "-c", str(settings), preexec_fn=_die_with_parent
+    )
+    try:
+        await _until_it_accepts(config.host, port, process)
+        ready({"mqtt": f"{config.host}:{port}"})
+        raise BenchFailed(f"mosquitto ended by itself (code {await process.wait()})")
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+
+
+def access_list(topics: Topics, servers: Iterable[str]) -> str:
+    """The policy table as an access list: one block a service, patterns for devices."""
+    device = policy_for(Principal("device", "%u"), topics)
+    lines = [f"pattern write {each}" for each in device.publish]
+    for identity in _services(servers):
+        lines += ["", f"user {identity}", *_lines(policy_for(principal_of(identity), topics))]
+    return "\n".join(lines) + "\n"
+
+
+def _services(servers: Iterable[str]) -> list[str]:
+    kinds = [kind for kind in get_args(PrincipalKind) if kind not in ("device", "bridge")]
+    assert {*kinds, "device", "bridge"} == set(POLICY_TABLE)
+    return [
+        *(service_identity("bridge", server) for server in servers),
+        *(service_identity(kind) for kind in kinds),
+    ]
+
+
+def _lines(policy: Policy) -> list[str]:
+    return [
+        *(f"topic write {each}" for each in policy.publish),
+        *(f"topic read {each}" for each in policy.subscribe),
+    ]
+
+
+def _settings(config: BrokerConfig, port: int, store: Path) -> str:
+    return "\n".join(
+        [
+            f"listener {port} {config.host}",
+            f"cafile {config.ca_file}",
+            f"certfile {config.certificate_file}",
+            f"keyfile {config.key_file}",
+            "require_certificate true",
+            "use_identity_as_username true",
+            # A client id that is not the certificate's is replaced by it: nobody gets another's
+            # session. (Refusing it would take a plugin.)
+            "use_username_as_clientid true",
+            f"acl_file {store}/access",
+            "persistence true",
+            f"persistence_location {store}/",
+            "autosave_interval 30",
+            # 0 is "no limit": what was acknowledged is not dropped.
+            "max_queued_messages 0",
+            "max_inflight_messages 0",
+            f"message_size_limit {config.limits.packet_bytes_max}",
+            "retain_available false",
+            "log_dest stderr",
+            "log_type error",
+            "log_type warning",
+            "log_type notice",
+            *(["user root"] if os.geteuid() == 0 else []),
+            "",
+        ]
+    )
+
+
+def _write_files(config: BrokerConfig, port: int) -> Path:
+    store = Path(config.state_dir)
+    store.mkdir(parents=True, exist_ok=True)
+    access = store / "access"
+    access.write_text(access_list(config.topics, config.servers))
+    access.chmod(0o600)
+    settings = store / "mosquitto.conf"
+    settings.write_text(_settings(config, port, store))
+    return settings
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+async def _until_it_accepts(host: str, port: int, process: asyncio.subprocess.Process) -> None:
+    async with asyncio.timeout(READY_WITHIN_S):
+        while process.returncode is None:
+            try:
+                _, writer = await asyncio.open_connection(host, port)
+            except OSError:
+                # Mosquitto says nowhere that it listens: connecting is the only way to know.
+                await asyncio.sleep(0.01)
+                continue
+            writer.close()
+            return
+    raise BenchFailed(f"mosquitto ended (code {process.returncode}): its log says why")

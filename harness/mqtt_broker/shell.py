@@ -1,0 +1,212 @@
+"""The embedded broker on the event loop: TLS with required client certificates, one protocol object
+a connection, writes of a turn joined."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from typing import cast
+
+from harness.mqtt_broker.core import Broker
+from harness.mqtt_broker.session import Session
+from mqtt.packets import Connect, Disconnect, MalformedPacket, Packet, Parser
+
+_NEVER = float("inf")
+
+
+class BrokerConnection(asyncio.Protocol):
+    """One client, from its TLS handshake to its end."""
+
+    def __init__(self, broker: Broker, open_connections: set[BrokerConnection]) -> None:
+        self.session: Session | None = None
+        self._broker = broker
+        self._open_connections = open_connections
+        self._loop = asyncio.get_running_loop()
+        self._parser = Parser(broker.limits.packet_bytes_max)
+        self._transport: asyncio.Transport | None = None
+        self._connect: Connect | None = None
+        self._identity: str | None = None
+        self._packets: deque[Packet] = deque()
+        self._chunks: list[bytes] = []
+        self._chunk_bytes = 0
+        self._flush_scheduled = False
+        self._paused = self._held = self._is_full = self._ended = False
+        self._reason = "connection lost"
+        self._heard_at = self._loop.time()
+        self._patience_s = broker.limits.connect_within_s
+        self._timer = self._loop.call_later(self._patience_s, self._check_silence)
+
+    # ---- asyncio ----
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TLS is established: the certificate has been verified against the platform's CA."""
+        # uvloop's TLS transport is one in all but its ancestry.
+        transport = self._transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(high=self._broker.limits.write_buffer_bytes)
+        self._identity = common_name(transport.get_extra_info("peercert"))
+        self._open_connections.add(self)
+        if len(self._open_connections) > self._broker.limits.connections_max:
+            self.end("too many connections")
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes arrived."""
+        self._heard_at = self._loop.time()
+        try:
+            self._packets.extend(self._parser.receive_bytes(data))
+        except MalformedPacket as error:
+            self._packets.extend(error.packets)
+            self._work()
+            self._broker.counts["malformed"] += 1
+            self.end(f"malformed: {error}")
+            return
+        self._work()
+
+    def eof_received(self) -> None:
+        """The client will send no more."""
+        self._reason = "connection closed by the client"
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._is_full = False
+        self._broker.room_again(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._timer.cancel()
+        self._open_connections.discard(self)
+        session, connect = self.session, self._connect
+        self._ended = True
+        self._broker.lost(self, str(exc) if exc else self._reason)
+        if session is not None and connect is not None:
+            self._broker.publish_will(session, connect)
+
+    # ---- what the core asks ----
+
+    def send(self, data: bytes) -> None:
+        """See `core.Connection`."""
+        self._chunks.append(data)
+        self._chunk_bytes += len(data)
+        if not self._flush_scheduled and not self._held:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def room(self) -> int:
+        """See `core.Connection`."""
+        if self._is_full or self._held or self._transport is None:
+            return 0
+        return self._broker.limits.write_buffer_bytes - self._chunk_bytes
+
+    def end(self, reason: str) -> None:
+        """See `core.Connection`."""
+        if self._ended:
+            return
+        self._ended = True
+        self._reason = reason
+        self._packets.clear()
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def pause(self) -> None:
+        """See `core.Connection`."""
+        self._paused = True
+        if self._transport is not None and not self._ended:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """See `core.Connection`."""
+        self._paused = False
+        if self._transport is not None and not self._held and not self._ended:
+            self._transport.resume_reading()
+            self._work()
+
+    def hold(self) -> None:
+        """See `core.Connection`."""
+        self._flush()
+        self._held = True
+
+    def unhold(self) -> None:
+        """See `core.Connection`."""
+        self._held = False
+        self._flush()
+        self._work()
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # ---- inside ----
+
+    def _work(self) -> None:
+        while self._packets and not self._held and not self._ended:
+            packet = self._packets.popleft()
+            if self._connect is not None:
+                if isinstance(packet, Disconnect):
+                    self._connect = without_will(self._connect)
+                self._broker.receive(self, packet) if self.session else self._packets.clear()
+            elif isinstance(packet, Connect):
+                self._begin(packet)
+            else:
+                self.end("the first packet must be CONNECT")
+
+    def _begin(self, packet: Connect) -> None:
+        if self._broker.connect(self, packet, self._identity):
+            self._connect = packet
+            # §3.1.2.10: one and a half times the keep-alive; 0 turns it off.
+            self._patience_s = packet.keep_alive_s * 1.5 or _NEVER
+            self._timer.cancel()
+            self._check_silence()
+
+    def _check_silence(self) -> None:
+        silent_s = self._loop.time() - self._heard_at
+        if silent_s >= self._patience_s and not self._held:
+            self.end("silent for too long" if self._connect else "no CONNECT in time")
+        elif self._patience_s != _NEVER:
+            left_s = max(0.01, self._patience_s - silent_s)
+            self._timer = self._loop.call_later(left_s, self._check_silence)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        if self._held or not self._chunks or self._transport is None:
+            return
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        was_full = self._chunk_bytes >= self._broker.limits.write_buffer_bytes
+        self._chunk_bytes = 0
+        if not self._transport.is_closing():
+            self._transport.write(data)
+            if was_full and not self._is_full:
+                self._broker.room_again(self)
+
+
+def without_will(connect: Connect) -> Connect:
+    """The same CONNECT without a will: a client that says DISCONNECT leaves none (§3.14.4)."""
+    return Connect(
+        client_id=connect.client_id,
+        clean_session=connect.clean_session,
+        keep_alive_s=connect.keep_alive_s,
+    )
+
+
+def common_name(certificate: dict[str, object] | None) -> str | None:
+    """The one common name in a verified certificate's subject; None when there is not just one."""
+    subject = (certificate or {}).get("subject", ())
+    assert isinstance(subject, tuple)
+    names = [value for part in subject for name, value in part if name == "commonName"]
+    return str(names[0]) if len(names) == 1 else None
+
+
+def server_tls(ca_file: str, certificate_file: str, key_file: str) -> ssl.SSLContext:
+    """A context that asks every client for a certificate of the platform's CA (TLS 1.2 and up)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(ca_file)
+    context.load_cert_chain(certificate_file, key_file)
+    return context

@@ -1,0 +1,282 @@
+"""A server's registrations: who is registered, since when, until when."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Hashable, Iterator
+from typing import Literal
+
+import msgspec
+
+from lwm2m.coap import codes
+from lwm2m.errors import IllegalTransition, RegistrationRefused, UnknownRegistration
+from lwm2m.registration.objects import RegisteredObjects
+from lwm2m.registration.requests import RegisterRequest, UpdateRequest
+from lwm2m.registration.states import SERVER_TRANSITIONS, ServerEvent, ServerState
+
+EndReason = Literal["client", "expired", "replaced"]
+
+
+class Registration(msgspec.Struct, frozen=True, gc=False):
+    """One device as its server holds it. Times are seconds of the clock that the server uses.
+
+    `peer` is where its datagrams come from; `identity` who its credentials prove it to be, None
+    without security. The other fields are as in `RegisterRequest`.
+    """
+
+    registration_id: str
+    endpoint_name: str
+    lifetime_s: int
+    lwm2m_version: str
+    binding: str
+    queue_mode: bool
+    objects: RegisteredObjects
+    peer: Hashable
+    identity: str | None
+    registered_at: float
+    renewed_at: float
+    sms_number: str | None = None
+    profile_ids: tuple[str, ...] = ()
+    parameters: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def expires_at(self) -> float:
+        """When it ends unless it is renewed; infinite for a lifetime of 0."""
+        return self.renewed_at + self.lifetime_s if self.lifetime_s else math.inf
+
+
+class RegistrationEnded(msgspec.Struct, frozen=True, gc=False):
+    """A registration is over, and with it the device's observations."""
+
+    registration: Registration
+    reason: EndReason
+
+
+class Registered(msgspec.Struct, frozen=True, gc=False):
+    """A device registered. `ended` is the registration that it had before."""
+
+    registration: Registration
+    ended: RegistrationEnded | None = None
+
+
+class RegistrationUpdated(msgspec.Struct, frozen=True, gc=False):
+    """A device renewed its registration; `before` is what it was."""
+
+    registration: Registration
+    before: Registration
+
+    @property
+    def objects_changed(self) -> bool:
+        """Whether the Update brought another object list."""
+        return self.registration.objects.links != self.before.objects.links
+
+
+class RegistrationTable:
+    """All registrations of one server; at most one per endpoint name.
+
+    `draw_id` makes registration ids that nobody can guess. One heap has one entry per registration
+    that can expire; renewals do not touch it.
+    """
+
+    def __init__(self, draw_id: Callable[[], str], registrations_max: int = 1_000_000) -> None:
+        self._draw_id = draw_id
+        self._registrations_max = registrations_max
+        self._by_id: dict[str, Registration] = {}
+        self._id_of_endpoint: dict[str, str] = {}
+        self._due: list[tuple[float, str]] = []
+        # When the heap will look at a registration: its only valid entry there.
+        self._looked_at: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Registration]:
+        """All registrations, in the order in which they were made."""
+        return iter(self._by_id.values())
+
+    def by_id(self, registration_id: str) -> Registration | None:
+        """The registration with this id."""
+        return self._by_id.get(registration_id)
+
+    def by_endpoint(self, endpoint_name: str) -> Registration | None:
+        """The registration of this endpoint."""
+        registration_id = self._id_of_endpoint.get(endpoint_name)
+        return None if registration_id is None else self._by_id[registration_id]
+
+    def register(
+        self, request: RegisterRequest, peer: Hashable, identity: str | None, now: float
+    ) -> Registered:
+        """Register a device; a registration that its endpoint name had ends.
+
+        Raises `RegistrationRefused`: 5.03 when the table is full, 4.03 when a datagram without
+        security would end a registration that was made with it.
+        """
+        previous = self.by_endpoint(request.endpoint_name)
+        if previous is not None and identity is None and _is_protected(previous, now):
+            raise RegistrationRefused(
+                codes.FORBIDDEN, "registered_with_security", "this client has credentials: use them"
+            )
+        if previous is None and len(self._by_id) >= self._registrations_max:
+            raise RegistrationRefused(
+                codes.SERVICE_UNAVAILABLE, "table_full", "no room for another registration"
+            )
+        ended = None
+        if previous is not None:
+            expired = previous.expires_at <= now
+            self._move(previous, ServerEvent.LIFETIME_ELAPSED if expired else ServerEvent.REPLACED)
+            ended = RegistrationEnded(previous, "expired" if expired else "replaced")
+        registration = self._new(request, peer, identity, now)
+        self.restore(registration)
+        return Registered(registration, ended)
+
+    def restore(self, registration: Registration) -> None:
+        """Hold a registration that was made before, as when a server starts again.
+
+        Raises `IllegalTransition` when its id is there already.
+        """
+        self._move(registration, ServerEvent.REGISTER_ACCEPTED)
+        self._by_id[registration.registration_id] = registration
+        self._id_of_endpoint[registration.endpoint_name] = registration.registration_id
+        self._watch(registration)
+
+    def update(
+        self,
+        registration_id: str,
+        request: UpdateRequest,
+        peer: Hashable,
+        identity: str | None,
+        now: float,
+    ) -> RegistrationUpdated:
+        """Renew a registration and take over what the Update says.
+
+        Raises `UnknownRegistration` (4.04): no such id, expired, or somebody else's (see `find`).
+        """
+        before = self.find(registration_id, peer, identity, now)
+        self._move(before, ServerEvent.UPDATE_RECEIVED)
+        after = _updated(before, request, peer, now)
+        self._by_id[registration_id] = after
+        self._watch(after)
+        return RegistrationUpdated(after, before)
+
+    def deregister(
+        self, registration_id: str, peer: Hashable, identity: str | None, now: float
+    ) -> RegistrationEnded:
+        """End a registration at its client's wish. Raises `UnknownRegistration` as `update`."""
+        registration = self.find(registration_id, peer, identity, now)
+        self._move(registration, ServerEvent.DEREGISTER_RECEIVED)
+        return RegistrationEnded(registration, "client")
+
+    def find(
+        self, registration_id: str, peer: Hashable, identity: str | None, now: float
+    ) -> Registration:
+        """The living registration that this peer may change. Raises `UnknownRegistration`.
+
+        A proven identity may come from a new address; without one the address has to be the same,
+        or anybody who learned the id could change the registration.
+        """
+        found = self._by_id.get(registration_id)
+        if found is None or found.expires_at <= now or found.identity != identity:
+            raise _unknown(registration_id)
+        if identity is None and found.peer != peer:
+            raise _unknown(registration_id)
+        return found
+
+    def expire_registrations(self, now: float, count_max: int = 1_000) -> list[RegistrationEnded]:
+        """End what has not been renewed in time, earliest first, at most `count_max` at once."""
+        ended: list[RegistrationEnded] = []
+        while self._due and self._due[0][0] <= now and len(ended) < count_max:
+            due, registration_id = heapq.heappop(self._due)
+            if self._looked_at.get(registration_id) != due:
+                continue
+            registration = self._by_id[registration_id]
+            del self._looked_at[registration_id]
+            if registration.expires_at > now:
+                self._watch(registration)
+            else:
+                self._move(registration, ServerEvent.LIFETIME_ELAPSED)
+                ended.append(RegistrationEnded(registration, "expired"))
+        return ended
+
+    def next_timer(self) -> float | None:
+        """When to call `expire_registrations` next; it may find that nothing has expired."""
+        return self._due[0][0] if self._due else None
+
+    def _new(
+        self, request: RegisterRequest, peer: Hashable, identity: str | None, now: float
+    ) -> Registration:
+        registration_id = self._draw_id()
+        while registration_id in self._by_id:
+            registration_id = self._draw_id()
+        return Registration(
+            registration_id,
+            request.endpoint_name,
+            request.lifetime_s,
+            request.lwm2m_version,
+            request.binding,
+            request.queue_mode,
+            request.objects,
+            peer,
+            identity,
+            now,
+            now,
+            request.sms_number,
+            request.profile_ids,
+            request.parameters,
+        )
+
+    def _move(self, registration: Registration, event: ServerEvent) -> None:
+        registration_id = registration.registration_id
+        state = ServerState.REGISTERED if registration_id in self._by_id else ServerState.ABSENT
+        target = SERVER_TRANSITIONS[state][event]
+        if target is None:
+            raise IllegalTransition(state, event)
+        if target is ServerState.ABSENT:
+            del self._by_id[registration_id]
+            del self._id_of_endpoint[registration.endpoint_name]
+            self._looked_at.pop(registration_id, None)
+
+    def _watch(self, registration: Registration) -> None:
+        registration_id, expires_at = registration.registration_id, registration.expires_at
+        # A later look finds a renewed registration anyway; only an earlier one has to be added.
+        if expires_at < self._looked_at.get(registration_id, math.inf):
+            self._looked_at[registration_id] = expires_at
+            heapq.heappush(self._due, (expires_at, registration_id))
+            if len(self._due) > 2 * len(self._looked_at) + 64:
+                self._drop_stale()
+
+    def _drop_stale(self) -> None:
+        # Devices that register anew all the time leave entries behind that are due in days.
+        self._due = [(due, found) for found, due in self._looked_at.items()]
+        heapq.heapify(self._due)
+
+
+def _is_protected(registration: Registration, now: float) -> bool:
+    return registration.identity is not None and registration.expires_at > now
+
+
+def _updated(
+    before: Registration, request: UpdateRequest, peer: Hashable, now: float
+) -> Registration:
+    return Registration(
+        before.registration_id,
+        before.endpoint_name,
+        before.lifetime_s if request.lifetime_s is None else request.lifetime_s,
+        before.lwm2m_version,
+        before.binding if request.binding is None else request.binding,
+        before.queue_mode if request.queue_mode is None else request.queue_mode,
+        before.objects if request.objects is None else request.objects,
+        peer,
+        before.identity,
+        before.registered_at,
+        now,
+        before.sms_number if request.sms_number is None else request.sms_number,
+        before.profile_ids,
+        request.parameters or before.parameters,
+    )
+
+
+def _unknown(registration_id: str) -> UnknownRegistration:
+    return UnknownRegistration(
+        codes.NOT_FOUND, "unknown_registration", f"no registration {registration_id[:40]!r}"
+    )

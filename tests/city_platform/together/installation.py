@@ -1,0 +1,183 @@
+"""The platform's components in one loop, beside a scripted server and a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from city_platform import bootstrap, bridge, control
+from city_platform.provisioning.pki import open_pki
+from contracts.credentials import BrokerCredentials, CredentialsDocument, Publication
+from runtime.clock import SystemClock
+from runtime.http_client import HttpClient
+from tests.city_platform.together.scripted_server import ScriptedServer
+
+SERVICES = ("svc:bridge:north", "svc:bridge:south", "svc:bootstrap", "svc:control")
+TOKEN = "token-of-this-test"
+MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+
+_COMPONENTS = {
+    "bridge": (bridge.run, bridge.BridgeConfig),
+    "bootstrap": (bootstrap.run, bootstrap.BootstrapConfig),
+    "control": (control.run, control.ControlConfig),
+}
+
+
+class Installation:
+    """Files, addresses, and the tasks of what runs."""
+
+    def __init__(self, folder: Path, mqtt: str) -> None:
+        self.folder = folder
+        self.mqtt = mqtt
+        self.running: dict[str, asyncio.Task[None]] = {}
+        self.addresses: dict[str, Mapping[str, str]] = {}
+
+    def add_credentials(self, endpoint: str, version: str = "v1") -> None:
+        """Provision a device."""
+        credentials = CredentialsDocument(
+            endpoint=endpoint,
+            version=version,
+            broker=BrokerCredentials(
+                uri="mqtts://127.0.0.1:8883",
+                client_id=endpoint,
+                certificate=b"certificate",
+                ca_certificate=b"ca",
+                secret_key=f"the secret key of {endpoint}".encode(),
+            ),
+            publications=[
+                Publication(instance=n, source="</3416>", topic=f"devices/{endpoint}/{what}")
+                for n, what in enumerate(("state", "alarm"))
+            ],
+        )
+        path = self.folder / "objects" / "credentials" / f"{endpoint}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.encode(credentials))
+
+    async def start(self, name: str, **changes: Any) -> None:
+        """Start a component and wait until it is ready. `bridge:south` is a bridge too."""
+        kind, _, server = name.partition(":")
+        run, config_type = _COMPONENTS[kind]
+        identity = f"svc:{name}"
+        config = {**self._config(kind, identity), **changes}
+        if server:
+            config["server"] = server
+        ready = asyncio.Event()
+
+        def tell(addresses: Mapping[str, str]) -> None:
+            self.addresses[name] = addresses
+            ready.set()
+
+        task = asyncio.ensure_future(run(msgspec.convert(config, config_type), SystemClock(), tell))
+        self.running[name] = task
+        waiting = asyncio.ensure_future(ready.wait())
+        async with asyncio.timeout(10):
+            await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if task.done():
+            task.result()
+
+    async def kill(self, name: str) -> None:
+        """End a component at once; its memory is gone."""
+        task = self.running.pop(name)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    def http(self, name: str) -> HttpClient:
+        return HttpClient(self.addresses[name]["http"], TOKEN)
+
+    async def close(self) -> None:
+        for name in list(self.running):
+            await self.kill(name)
+
+    def _config(self, kind: str, identity: str) -> dict[str, Any]:
+        pki = self.folder / "pki"
+        name = identity.replace(":", "_")
+        broker = {
+            "address": self.mqtt,
+            "ca_file": str(pki / "ca.pem"),
+            "certificate_file": str(pki / f"{name}.pem"),
+            "key_file": str(pki / f"{name}.key"),
+        }
+        common = {"broker": broker, "token_file": str(self.folder / "token")}
+        if kind == "bridge":
+            return {**common, "reconnect_s": 0.01}
+        common["state_dir"] = str(self.folder / kind)
+        if kind == "control":
+            return {**common, "times": {"first_s": 0.3}}
+        return {
+            **common,
+            "objects_dir": str(self.folder / "objects"),
+            "pki_dir": str(pki),
+            "times": {"first_s": 0.3},
+        }
+
+
+@contextlib.asynccontextmanager
+async def installation(folder: Path) -> AsyncIterator[tuple[Installation, ScriptedServer]]:
+    """An installation on Mosquitto, and server `north`."""
+    open_pki(folder / "pki", SERVICES, ["127.0.0.1"], SystemClock().wall_us(), os.urandom)
+    (folder / "token").write_text(TOKEN)
+    port = _free_port()
+    server = ScriptedServer()
+    async with _mosquitto(folder, port):
+        await server.open(TOKEN)
+        found = Installation(folder, f"127.0.0.1:{port}")
+        try:
+            yield found, server
+        finally:
+            await found.close()
+            await server.close()
+
+
+async def until(condition: Callable[[], bool], within_s: float = 15) -> None:
+    """Wait for a condition of the scripted server or a component."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110  # any condition, without an event for each
+            await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def _mosquitto(folder: Path, port: int) -> AsyncIterator[None]:
+    pki = folder / "pki"
+    (folder / "mosquitto.conf").write_text(
+        f"listener {port} 127.0.0.1\ncafile {pki}/ca.pem\ncertfile {pki}/broker.pem\n"
+        f"keyfile {pki}/broker.key\nrequire_certificate true\nuse_identity_as_username true\n"
+        "user root\nmax_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        MOSQUITTO, "-c", str(folder / "mosquitto.conf"), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await _listens(port)
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _listens(port: int) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.01)
+                continue
+            writer.close()
+            await writer.wait_closed()
+            return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,137 @@
+"""A device's TLS: it connects to whom it was told to trust and to nobody else."""
+
+import ssl
+
+import pytest
+
+from fake_devices.fleet.tls import CredentialsUnusable, PeerNotTrusted, TlsContexts
+
+
+class Peer:
+    """A broker's end in memory, by the standard library."""
+
+    def __init__(self, context):
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._in, self._out, server_side=True)
+        self.received = b""
+
+    def exchange(self, data):
+        self._in.write(data)
+        try:
+            self._object.do_handshake()
+            while True:
+                self.received += self._object.read(65_536)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            pass  # it refuses the client: its alert goes out
+        return self._out.read()
+
+    def subject(self):
+        return self._object.getpeercert()["subject"][0][0][1]
+
+    def write(self, data):
+        self._object.write(data)
+        return self._out.read()
+
+    def version(self):
+        return self._object.version()
+
+
+def shake_hands(pipe, peer):
+    for _ in range(5):
+        data = peer.exchange(pipe.data_to_send())
+        if data:
+            pipe.receive(data)
+
+
+def open_pipe(world, keys, host="127.0.0.1", authority=None):
+    return TlsContexts().open(
+        host=host,
+        ca=authority or world.authority.certificate,
+        certificate=keys.certificate,
+        key=keys.key,
+    )
+
+
+def test_both_ends_know_each_other_and_bytes_pass(world):
+    pipe, peer = open_pipe(world, world.authority.issue("lamp-7")), Peer(world.broker_context())
+    shake_hands(pipe, peer)
+    assert pipe.is_established
+    assert peer.subject() == "lamp-7"
+    assert peer.version() == "TLSv1.2"
+    pipe.send(b"up")
+    answer = peer.exchange(pipe.data_to_send()) + peer.write(b"down" * 10_000)
+    assert peer.received == b"up"
+    assert pipe.receive(answer) == b"down" * 10_000
+
+
+def test_contexts_are_shared_and_certificates_are_not(world):
+    contexts, context = TlsContexts(), world.broker_context()
+    for name in ("lamp-7", "lamp-8"):
+        keys = world.authority.issue(name)
+        pipe = contexts.open(
+            host="127.0.0.1",
+            ca=world.authority.certificate,
+            certificate=keys.certificate,
+            key=keys.key,
+        )
+        peer = Peer(context)
+        shake_hands(pipe, peer)
+        assert peer.subject() == name
+
+
+def test_a_broker_of_another_authority_is_not_trusted(world):
+    other = type(world)(world.Authority("another"), world.models, world._folder)
+    pipe = open_pipe(world, world.authority.issue("lamp-7"))
+    with pytest.raises(PeerNotTrusted, match="certificate verify failed"):
+        shake_hands(pipe, Peer(other.broker_context()))
+
+
+@pytest.mark.parametrize(
+    ("named", "asked", "is_trusted"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("localhost", "127.0.0.1", False),
+        ("broker.example", "broker.example", True),
+        ("*.example", "broker.example", True),
+        ("*.example", "a.broker.example", False),
+        ("broker.example", "other.example", False),
+    ],
+)
+def test_a_brokers_certificate_must_name_the_host(world, named, asked, is_trusted):
+    pipe = open_pipe(world, world.authority.issue("lamp-7"), asked)
+    peer = Peer(world.broker_context(named))
+    if is_trusted:
+        shake_hands(pipe, peer)
+        assert pipe.is_established
+    else:
+        with pytest.raises(PeerNotTrusted, match="does not name"):
+            shake_hands(pipe, peer)
+
+
+def test_a_device_of_another_authority_is_refused_and_learns_it(world):
+    pipe = open_pipe(world, world.Authority("another").issue("lamp-7"))
+    with pytest.raises(PeerNotTrusted):
+        shake_hands(pipe, Peer(world.broker_context()))
+
+
+def test_unusable_credentials_are_named_without_being_shown(world):
+    good = world.authority.issue("lamp-7")
+    other = world.authority.issue("lamp-8")
+    for keys, authority in (
+        (world.Keys(b"garbage", good.key), None),
+        (world.Keys(good.certificate, b"garbage"), None),
+        (world.Keys(good.certificate, other.key), None),
+        (good, b"garbage"),
+    ):
+        with pytest.raises(CredentialsUnusable) as caught:
+            open_pipe(world, keys, authority=authority)
+        assert "garbage" not in str(caught.value)
+
+
+def test_garbage_instead_of_tls_is_an_error_of_the_peer(world):
+    pipe = open_pipe(world, world.authority.issue("lamp-7"))
+    with pytest.raises(PeerNotTrusted):
+        pipe.receive(b"HTTP/1.1 400 Bad Request\r\n\r\n")
