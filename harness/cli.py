@@ -132,9 +132,8 @@ async def _until_signalled(work: Coroutine[Any, Any, Result]) -> Result:
 def main() -> None:
     """Entry point: every error is one line on standard error, exit 3."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as leaving:
-        sys.exit(leaving.exit_code)
+        # Outside its standalone mode click returns the code of `typer.Exit`.
+        sys.exit(app(standalone_mode=False))
     except LamplighterError as error:
         fail(str(error))
     except click.ClickException as error:

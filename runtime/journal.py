@@ -37,7 +37,9 @@ class JournalFile:
         self._flush_scheduled = False
 
     def record(self, record: msgspec.Struct) -> None:
-        """Append one record; it is written at the end of the loop's turn."""
+        """Append one record; it is written at the end of the loop's turn, after `close` never."""
+        if self._descriptor < 0:
+            return
         self._buffer += self._encoder.encode(record)
         self._buffer += b"\n"
         if not self._flush_scheduled:
@@ -47,6 +49,8 @@ class JournalFile:
     def flush(self) -> None:
         """Write what is buffered."""
         self._flush_scheduled = False
+        if self._descriptor < 0:
+            return
         view = memoryview(bytes(self._buffer))
         self._buffer.clear()
         while view:

@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from city_platform.bootstrap.config import BootstrapConfig
 from city_platform.bootstrap.decision import Ignore, SendCredentials
+from city_platform.bootstrap.documents import Documents
 from city_platform.bootstrap.drives import Drives
 from city_platform.bootstrap.handler import Message, document_version, handle, seal
 from city_platform.bootstrap.keys import BridgeKeys
@@ -25,13 +26,7 @@ from city_platform.broker_access import Draw, chance_from, open_client, read_tok
 from city_platform.counts_http import serving_counts
 from city_platform.due_timer import DueTimer
 from city_platform.rules import CallbackTarget, Rule, RuleRunner, default_rules, load_rules
-from city_platform.stores.object_store import (
-    FileObjectStore,
-    IllegalObjectName,
-    ObjectMissing,
-    ObjectStore,
-    credentials_name,
-)
+from city_platform.stores.object_store import FileObjectStore
 from contracts.data_interface import decode_event
 from contracts.errors import ContractError
 from contracts.names import service_identity
@@ -55,7 +50,8 @@ async def run(
     store = FileObjectStore(Path(config.objects_dir))
     stands = StandStore(Path(config.state_dir) / "bootstrap.sqlite")
     drives = Drives(config.times, chance_from(draw), await stands.load())
-    component = BootstrapComponent(config, clock, store, stands, drives)
+    documents = Documents(store)
+    component = BootstrapComponent(config, clock, documents, stands, drives)
     runner = RuleRunner(
         None, _rules(config), component.targets,
         topics=config.topics, limits=config.limits, chance=chance_from(draw),
@@ -71,6 +67,7 @@ async def run(
     finally:
         await runner.close()
         await stands.close()
+        await documents.close()
         store.close()
         _log.info("counts: %s", dict(sorted(component.all_counts(runner).items())))
 
@@ -105,13 +102,13 @@ class BootstrapComponent:
         self,
         config: BootstrapConfig,
         clock: Clock,
-        store: ObjectStore,
+        documents: Documents,
         stands: StandStore,
         drives: Drives,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._clock = clock
-        self._store = store
+        self._documents = documents
         self._stands = stands
         self._drives = drives
         self._topics: Topics = config.topics
@@ -161,7 +158,7 @@ class BootstrapComponent:
         answer = handle(
             topic,
             payload,
-            document=await self._document(endpoint),
+            document=await self._documents.get(endpoint),
             seal_for=self._keys.sealer_for,
             topics=self._topics,
             confirmed_version=self._drives.confirmed_version(endpoint),
@@ -213,7 +210,7 @@ class BootstrapComponent:
         await kept
 
     async def _send_again(self, sends: SendCredentials) -> None:
-        document = await self._document(sends.endpoint)
+        document = await self._documents.get(sends.endpoint)
         try:
             version = document_version(sends.endpoint, document)
         except ContractError:
@@ -247,18 +244,12 @@ class BootstrapComponent:
     def _count(self, name: str) -> None:
         self.counts[name] += 1
 
-    async def _document(self, endpoint: str) -> bytes | None:
-        try:
-            return await self._store.get(credentials_name(endpoint))
-        except (ObjectMissing, IllegalObjectName):
-            return None
-
     # ---- HTTP ----
 
     async def _renewed(self, request: Request) -> Response:
         endpoint = request.path_params["endpoint"]
         row = self._drives.get(endpoint)
-        document = await self._document(endpoint)
+        document = await self._documents.get(endpoint)
         if row is None or document is None:
             return problem(
                 404, "unknown device", f"{endpoint} has not registered or no credentials"

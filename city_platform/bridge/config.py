@@ -18,7 +18,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # MQTT messages kept while the server is away or its snapshot is incomplete; more are counted
     # and dropped: their senders drive them again.
     messages_waiting_max: int = 10_000
-    # Devices whose credentials are being written at one time; more are counted and dropped.
+    # Devices whose credentials are being written at one time; more wait, as many as
+    # `messages_waiting_max`, and beyond that are counted and dropped.
     procedures_max: int = 2_000
     # Fresh outcomes other than success before a step is given up.
     tries_max: int = 6

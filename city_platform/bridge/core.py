@@ -92,6 +92,7 @@ class BridgeCore:
         self._desk = CredentialsDesk(
             server, open_sealed, self.registry, self.counts,
             procedures_max=limits.procedures_max,
+            waiting_max=limits.messages_waiting_max,
             tries_max=limits.tries_max,
             expires_in_us=round(limits.command_expires_in_s * 1e6),
             grace_us=round(limits.outcome_grace_s * 1e6),
@@ -151,6 +152,7 @@ class BridgeCore:
     def handle_timer(self, now_us: int) -> None:
         """Give up procedures whose command got no outcome in time."""
         self._desk.give_up_overdue(now_us)
+        self._frames.extend(self._desk.begin_waiting(now_us))
 
     # ---- the server's side ----
 
@@ -261,6 +263,7 @@ class BridgeCore:
 
     def _go_live(self, now_us: int) -> None:
         self._frames.extend(self._desk.pending_frames(now_us))
+        self._frames.extend(self._desk.begin_waiting(now_us))
         waiting, self._waiting = self._waiting, deque()
         for topic, payload, handle in waiting:
             self._handle_message(topic, payload, handle, now_us)
@@ -271,7 +274,7 @@ class BridgeCore:
         if not self._is_ours(frame):
             self._finish(frame.seq)
             return
-        self._apply(frame)
+        self._apply(frame, now_us)
         outcome = frame.result
         if outcome is not None and outcome.id.startswith(ID_PREFIX):
             self._finish(frame.seq)
@@ -309,18 +312,19 @@ class BridgeCore:
             return True
         return False
 
-    def _apply(self, frame: ServerFrameHead) -> None:
+    def _apply(self, frame: ServerFrameHead, now_us: int) -> None:
         """Keep the registry: events up to `as_of` are in the snapshot already."""
         if frame.seq <= self._as_of:
             return
         if frame.kind in ("registered", "updated") and frame.registration is not None:
             if frame.registration.endpoint == frame.endpoint:
                 self.registry.put(frame.registration)
-                self._desk.drop_if_ended(frame.endpoint)
-        elif frame.kind == "deregistered" and self.registry.remove(
-            frame.endpoint, frame.registration_id
-        ):
-            self._desk.drop_if_ended(frame.endpoint)
+        elif frame.kind == "deregistered":
+            self.registry.remove(frame.endpoint, frame.registration_id)
+        else:
+            return
+        if self._desk.drop_if_ended(frame.endpoint):
+            self._frames.extend(self._desk.begin_waiting(now_us))
 
     def _receive_stored_result(self, frame: ServerFrameHead, now_us: int) -> None:
         outcome = frame.result

@@ -5,7 +5,7 @@ A document lives only as long as its procedure; nothing here is ever logged.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 from city_platform.bridge.procedure import CredentialsProcedure, Progress
@@ -24,33 +24,39 @@ OpenSealed = Callable[[str], bytes]
 
 
 class CredentialsDesk:
-    """At most one procedure per device and `procedures_max` in all."""
+    """At most one procedure per device and `procedures_max` in all; a bounded number waits."""
 
     def __init__(
         self, server: str, open_sealed: OpenSealed, registry: Registry, counts: Counter[str], *,
-        procedures_max: int, tries_max: int, expires_in_us: int, grace_us: int,
+        procedures_max: int, waiting_max: int, tries_max: int, expires_in_us: int, grace_us: int,
     ) -> None:  # fmt: skip
         self._server = server
         self._open_sealed = open_sealed
         self._registry = registry
         self._counts = counts
         self._procedures_max = procedures_max
+        self._waiting_max = waiting_max
         self._tries_max = tries_max
         self._expires_in_us = expires_in_us
         self._grace_us = grace_us
         self._running: dict[str, CredentialsProcedure] = {}
         # Insertion order is deadline order: every deadline is as far away as the others.
         self._deadlines_us: dict[str, int] = {}
+        self._waiting: deque[tuple[str, bytes]] = deque()
         self._completed: Completes | None = None
 
     def begin(self, endpoint: str, payload: bytes, now_us: int) -> list[bytes]:
-        """Check what came on a credentials topic and start writing it: the first command."""
-        reason, procedure = self._checked(endpoint, payload, now_us)
-        self._counts[f"credentials_{reason}"] += 1
-        if procedure is None:
-            return []
-        self._running[endpoint] = procedure
-        return [self._ask(procedure, now_us)]
+        """Check what came on a credentials topic and start writing it: the first command.
+
+        Beyond `procedures_max` it waits, still sealed; beyond `waiting_max` it is dropped.
+        """
+        if len(self._running) < self._procedures_max:
+            return self._begun(endpoint, payload, now_us)
+        if len(self._waiting) < self._waiting_max:
+            self._waiting.append((endpoint, payload))
+        else:
+            self._counts["credentials_over_limit"] += 1
+        return []
 
     def handle_outcome(
         self, endpoint: str, outcome: Outcome, *, is_stored: bool, now_us: int
@@ -67,7 +73,15 @@ class CredentialsDesk:
         if progress is Progress.COMPLETED and is_stored:
             self._completed = Completes("credentials", procedure.version)
         self._drop(endpoint)
-        return []
+        return self.begin_waiting(now_us)
+
+    def begin_waiting(self, now_us: int) -> list[bytes]:
+        """Start what waited for others to end: the first commands."""
+        frames: list[bytes] = []
+        while self._waiting and len(self._running) < self._procedures_max:
+            endpoint, payload = self._waiting.popleft()
+            frames += self._begun(endpoint, payload, now_us)
+        return frames
 
     def completed_from_store(self) -> Completes | None:
         """What the last outcome completed, when the server had it from before; told once."""
@@ -86,12 +100,14 @@ class CredentialsDesk:
         """Every command that is waited for, again: the server answers a repeated id."""
         return [self._ask(procedure, now_us) for procedure in list(self._running.values())]
 
-    def drop_if_ended(self, endpoint: str) -> None:
+    def drop_if_ended(self, endpoint: str) -> bool:
         """Drop the device's procedure when its registration is no longer the one it is for."""
         procedure = self._running.get(endpoint)
-        if procedure and not self._registry.holds(endpoint, procedure.registration_id):
-            self._counts["credentials_registration_ended"] += 1
-            self._drop(endpoint)
+        if procedure is None or self._registry.holds(endpoint, procedure.registration_id):
+            return False
+        self._counts["credentials_registration_ended"] += 1
+        self._drop(endpoint)
+        return True
 
     def drop_ended(self) -> None:
         """The same for all devices, after a snapshot."""
@@ -109,6 +125,14 @@ class CredentialsDesk:
                 return
             self._counts["credentials_overdue"] += 1
             self._drop(endpoint)
+
+    def _begun(self, endpoint: str, payload: bytes, now_us: int) -> list[bytes]:
+        reason, procedure = self._checked(endpoint, payload, now_us)
+        self._counts[f"credentials_{reason}"] += 1
+        if procedure is None:
+            return []
+        self._running[endpoint] = procedure
+        return [self._ask(procedure, now_us)]
 
     def _ask(self, procedure: CredentialsProcedure, now_us: int) -> bytes:
         expires_at_us = now_us + self._expires_in_us
@@ -136,8 +160,6 @@ class CredentialsDesk:
             return "for_another_registration", None
         if endpoint in self._running:
             return "already_running", None
-        if len(self._running) >= self._procedures_max:
-            return "over_limit", None
         return self._opened(sealed, held, now_us // self._expires_in_us)
 
     def _opened(

@@ -216,19 +216,11 @@ class CredentialsProcedure:
         self._tries_left = self._tries_max = tries_max
         self._stored_left = STORED_OUTCOMES_MAX
         self._window = window
+        # The id of the command that the procedure waits for.
+        self.pending_id = self._id()
 
     def __repr__(self) -> str:
         return f"CredentialsProcedure({self.endpoint!r}, step {self._position}, {self.progress})"
-
-    @property
-    def pending_id(self) -> str:
-        """The id of the command that the procedure waits for."""
-        step = self._steps[self._position]
-        parts = (
-            self.endpoint, self.registration_id, self.version, str(self._window),
-            str(self._position), step.path, self._manner.value, str(self._number),
-        )  # fmt: skip
-        return ID_PREFIX + sha256("\0".join(parts).encode()).hexdigest()[:32]
 
     def command(self, expires_at_us: int) -> Command:
         """The command that the procedure waits for. It may hold a secret key."""
@@ -268,6 +260,7 @@ class CredentialsProcedure:
         self._manner = self._steps[self._position].first_manner
         self._number = 1
         self._tries_left = self._tries_max
+        self.pending_id = self._id()
 
     def _try_again(self, manner: Manner, is_stored: bool) -> None:
         self._manner = manner
@@ -276,8 +269,17 @@ class CredentialsProcedure:
             self._stored_left -= 1
         else:
             self._tries_left -= 1
+        self.pending_id = self._id()
         if self._tries_left <= 0 or self._stored_left <= 0:
             self.progress = Progress.GIVEN_UP
+
+    def _id(self) -> str:
+        step = self._steps[self._position]
+        parts = (
+            self.endpoint, self.registration_id, self.version, str(self._window),
+            str(self._position), step.path, self._manner.value, str(self._number),
+        )  # fmt: skip
+        return ID_PREFIX + sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 def _put(exists: bool) -> Manner:

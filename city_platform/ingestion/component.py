@@ -109,15 +109,7 @@ class Ingestion:
 async def _serve(
     config: IngestionConfig, clock: Clock, ready: Ready, draw: Draw, ingestion: Ingestion
 ) -> None:
-    target = CallbackTarget(ingestion.intake.accept)
-    runner = RuleRunner(
-        None,
-        _rules(config),
-        {"telemetry": target, "alarms": target},
-        topics=config.topics,
-        limits=config.runner,
-        chance=chance_from(draw),
-    )
+    runner = open_runner(config, ingestion.intake, draw)
     client = open_client(
         config.broker,
         service_identity("ingestion"),
@@ -145,6 +137,24 @@ async def _serve(
             tasks.create_task(_end_feed_when_cancelled(ingestion.feed))
     finally:
         await runner.close()
+
+
+def open_runner(config: IngestionConfig, intake: Intake, draw: Draw) -> RuleRunner:
+    """The rules, whose targets are the spool.
+
+    A message that the spool does not take (the disk is full) must not be acknowledged, however
+    often it was tried: where others give up, it is offered to the spool again.
+    """
+    target = CallbackTarget(intake.accept)
+    return RuleRunner(
+        None,
+        _rules(config),
+        {"telemetry": target, "alarms": target},
+        topics=config.topics,
+        limits=config.runner,
+        dead_letters=lambda letter: intake.accept(letter.topic, letter.payload),
+        chance=chance_from(draw),
+    )
 
 
 async def _tell_ready(connected: asyncio.Event, ready: Ready, address: str) -> None:

@@ -22,6 +22,24 @@ PATH = "/v1/security"
 _log = logging.getLogger(__name__)
 
 
+class RefusedKey(msgspec.Struct, frozen=True):
+    """A line that the server did not take; `row` counts from 1."""
+
+    row: int
+    reason: str
+
+
+class SecurityAnswer(msgspec.Struct, frozen=True):
+    """The security API's answer, as far as it matters here."""
+
+    rejected: int = 0
+    errors: list[RefusedKey] = []
+
+
+class KeysRefused(Exception):
+    """The server took the request, and not all of its keys. They stay to be handed over."""
+
+
 class HandOver:
     """`run` sends what waits whenever `wake` is called; `done` tells when nothing waits any more.
 
@@ -59,7 +77,7 @@ class HandOver:
             self._wanted.clear()
             try:
                 await self._send_all()
-            except (OSError, HttpError, msgspec.DecodeError) as error:
+            except (OSError, HttpError, KeysRefused, msgspec.DecodeError) as error:
                 self.last_problem = str(error)
                 _log.warning("keys wait for the LwM2M server, again in %.1f s: %s", pause_s, error)
                 self._wanted.set()
@@ -75,12 +93,28 @@ class HandOver:
         if address is None:
             return
         client = HttpClient(address, read_token(token_file))
+        refused: list[RefusedKey] = []
+        after = ""
         try:
-            while keys := await self._keys.to_hand_over(KEYS_PER_REQUEST):
-                await client.send("POST", PATH, key_lines(keys), object, "application/x-ndjson")
-                await self._keys.mark_handed_over(keys)
+            while keys := await self._keys.to_hand_over(after, KEYS_PER_REQUEST):
+                refused += await self._send(client, keys)
+                after = keys[-1].endpoint
         finally:
             await client.close()
+        if refused:
+            raise KeysRefused(f"{len(refused)} keys, the first because: {refused[0].reason}")
+
+    async def _send(self, client: HttpClient, keys: list[PreSharedKey]) -> list[RefusedKey]:
+        answer = await client.send(
+            "POST", PATH, key_lines(keys), SecurityAnswer, "application/x-ndjson"
+        )
+        if answer.rejected != len(answer.errors):
+            raise KeysRefused(f"{answer.rejected} keys, and not which")
+        refused = {error.row for error in answer.errors}
+        await self._keys.mark_handed_over(
+            [key for row, key in enumerate(keys, start=1) if row not in refused]
+        )
+        return answer.errors
 
 
 def read_token(file: str) -> str:

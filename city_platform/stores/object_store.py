@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -38,6 +38,9 @@ class ObjectStore(Protocol):
 
     async def get(self, name: str) -> bytes:
         """The object's bytes. Raises `ObjectMissing` or `IllegalObjectName`."""
+
+    async def get_many(self, names: Sequence[str]) -> list[bytes | None]:
+        """Each object's bytes, None where there is none or the name is illegal."""
 
     async def put(self, objects: Iterable[NewObject], *, sync: bool = False) -> None:
         """Put or replace each object whole, in order; with `sync` they survive a power cut."""
@@ -71,6 +74,10 @@ class FileObjectStore:
         """See `ObjectStore`."""
         return await self._worker.do(self.get_now, name)
 
+    async def get_many(self, names: Sequence[str]) -> list[bytes | None]:
+        """See `ObjectStore`."""
+        return await self._worker.do(self._get_many_now, names)
+
     async def put(self, objects: Iterable[NewObject], *, sync: bool = False) -> None:
         """See `ObjectStore`."""
         await self._worker.do(self.put_now, list(objects), sync=sync)
@@ -97,6 +104,15 @@ class FileObjectStore:
             return self._path(name).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise ObjectMissing(name) from None
+
+    def _get_many_now(self, names: Sequence[str]) -> list[bytes | None]:
+        return [self._get_or_none(name) for name in names]
+
+    def _get_or_none(self, name: str) -> bytes | None:
+        try:
+            return self.get_now(name)
+        except (ObjectMissing, IllegalObjectName):
+            return None
 
     def put_now(self, objects: Iterable[NewObject], *, sync: bool = False) -> None:
         """`put` in the caller's thread."""

@@ -47,8 +47,8 @@ class PreSharedKeyStore(Protocol):
     async def holders(self, identities: Iterable[str]) -> dict[str, str]:
         """Which endpoint has each of `identities` that is taken."""
 
-    async def to_hand_over(self, limit: int) -> list[PreSharedKey]:
-        """Keys that the server does not have yet, by endpoint name."""
+    async def to_hand_over(self, after: str, limit: int) -> list[PreSharedKey]:
+        """Keys that the server does not have yet, by endpoint name, of endpoints past `after`."""
 
     async def mark_handed_over(self, keys: Sequence[PreSharedKey]) -> None:
         """The server has these; a key that was changed meanwhile stays to be handed over."""
@@ -76,9 +76,9 @@ class SqlitePreSharedKeyStore:
         """See `PreSharedKeyStore`."""
         return await self._worker.do(self._holders, list(identities))
 
-    async def to_hand_over(self, limit: int) -> list[PreSharedKey]:
+    async def to_hand_over(self, after: str, limit: int) -> list[PreSharedKey]:
         """See `PreSharedKeyStore`."""
-        return await self._worker.do(self._to_hand_over, limit)
+        return await self._worker.do(self._to_hand_over, after, limit)
 
     async def mark_handed_over(self, keys: Sequence[PreSharedKey]) -> None:
         """See `PreSharedKeyStore`."""
@@ -114,11 +114,11 @@ class SqlitePreSharedKeyStore:
         )
         return dict(rows)
 
-    def _to_hand_over(self, limit: int) -> list[PreSharedKey]:
+    def _to_hand_over(self, after: str, limit: int) -> list[PreSharedKey]:
         rows = self._connection.execute(
             "SELECT endpoint, identity, key FROM keys WHERE handed_over = 0"
-            " ORDER BY endpoint LIMIT ?",
-            (limit,),
+            " AND endpoint > ? ORDER BY endpoint LIMIT ?",
+            (after, limit),
         )
         return [PreSharedKey(*row) for row in rows]
 

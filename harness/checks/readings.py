@@ -43,7 +43,7 @@ def _judged(
     if missing is not None:
         return claim.inconclusive(missing)
     devices = len({fault.key.endpoint for fault in faults})
-    return claim.judge(_evidence(journal, faults), good=good, bad=f"{bad}, of {devices:,} devices")
+    return claim.judge(_evidence(journal, faults), good=good, bad=f"{bad}, devices concerned: {devices:,}")
 
 
 _STORED = Claim(

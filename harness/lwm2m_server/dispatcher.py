@@ -203,8 +203,8 @@ class Dispatcher:
                 request = request_of(command, target.registration.lwm2m_version, self._models)
                 self._send(entry, target.peer, request)
             except (InvalidCommand, PeerQueueFull, ValueError) as error:
-                outcome = failed(command, "invalid", "" if entry.secret else str(error))
-                self._end(entry, CommandEvent.REFUSED, outcome)
+                detail = "the values do not fit" if entry.secret else str(error)
+                self._end(entry, CommandEvent.REFUSED, failed(command, "invalid", detail))
 
     # ---- restart ----
 

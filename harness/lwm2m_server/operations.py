@@ -67,8 +67,8 @@ def outcome_of(command: Command, response: Response, models: Models, *, secret: 
     try:
         values, links = _content(command, response, models)
     except LwM2mError as error:
-        detail = f"the answer cannot be read: {error}"
-        return failed(command, "coap", "" if secret else detail, code=text)
+        detail = "the answer cannot be read"
+        return failed(command, "coap", detail if secret else f"{detail}: {error}", code=text)
     location = "/" + "/".join(response.location_path) if response.location_path else None
     return Outcome(
         id=command.id,

@@ -182,13 +182,11 @@ def _provisioning(journal: Journal) -> ProvisioningFigures | None:
 def _throughput(journal: Journal) -> dict[str, Throughput]:
     found = journal.derive(onboarding)
     arrivals = sorted(device.intended_at_ns for device in found.devices.values())
-    rates = {
-        stage: _rate(
-            arrivals,
-            [found.stages[stage][e] for e in found.devices.keys() & found.stages[stage].keys()],
-        )
-        for stage in RATED_STAGES
-    }
+    rates: dict[str, Throughput] = {}
+    for stage in RATED_STAGES:
+        reached = found.stages[stage]
+        completions = [reached[endpoint] for endpoint in found.devices if endpoint in reached]
+        rates[stage] = _rate(arrivals, completions)
     rates["readings_stored"] = _rate(*readings_ns(journal))
     commands = journal.derive(commanding)
     rates["commands"] = _rate(

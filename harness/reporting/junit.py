@@ -1,4 +1,4 @@
-"""`junit.xml`: one test case per check. Broken is a failure, inconclusive an error, never a skip."""
+"""`junit.xml`: one test case a check. Broken is a failure, inconclusive an error, never a skip."""
 
 from __future__ import annotations
 
@@ -22,20 +22,23 @@ def junit_xml(report: Report) -> bytes:
         "skipped": "0",
     }
     duration = f"{report.duration_s:.3f}"
-    root = ElementTree.Element("testsuites", name="lamplighter", time=duration, **counts)
+    root = ElementTree.Element("testsuites", {"name": "lamplighter", "time": duration} | counts)
     suite = ElementTree.SubElement(
         root,
         "testsuite",
-        name=_legal(report.scenario),
-        time=duration,
-        timestamp=_legal(report.started_at),
-        **counts,
+        {
+            "name": _legal(report.scenario),
+            "time": duration,
+            "timestamp": _legal(report.started_at),
+        }
+        | counts,
     )
     _add_properties(suite, report)
     for check in report.checks:
         _add_case(suite, report.scenario, check)
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+    written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return written + b"\n"
 
 
 def _add_properties(suite: ElementTree.Element, report: Report) -> None:

@@ -101,7 +101,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 # Where the secrets of a run are meant to be: everything else must not hold one.
-VAULTS = ("pki/*.key", "**/credentials/*", "server/security*", "*token*")
+VAULTS = ("pki/*.key", "**/credentials/*", "keys.sqlite*", "server/security*", "*token*")
 
 
 def secrets_of(state: Path, given_psks: Iterable[bytes]) -> list[bytes]:

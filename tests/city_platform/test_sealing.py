@@ -1,9 +1,9 @@
-"""Sealing credentials: by joserfc, opened again, checked against the algorithm by hand."""
+"""Sealing credentials, with joserfc as the other side, and against the algorithm by hand."""
 
 from __future__ import annotations
 
 import hashlib
-from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joserfc import jwe
+from joserfc.jwk import ECKey
 
 from city_platform.sealing import CannotOpen, opener, sealer, thumbprint
 
@@ -48,6 +50,45 @@ OPEN = opener(CERTIFICATE, KEY_PEM)
 
 def test_what_is_sealed_for_a_certificate_opens_with_its_key() -> None:
     assert OPEN(SEALED) == PLAINTEXT
+
+
+def test_joserfc_opens_what_was_sealed_here() -> None:
+    found = jwe.decrypt_compact(
+        SEALED, ECKey.import_key(KEY_PEM), algorithms=["ECDH-ES", "A256GCM"]
+    )
+    assert found.plaintext == PLAINTEXT
+
+
+def test_what_joserfc_sealed_is_opened_here() -> None:
+    header = {"alg": "ECDH-ES", "enc": "A256GCM", "kid": thumbprint(CERTIFICATE)}
+    sealed = jwe.encrypt_compact(
+        header, PLAINTEXT, ECKey.import_key(KEY_PEM), algorithms=["ECDH-ES", "A256GCM"]
+    )
+    assert OPEN(sealed) == PLAINTEXT
+
+
+@pytest.mark.parametrize("header", [{"zip": "DEF"}, {"crit": ["x"]}, {"apu": "QQ"}])
+def test_headers_that_would_change_the_meaning_are_refused(header: dict[str, object]) -> None:
+    protected, rest = SEALED.split(".", 1)
+    changed = msgspec.json.encode(msgspec.json.decode(_bytes(protected)) | header)
+    with pytest.raises(CannotOpen, match="header"):
+        OPEN(f"{urlsafe_b64encode(changed).rstrip(b'=').decode()}.{rest}")
+
+
+def test_a_point_that_is_not_on_the_curve_is_refused() -> None:
+    protected, rest = SEALED.split(".", 1)
+    header = msgspec.json.decode(_bytes(protected))
+    header["epk"]["y"] = header["epk"]["x"]
+    changed = urlsafe_b64encode(msgspec.json.encode(header)).rstrip(b"=").decode()
+    with pytest.raises(CannotOpen, match="not on the curve"):
+        OPEN(f"{changed}.{rest}")
+
+
+def test_the_same_draws_give_the_same_seal() -> None:
+    def draw(count: int) -> bytes:
+        return bytes(range(count))
+
+    assert sealer(CERTIFICATE, draw)(PLAINTEXT) == sealer(CERTIFICATE, draw)(PLAINTEXT)
 
 
 def test_every_seal_is_another_text() -> None:

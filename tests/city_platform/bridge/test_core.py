@@ -393,13 +393,21 @@ def test_a_repeated_message_for_a_running_procedure_is_ignored() -> None:
     assert core.counts["credentials_already_running"] == 1
 
 
-def test_beyond_the_bound_no_further_procedure_begins() -> None:
-    core = make_core(procedures_max=1)
-    connect(core, registration(LAMP), registration("lamp-2"))
-    core.receive_message(CREDENTIALS, sealed(LAMP), 1, NOW_US)
-    core.receive_message(f"lwm2m/{SERVER}/lamp-2/credentials", sealed("lamp-2"), 2, NOW_US)
-    assert len(commands(core)) == 1
+def test_beyond_the_bound_credentials_wait_and_then_are_dropped_and_counted() -> None:
+    core = make_core(procedures_max=1, messages_waiting_max=1)
+    names = [f"lamp-{number}" for number in (1, 2, 3)]
+    connect(core, *map(registration, names))
+    for name in names:
+        core.receive_message(f"lwm2m/{SERVER}/{name}/credentials", sealed(name), name, NOW_US)
     assert core.counts["credentials_over_limit"] == 1
+    written = []
+    for seq in range(1, 20):
+        found = commands(core)
+        if not found:
+            break
+        written.append(found[0].endpoint)
+        answer(core, seq, found[0])
+    assert list(dict.fromkeys(written)) == ["lamp-1", "lamp-2"]
 
 
 def test_a_restarted_bridge_gets_stored_outcomes_and_does_nothing_twice() -> None:

@@ -14,12 +14,16 @@ import cbor2
 import msgspec
 import pytest
 
-from city_platform.ingestion.component import Ingestion
-from city_platform.ingestion.intake import IntakeFull
+from city_platform.ingestion.component import Ingestion, open_runner
+from city_platform.ingestion.intake import Intake, IntakeFull
+from city_platform.ingestion.spool import Spool
+from city_platform.rules import RunnerLimits
 from city_platform.stores.dead_letters import SqliteDeadLetterStore
 from city_platform.stores.device_directory import DirectoryEntry, SqliteDeviceDirectory
+from city_platform.stores.worker import Worker
 from contracts.api import AlarmStored, Commit, DeadLettered, FeedGap, FeedLine
 from harness.testing.clock import HandMovedClock
+from mqtt.connection import InboundMessage
 from tests.city_platform.ingestion import kill_child
 from tests.city_platform.ingestion.packs import (
     NAME,
@@ -319,6 +323,56 @@ def test_intake_is_bounded_and_takes_again_when_it_has_written(tmp_path: Path) -
                 found.intake.accept(state_topic(), b"x" * 150)
             await first
             await found.intake.accept(state_topic(), b"x" * 150)
+
+    asyncio.run(story())
+
+
+class SometimesFull(Spool):
+    """Its disk is full for the first writes."""
+
+    refusals_left = 5
+
+    def _write_some(self, view: memoryview) -> int:
+        if self.refusals_left:
+            self.refusals_left -= 1
+            raise OSError(28, "No space left on device")
+        return super()._write_some(view)
+
+
+class Acknowledgements:
+    """An MQTT client's part that a rule runner uses."""
+
+    def __init__(self) -> None:
+        self.seen: list[InboundMessage] = []
+        self.came = asyncio.Event()
+
+    def acknowledge(self, message: InboundMessage) -> None:
+        self.seen.append(message)
+        self.came.set()
+
+
+def test_while_the_disk_is_full_nothing_is_acknowledged_and_then_all_is_taken(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        spool, worker = SometimesFull(tmp_path, 1_000_000), Worker("spool")
+        intake = Intake(spool, worker, lambda: 1, 1_000_000)
+        writing = asyncio.ensure_future(intake.run())
+        limits = RunnerLimits(tries_max=2, retry_s=0.001, retry_s_max=0.002)
+        client = Acknowledgements()
+        settings = msgspec.structs.replace(config(tmp_path), runner=limits)
+        runner = open_runner(settings, intake, lambda size: bytes(size))
+        runner.use_client(client)
+        message = InboundMessage(state_topic(), state(), 1, 7, False, False, 1)
+        runner.handle_message(message)
+        await asyncio.wait_for(client.came.wait(), 5)
+        assert client.seen == [message]
+        assert (spool.refusals_left, spool.end) == (0, 1)
+        await runner.close()
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        worker.close()
+        spool.close()
 
     asyncio.run(story())
 

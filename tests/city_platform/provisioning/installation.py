@@ -84,6 +84,7 @@ class SecurityServer:
         self.keys: dict[str, PreSharedKey] = {}
         self.requests = 0
         self.refusals_left = 0
+        self.refused_endpoints: set[str] = set()
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
@@ -97,8 +98,11 @@ class SecurityServer:
         if self.refusals_left:
             self.refusals_left -= 1
             return problem(503, "not now")
-        body = await request.body()
-        for line in body.splitlines():
+        errors = []
+        for number, line in enumerate((await request.body()).splitlines(), start=1):
             key = msgspec.json.decode(line, type=PreSharedKey)
-            self.keys[key.endpoint] = key
-        return json_response({"accepted": len(body.splitlines())})
+            if key.endpoint in self.refused_endpoints:
+                errors.append({"row": number, "reason": "the security store is full"})
+            else:
+                self.keys[key.endpoint] = key
+        return json_response({"rejected": len(errors), "errors": errors})

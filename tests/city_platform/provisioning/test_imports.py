@@ -253,6 +253,26 @@ def test_an_import_whose_keys_nobody_takes_fails_and_can_be_repeated(tmp_path: P
 
 
 @pytest.mark.slow
+def test_a_key_that_the_server_refuses_stays_to_be_handed_over(tmp_path: Path) -> None:
+    async def story() -> None:
+        server = SecurityServer()
+        server.refused_endpoints = {"lamp-1"}
+        async with server.serving() as address:
+            quick = {"security_api": address, "hand_over_within_s": 0.3}
+            async with installed(tmp_path, **quick) as installation:
+                job, _ = await installation.bring(as_csv([row(1), row(2)]))
+                assert job.state == "failed"
+                assert "1 keys, the first because: the security store is full" in (job.reason or "")
+                assert set(server.keys) == {"lamp-2"}
+                server.refused_endpoints = set()
+                job, _ = await installation.bring(as_csv([row(1), row(2)]))
+                assert (job.state, job.unchanged) == ("finished", 2)
+                assert set(server.keys) == {"lamp-1", "lamp-2"}
+
+    asyncio.run(story())
+
+
+@pytest.mark.slow
 def test_an_import_that_a_kill_interrupted_is_taken_up_again(tmp_path: Path) -> None:
     async def story() -> None:
         async with installed(tmp_path) as installation:

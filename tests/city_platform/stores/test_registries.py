@@ -149,10 +149,10 @@ def test_a_key_waits_to_be_handed_over_until_it_was_and_again_when_it_changes(
         await keys.put([first, PreSharedKey("b", "id-b", b"k" * 16)])
         await keys.put([changed])
         await keys.mark_handed_over([first])
-        assert [key.endpoint for key in await keys.to_hand_over(9)] == ["a", "b"]
+        assert [key.endpoint for key in await keys.to_hand_over("", 9)] == ["a", "b"]
         await keys.mark_handed_over([changed])
         await keys.put([changed])
-        assert [key.endpoint for key in await keys.to_hand_over(9)] == ["b"]
+        assert [key.endpoint for key in await keys.to_hand_over("", 9)] == ["b"]
         assert await keys.holders(["id-a", "id-x"]) == {"id-a": "a"}
         assert await keys.get(["a"]) == {"a": changed}
         keys.close()

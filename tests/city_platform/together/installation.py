@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
-import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from tests.city_platform.together.scripted_server import ScriptedServer
 
 SERVICES = ("svc:bridge:north", "svc:bridge:south", "svc:bootstrap", "svc:control")
 TOKEN = "token-of-this-test"
-MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
 _COMPONENTS = {
     "bridge": (bridge.run, bridge.BridgeConfig),
@@ -122,15 +120,16 @@ class Installation:
 
 
 @contextlib.asynccontextmanager
-async def installation(folder: Path) -> AsyncIterator[tuple[Installation, ScriptedServer]]:
-    """An installation on Mosquitto, and server `north`."""
+async def installation(
+    folder: Path, broker: str
+) -> AsyncIterator[tuple[Installation, ScriptedServer]]:
+    """An installation on a broker of that kind, and server `north`."""
     open_pki(folder / "pki", SERVICES, ["127.0.0.1"], SystemClock().wall_us(), os.urandom)
     (folder / "token").write_text(TOKEN)
-    port = _free_port()
     server = ScriptedServer()
-    async with _mosquitto(folder, port):
+    async with _broker(folder, broker) as mqtt:
         await server.open(TOKEN)
-        found = Installation(folder, f"127.0.0.1:{port}")
+        found = Installation(folder, mqtt)
         try:
             yield found, server
         finally:
@@ -146,38 +145,29 @@ async def until(condition: Callable[[], bool], within_s: float = 15) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _mosquitto(folder: Path, port: int) -> AsyncIterator[None]:
+async def _broker(folder: Path, kind: str) -> AsyncIterator[str]:
+    """A broker with the policy table in force, as a process; yields its `host:port`."""
     pki = folder / "pki"
-    (folder / "mosquitto.conf").write_text(
-        f"listener {port} 127.0.0.1\ncafile {pki}/ca.pem\ncertfile {pki}/broker.pem\n"
-        f"keyfile {pki}/broker.key\nrequire_certificate true\nuse_identity_as_username true\n"
-        "user root\nmax_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\n"
-    )
+    state = folder / "broker"
+    state.mkdir()
+    config = {
+        "kind": kind,
+        "ca_file": str(pki / "ca.pem"),
+        "certificate_file": str(pki / "broker.pem"),
+        "key_file": str(pki / "broker.key"),
+        "state_dir": str(state),
+        "servers": ["north", "south"],
+    }
+    (folder / "broker.json").write_bytes(msgspec.json.encode(config))
     process = await asyncio.create_subprocess_exec(
-        MOSQUITTO, "-c", str(folder / "mosquitto.conf"), stderr=asyncio.subprocess.DEVNULL
-    )
+        sys.executable, "-m", "harness.mqtt_broker", "--config", str(folder / "broker.json"),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
     try:
-        await _listens(port)
-        yield
+        async with asyncio.timeout(15):
+            line = await process.stdout.readline()
+        yield msgspec.json.decode(line)["ready"]["mqtt"]
     finally:
         process.terminate()
         await process.wait()
-
-
-async def _listens(port: int) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.01)
-                continue
-            writer.close()
-            await writer.wait_closed()
-            return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,28 +16,44 @@ from contracts.api import FINAL_COMMAND_STATES, CommandRecord, CommandRequest
 from contracts.data_interface import Operation, Value
 from runtime.http_client import HttpClient, HttpError
 from tests.city_platform.together.installation import (
-    MOSQUITTO,
     Installation,
     installation,
     until,
 )
 from tests.city_platform.together.scripted_server import ScriptedServer
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.mosquitto,
-    pytest.mark.skipif(not Path(MOSQUITTO).exists(), reason="needs a mosquitto program"),
-]
+pytestmark = pytest.mark.slow
+
+TARGETS = ("bridge:north", "bootstrap", "control", "connection", "outcome")
+HAS_MOSQUITTO = shutil.which("mosquitto") is not None or Path("/usr/sbin/mosquitto").exists()
 
 Story = Callable[[Installation, ScriptedServer], Awaitable[None]]
+Tell = Callable[[Story], None]
 
 
-def tell(folder: Path, story: Story) -> None:
-    async def run() -> None:
-        async with installation(folder) as (parts, server):
-            await story(parts, server)
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param(
+            "mosquitto",
+            marks=[
+                pytest.mark.mosquitto,
+                pytest.mark.skipif(not HAS_MOSQUITTO, reason="needs a mosquitto program"),
+            ],
+        ),
+    ]
+)
+def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Tell:
+    """Runs a story in an installation of its own."""
 
-    uvloop.run(run())
+    def run(story: Story) -> None:
+        async def inside() -> None:
+            async with installation(tmp_path, request.param) as (parts, server):
+                await story(parts, server)
+
+        uvloop.run(inside())
+
+    return run
 
 
 def is_written(server: ScriptedServer, endpoint: str) -> bool:
@@ -80,7 +97,7 @@ async def until_ended(client: HttpClient, command_id: str) -> CommandRecord:
             await asyncio.sleep(0.02)
 
 
-def test_devices_get_their_credentials_and_obey(tmp_path: Path) -> None:
+def test_devices_get_their_credentials_and_obey(tell: Tell) -> None:
     async def story(parts: Installation, server: ScriptedServer) -> None:
         for number in range(20):
             parts.add_credentials(f"lamp-{number}")
@@ -104,10 +121,10 @@ def test_devices_get_their_credentials_and_obey(tmp_path: Path) -> None:
         await client.close()
         await until(lambda: server.acknowledged == server.newest)
 
-    tell(tmp_path, story)
+    tell(story)
 
 
-def test_a_device_without_security_gets_nothing(tmp_path: Path) -> None:
+def test_a_device_without_security_gets_nothing(tell: Tell) -> None:
     async def story(parts: Installation, server: ScriptedServer) -> None:
         parts.add_credentials("lamp-1")
         await parts.start("bootstrap")
@@ -118,10 +135,10 @@ def test_a_device_without_security_gets_nothing(tmp_path: Path) -> None:
                 await asyncio.sleep(0.02)
         assert server.devices["lamp-1"].done == []
 
-    tell(tmp_path, story)
+    tell(story)
 
 
-def test_a_renewed_version_is_written_when_told(tmp_path: Path) -> None:
+def test_a_renewed_version_is_written_when_told(tell: Tell) -> None:
     async def story(parts: Installation, server: ScriptedServer) -> None:
         parts.add_credentials("lamp-1")
         await parts.start("bootstrap")
@@ -138,10 +155,10 @@ def test_a_renewed_version_is_written_when_told(tmp_path: Path) -> None:
         assert steps[-1] == ("write", "/18831/1/5")
         await client.close()
 
-    tell(tmp_path, story)
+    tell(story)
 
 
-def test_commands_for_another_servers_device_are_ignored_by_this_bridge(tmp_path: Path) -> None:
+def test_commands_for_another_servers_device_are_ignored_by_this_bridge(tell: Tell) -> None:
     async def story(parts: Installation, server: ScriptedServer) -> None:
         south = ScriptedServer("south")
         await south.open((parts.folder / "token").read_text())
@@ -160,10 +177,10 @@ def test_commands_for_another_servers_device_are_ignored_by_this_bridge(tmp_path
         await parts.kill("bridge:south")
         await south.close()
 
-    tell(tmp_path, story)
+    tell(story)
 
 
-def test_a_command_for_nobodys_device_expires(tmp_path: Path) -> None:
+def test_a_command_for_nobodys_device_expires(tell: Tell) -> None:
     async def story(parts: Installation, server: ScriptedServer) -> None:
         await parts.start("control")
         client = parts.http("control")
@@ -176,21 +193,19 @@ def test_a_command_for_nobodys_device_expires(tmp_path: Path) -> None:
             await client.get("/v1/commands/none", CommandRecord)
         await client.close()
 
-    tell(tmp_path, story)
+    tell(story)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_kills_and_broken_connections_at_any_point_lose_and_repeat_nothing(
-    tmp_path: Path, seed: int
+    tell: Tell, seed: int
 ) -> None:
     chance = random.Random(seed)
     devices = [f"lamp-{number}" for number in range(30)]
 
     async def disturb(parts: Installation, server: ScriptedServer) -> None:
         for _ in range(8):
-            target = chance.choice(
-                ["bridge:north", "bootstrap", "control", "connection", "outcome"]
-            )
+            target = chance.choice(TARGETS)
             # Anywhere between two turns of the loop: frames, publishes and commits are under way.
             for _ in range(chance.randrange(60)):
                 await asyncio.sleep(0)
@@ -234,4 +249,4 @@ def test_kills_and_broken_connections_at_any_point_lose_and_repeat_nothing(
             assert sum(one[1] == "execute" for one in done) == 1
         await until(lambda: server.acknowledged == server.newest)
 
-    tell(tmp_path, story)
+    tell(story)

@@ -304,7 +304,7 @@ class World:
             self._deliver()
             self._fire()
             self.settle()
-        self.clock.advance(until - self.clock.now_s)
+        self.clock.advance(max(0.0, until - self.clock.now_s))
         self._fire()
         self.settle()
 

@@ -1,0 +1,206 @@
+"""What the charts show: onboarding curves, rates, CPU by side, over the seconds of the run."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from math import ceil
+
+from markupsafe import Markup
+
+from contracts.journal import STAGES, PhaseBegan, ProcessKilled, ProcessSample, Stage
+from harness.checks.figures import percentile
+from harness.checks.onboarding import onboarding, stage_gaps_ns
+from harness.journal import Journal
+from harness.reporting.build import SIDES, cpu_used_s, readings_ns
+from harness.reporting.scale import Tick, linear_ticks, seconds
+from harness.reporting.svg import Line, Marker, Ridge, line_chart, ridges
+
+POINTS_MAX = 240
+_S = 1_000_000_000
+STAGE_WORDS: dict[Stage, str] = {
+    "registered": "Registered",
+    "event_published": "Event published",
+    "credentials_published": "Credentials published",
+    "bootstrapped": "Bootstrapped",
+    "mqtt_connected": "MQTT connected",
+    "online": "Online",
+}
+# The stages that are drawn over time, and the class that colours each.
+_CURVES: tuple[tuple[Stage, str], ...] = (
+    ("registered", "s1"),
+    ("bootstrapped", "s2"),
+    ("online", "s3"),
+)
+Legend = list[tuple[str, str]]
+"""(what a colour stands for, its class)"""
+Chart = tuple[Markup, Legend]
+
+
+def onboarding_chart(journal: Journal) -> Chart | None:
+    """Arrivals as intended against what was completed, as counts over time."""
+    found = journal.derive(onboarding)
+    arrivals = sorted(device.intended_at_ns for device in found.devices.values())
+    if not arrivals:
+        return None
+    curves = [("Intended arrivals", "s0", arrivals)]
+    for stage, style in _CURVES:
+        reached = found.stages[stage]
+        times = sorted(reached[endpoint] for endpoint in found.devices if endpoint in reached)
+        curves.append((STAGE_WORDS[stage], style, times))
+    begins = arrivals[0] - _S // 4
+    ends = max(times[-1] for _, _, times in curves if times) + _S // 4
+    ticks = _time_ticks(0.0, (ends - begins) / _S)
+    lines = [Line(name, style, _cumulative(times, begins, ends)) for name, style, times in curves]
+    chart = line_chart(
+        lines,
+        title="Devices over time: intended arrivals, registered, bootstrapped, online",
+        x_ticks=ticks,
+        y_unit="devices",
+        markers=_kills(journal, begins, ends),
+    )
+    return chart, [(line.name, line.style) for line in lines]
+
+
+def readings_chart(journal: Journal) -> Chart | None:
+    """Readings made and stored per second."""
+    made, stored = readings_ns(journal)
+    if not made and not stored:
+        return None
+    begins, ends = journal.began_ns, journal.ended_ns
+    lines = [
+        Line("Made by devices", "s0", _per_second(sorted(made), begins, ends)),
+        Line("Stored", "s3", _per_second(sorted(stored), begins, ends)),
+    ]
+    return _over_run(journal, lines, "Readings per second, made and stored", "per second")
+
+
+def cpu_chart(journal: Journal) -> Chart | None:
+    """Cores in use by each side, on top of each other."""
+    cores = cpu_by_side(journal)
+    if not cores:
+        return None
+    lines = [
+        Line(side.capitalize(), f"s{SIDES.index(side) + 1}", points)
+        for side, points in cores.items()
+    ]
+    return _over_run(journal, lines, "CPU cores in use by side", "cores", stacked=True)
+
+
+def latency_chart(journal: Journal, *, since_start: bool) -> Markup:
+    """The distribution of each stage's latency, from the start or from the stage before."""
+    values: dict[Stage, list[float]] = {stage: [] for stage in STAGES}
+    for stage, _, start_ns, previous_ns in stage_gaps_ns(journal.derive(onboarding)):
+        values[stage].append((start_ns if since_start else previous_ns) / 1e6)
+    rows = [
+        Ridge(STAGE_WORDS[stage], found := sorted(of), _marks(found))
+        for stage, of in values.items()
+    ]
+    since = "intended start" if since_start else "previous stage"
+    return ridges(rows, title=f"Latency of each stage since the {since}")
+
+
+def _marks(values_ms: Sequence[float]) -> list[tuple[str, float]]:
+    if not values_ms:
+        return []
+    return [(name, percentile(values_ms, ratio)) for name, ratio in (("p50", 0.5), ("p99", 0.99))]
+
+
+def cpu_by_side(journal: Journal) -> dict[str, list[tuple[float, float]]]:
+    """Cores in use by each side at equally spaced moments: (seconds of the run, cores)."""
+    of_process: defaultdict[tuple[str, str], list[ProcessSample]] = defaultdict(list)
+    for sample in journal.of(ProcessSample):
+        of_process[sample.side, sample.process].append(sample)
+    grid = _moments(journal.began_ns, journal.ended_ns)
+    totals: dict[str, list[float]] = {}
+    for side in SIDES:
+        curves = [cpu_used_s(of) for (of_side, _), of in of_process.items() if of_side == side]
+        if curves:
+            totals[side] = [sum(_used_at(curve, at_ns) for curve in curves) for at_ns in grid]
+    return {
+        side: [
+            (journal.since_start_s(now), max(0.0, (used[n + 1] - used[n]) / ((now - before) / _S)))
+            for n, (before, now) in enumerate(pairwise(grid))
+        ]
+        for side, used in totals.items()
+    }
+
+
+def _used_at(curve: Sequence[tuple[int, float]], at_ns: int) -> float:
+    """CPU seconds used by `at_ns`, straight between samples."""
+    after = bisect_left(curve, at_ns, key=lambda sample: sample[0])
+    if after == 0:
+        return 0.0
+    if after == len(curve):
+        return curve[-1][1]
+    (t0, used0), (t1, used1) = curve[after - 1], curve[after]
+    return used0 + (used1 - used0) * (at_ns - t0) / max(1, t1 - t0)
+
+
+def _over_run(
+    journal: Journal, lines: Sequence[Line], title: str, unit: str, *, stacked: bool = False
+) -> Chart:
+    begins, ends = journal.began_ns, journal.ended_ns
+    chart = line_chart(
+        lines,
+        title=title,
+        x_ticks=_time_ticks(0.0, (ends - begins) / _S),
+        y_unit=unit,
+        markers=[*_phases(journal), *_kills(journal, begins, ends)],
+        height=220.0,
+        stacked=stacked,
+    )
+    return chart, [(line.name, line.style) for line in lines]
+
+
+def _phases(journal: Journal) -> list[Marker]:
+    return [
+        Marker(journal.since_start_s(phase.at_ns), phase.phase) for phase in journal.of(PhaseBegan)
+    ]
+
+
+def _kills(journal: Journal, begins: int, ends: int) -> list[Marker]:
+    return [
+        Marker((kill.at_ns - begins) / _S, f"{kill.process} killed", "kill")
+        for kill in journal.of(ProcessKilled)
+        if begins <= kill.at_ns <= ends
+    ]
+
+
+def _time_ticks(begins_s: float, ends_s: float) -> list[Tick]:
+    return linear_ticks(max(ends_s - begins_s, 1e-3), 8, seconds)
+
+
+def _moments(begins: int, ends: int) -> list[int]:
+    """Equally spaced moments, at least half a second apart."""
+    count = max(1, min(POINTS_MAX, (ends - begins) * 2 // _S))
+    return [begins + (ends - begins) * n // count for n in range(count + 1)]
+
+
+def _cumulative(times: Sequence[int], begins: int, ends: int) -> list[tuple[float, float]]:
+    grid = [begins + (ends - begins) * n // POINTS_MAX for n in range(POINTS_MAX + 1)]
+    return [((at - begins) / _S, float(bisect_right(times, at))) for at in grid]
+
+
+def _per_second(times: Sequence[int], begins: int, ends: int) -> list[tuple[float, float]]:
+    """The mean rate of each piece of the run, drawn at the piece's middle."""
+    pieces = max(1, min(POINTS_MAX, ceil((ends - begins) / _S)))
+    edges = [begins + (ends - begins) * n // pieces for n in range(pieces + 1)]
+    return [
+        (
+            ((low + high) / 2 - begins) / _S,
+            (bisect_left(times, high) - bisect_left(times, low)) / max(1e-9, (high - low) / _S),
+        )
+        for low, high in pairwise(edges)
+    ]
+
+
+def charts(journal: Journal) -> dict[str, Chart | None]:
+    """The charts over time, by name; None where nothing was observed."""
+    return {
+        "onboarding": onboarding_chart(journal),
+        "readings": readings_chart(journal),
+        "cpu": cpu_chart(journal),
+    }

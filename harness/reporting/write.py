@@ -1,0 +1,51 @@
+"""Writes what a run leaves: `report.json`, `report.html` and `junit.xml`, from its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from contracts.journal import Note
+from contracts.report import Report, encode_report
+from harness.checks import Check, judge
+from harness.journal import Journal, read_run
+from harness.reporting.build import report
+from harness.reporting.environment import NOTE_VERSION, environment_notes
+from harness.reporting.junit import junit_xml
+from harness.reporting.page import render_page
+from runtime.files import write_atomically
+
+
+def write_report(directory: Path, scenario: str, claim: str, checks: Sequence[Check]) -> Report:
+    """Judge the run in `directory` and write its report; returns it.
+
+    Versions and machine are added to the journal first. Raises `HarnessError` when the journal is
+    missing or malformed, `OSError` when nothing can be written.
+    """
+    journal = read_run(directory)
+    if not any(note.name.startswith(NOTE_VERSION) for note in journal.of(Note)):
+        _record_environment(directory, journal)
+        journal = read_run(directory)
+    return remake_report(directory, journal, scenario, claim, checks)
+
+
+def remake_report(
+    directory: Path, journal: Journal, scenario: str, claim: str, checks: Sequence[Check]
+) -> Report:
+    """Judge `journal` and write the report into `directory`; the journal is left as it is."""
+    made = report(journal, judge(journal, checks), scenario=scenario, claim=claim)
+    write_atomically(directory / "report.json", encode_report(made))
+    write_atomically(directory / "report.html", render_page(made, journal).encode())
+    write_atomically(directory / "junit.xml", junit_xml(made))
+    return made
+
+
+def _record_environment(directory: Path, journal: Journal) -> None:
+    folder = directory / "journal"
+    folder = folder if folder.is_dir() else directory
+    lines = b"".join(
+        msgspec.json.encode(note) + b"\n" for note in environment_notes(journal.ended_ns)
+    )
+    write_atomically(folder / "reporting.jsonl", lines)
