@@ -354,7 +354,7 @@ class Device:
             self._drain_at = None
         if step.closes:
             self._actions.append(CloseUplink())
-        if step.opens:
+        if step.opens and self._environment.settings.connects:
             assert self._account is not None
             self._attempt += 1
             self._actions.append(OpenUplink(self._account, renews_session))

@@ -42,6 +42,9 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Kept packs sent per second and device after a reconnection."""
     in_flight_max: int = 10
     """Packs sent and not yet acknowledged per device. AWS IoT Core allows 100."""
+    connects: bool = True
+    """False: a device takes its MQTT account and records that it is active, but opens no
+    connection; for measurements of what comes before."""
     reconnect_s: float = 1.0
     """First pause before MQTT is tried again, seconds; doubled each time."""
     reconnect_s_max: float = 60.0

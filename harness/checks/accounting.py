@@ -6,8 +6,8 @@ has it under that key, whatever came first or twice.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
 from contracts.journal import (
@@ -74,17 +74,13 @@ class Accounting(NamedTuple):
     duplicated: list[Fault]
 
 
-class _Made(NamedTuple):
-    """A reading as its device made it."""
-
-    pack: PackKey
-    value: ReadingValue
-    at_ns: int
-
-
-class _Stored(NamedTuple):
-    value: ReadingValue
-    at_ns: int
+# A run has hundreds of thousands of readings: plain tuples cost a quarter of named ones to make.
+_Key = tuple[str, str, int]
+"""Endpoint, path, device time: a `ReadingKey` in all but name."""
+_Made = dict[_Key, tuple[PackKey, ReadingValue, int]]
+"""The pack, the value and the moment (`at_ns`) of every reading that a device made."""
+_Stored = dict[_Key, tuple[ReadingValue, int]]
+"""The value and the moment of the commit of every row of the store."""
 
 
 def packs(journal: Journal) -> Packs:
@@ -112,105 +108,102 @@ def account(journal: Journal) -> Accounting:
     stored, reordered = _stored(journal)
     misrouted, altered = _strangers(stored, made)
     lost, rejected = _missing(journal, made, stored, sending)
-    misrouted += rejected
-    altered += _altered(stored, made)
     duplicated, redelivered = _duplicated(journal, made, sending)
-    counts = Counter(
-        name
-        for reading in made.values()
-        for name, is_so in (
-            ("sent", reading.pack in sending.sent_ns),
-            ("acknowledged", reading.pack in sending.acknowledged_ns),
-            ("dropped", reading.pack in sending.dropped),
-        )
-        if is_so
-    )
+    acknowledged = _count(made, sending.acknowledged_ns)
+    dropped = _count(made, sending.dropped)
     return Accounting(
         generated=len(made),
-        sent=counts["sent"],
-        acknowledged=counts["acknowledged"],
-        stored=sum(key in stored for key in made),
-        dropped=counts["dropped"],
-        unknown=len(made) - counts["acknowledged"] - counts["dropped"],
+        sent=_count(made, sending.sent_ns),
+        acknowledged=acknowledged,
+        stored=len(made.keys() & stored.keys()),
+        dropped=dropped,
+        unknown=len(made) - acknowledged - dropped,
         redelivered=redelivered,
         reordered=reordered,
         late=_late(journal, made, stored),
         lost=lost,
-        misrouted=misrouted,
-        altered=altered,
+        misrouted=misrouted + rejected,
+        altered=altered + _altered(stored, made),
         conflicted=_conflicted(journal, made),
         duplicated=duplicated,
     )
 
 
-def _made(journal: Journal) -> dict[ReadingKey, _Made]:
-    made: dict[ReadingKey, _Made] = {}
+def _count(made: _Made, among: Container[PackKey]) -> int:
+    """Readings whose pack is among these."""
+    return sum(pack in among for pack, _, _ in made.values())
+
+
+def _made(journal: Journal) -> _Made:
+    made: _Made = {}
     for record in journal.of(PackGenerated):
-        pack = PackKey(record.endpoint, record.boot, record.sequence)
+        endpoint, at_ns = record.endpoint, record.at_ns
+        pack = PackKey(endpoint, record.boot, record.sequence)
         for path, time_us, value in record.records:
-            made[ReadingKey(record.endpoint, path, time_us)] = _Made(pack, value, record.at_ns)
+            made[endpoint, path, time_us] = (pack, value, at_ns)
     return made
 
 
-def _stored(journal: Journal) -> tuple[dict[ReadingKey, _Stored], int]:
+def _stored(journal: Journal) -> tuple[_Stored, int]:
     """The store's rows by key, and how many came after a later reading of the same path."""
-    stored: dict[ReadingKey, _Stored] = {}
+    stored: _Stored = {}
     newest: dict[tuple[str, str], int] = {}
     reordered = 0
     for record in journal.of(ReadingsStored):
+        at_ns = record.at_ns
         for endpoint, path, time_us, value in record.rows:
-            stored[ReadingKey(endpoint, path, time_us)] = _Stored(value, record.at_ns)
-            before = newest.get((endpoint, path), 0)
-            reordered += time_us < before
-            newest[endpoint, path] = max(time_us, before)
+            stored[endpoint, path, time_us] = (value, at_ns)
+            stream = (endpoint, path)
+            if time_us < newest.get(stream, 0):
+                reordered += 1
+            else:
+                newest[stream] = time_us
     return stored, reordered
 
 
-def _strangers(
-    stored: Mapping[ReadingKey, _Stored], made: Mapping[ReadingKey, _Made]
-) -> tuple[list[Fault], list[Fault]]:
+def _strangers(stored: _Stored, made: _Made) -> tuple[list[Fault], list[Fault]]:
     """Rows that their device never made: another's, which is misrouted, or nobody's, altered."""
-    strange = {key: row for key, row in stored.items() if key not in made}
     misrouted: list[Fault] = []
     altered: list[Fault] = []
+    strange = [key for key in stored if key not in made]
     if not strange:
         return misrouted, altered
-    makers: dict[tuple[str, int, ReadingValue], str] = {
-        (key.path, key.time_us, reading.value): key.endpoint for key, reading in made.items()
+    makers = {
+        (path, time_us, value): endpoint
+        for (endpoint, path, time_us), (_, value, _) in made.items()
     }
-    for key, row in strange.items():
-        maker = makers.get((key.path, key.time_us, row.value))
+    for key in strange:
+        (endpoint, path, time_us), (value, at_ns) = key, stored[key]
+        maker = makers.get((path, time_us, value))
         if maker is None:
-            altered.append(Fault(key, row.at_ns, f"{row.value!r} was stored", "never made"))
+            altered.append(Fault(ReadingKey(*key), at_ns, f"{value!r} was stored", "never made"))
         else:
-            owner = key._replace(endpoint=maker)
-            misrouted.append(Fault(owner, row.at_ns, f"stored under {key.endpoint}", maker))
+            owner = ReadingKey(maker, path, time_us)
+            misrouted.append(Fault(owner, at_ns, f"stored under {endpoint}", maker))
     return misrouted, altered
 
 
 def _missing(
-    journal: Journal,
-    made: Mapping[ReadingKey, _Made],
-    stored: Mapping[ReadingKey, _Stored],
-    sending: Packs,
+    journal: Journal, made: _Made, stored: _Stored, sending: Packs
 ) -> tuple[list[Fault], list[Fault]]:
     """Acknowledged readings that are not stored: lost, or rejected as somebody else's claim."""
     rejections = _rejections(journal)
     blamed: dict[PackKey, DeadLetterStored] = {}
     lost: list[Fault] = []
     rejected: list[Fault] = []
-    for key, reading in made.items():
-        if key in stored or reading.pack not in sending.acknowledged_ns:
+    for key, (pack, _, _) in made.items():
+        if key in stored or pack not in sending.acknowledged_ns:
             continue
-        if reading.pack not in blamed and rejections[key.endpoint]:
-            blamed[reading.pack] = rejections[key.endpoint].pop()
-        letter = blamed.get(reading.pack)
+        reading, claims = ReadingKey(*key), rejections[pack.endpoint]
+        if pack not in blamed and claims:
+            blamed[pack] = claims.pop()
+        letter = blamed.get(pack)
         if letter is None:
-            at_ns = sending.acknowledged_ns[reading.pack]
-            lost.append(Fault(key, at_ns, "acknowledged and not stored", "stored"))
+            at_ns = sending.acknowledged_ns[pack]
+            lost.append(Fault(reading, at_ns, "acknowledged and not stored", "stored"))
         else:
             observed = f"came in on {letter.topic}, dead-lettered"
-            rejected.append(Fault(key, letter.at_ns, observed, key.endpoint))
+            rejected.append(Fault(reading, letter.at_ns, observed, pack.endpoint))
     return lost, rejected
 
 
@@ -223,11 +216,11 @@ def _rejections(journal: Journal) -> defaultdict[str, list[DeadLetterStored]]:
     return found
 
 
-def _altered(stored: Mapping[ReadingKey, _Stored], made: Mapping[ReadingKey, _Made]) -> list[Fault]:
+def _altered(stored: _Stored, made: _Made) -> list[Fault]:
     return [
-        Fault(key, row.at_ns, f"{row.value!r} was stored", f"{made[key].value!r} was made")
-        for key, row in stored.items()
-        if key in made and not is_same(row.value, made[key].value)
+        Fault(ReadingKey(*key), at_ns, f"{value!r} was stored", f"{made[key][1]!r} was made")
+        for key, (value, at_ns) in stored.items()
+        if key in made and not is_same(value, made[key][1])
     ]
 
 
@@ -236,22 +229,17 @@ def is_same(one: ReadingValue, other: ReadingValue) -> bool:
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
-def _conflicted(journal: Journal, made: Mapping[ReadingKey, _Made]) -> list[Fault]:
-    return [
-        Fault(
-            key := ReadingKey(endpoint, path, time_us),
-            record.at_ns,
-            f"came again as {value!r}",
-            f"{made[key].value!r}" if key in made else "never made",
-        )
-        for record in journal.of(ReadingsStored)
-        for endpoint, path, time_us, value in record.conflicts
-    ]
+def _conflicted(journal: Journal, made: _Made) -> list[Fault]:
+    faults = []
+    for record in journal.of(ReadingsStored):
+        for endpoint, path, time_us, value in record.conflicts:
+            key = ReadingKey(endpoint, path, time_us)
+            expected = f"{made[key][1]!r}" if key in made else "never made"
+            faults.append(Fault(key, record.at_ns, f"came again as {value!r}", expected))
+    return faults
 
 
-def _duplicated(
-    journal: Journal, made: Mapping[ReadingKey, _Made], sending: Packs
-) -> tuple[list[Fault], int]:
+def _duplicated(journal: Journal, made: _Made, sending: Packs) -> tuple[list[Fault], int]:
     """Readings that arrived again without a reason, and how many had one."""
     reconnects_ns = _reconnects_ns(journal)
     faults: list[Fault] = []
@@ -259,15 +247,23 @@ def _duplicated(
     for record in journal.of(ReadingsStored):
         for endpoint, path, time_us, _ in record.duplicates:
             key = ReadingKey(endpoint, path, time_us)
-            reading = made.get(key)
-            if reading is not None and (
-                sending.attempts.get(reading.pack, 0) > 1
-                or any(reading.at_ns <= at_ns <= record.at_ns for at_ns in reconnects_ns)
-            ):
+            if key in made and _is_explained(made[key], record.at_ns, sending, reconnects_ns):
                 explained += 1
             else:
                 faults.append(Fault(key, record.at_ns, "arrived again", "once"))
     return faults, explained
+
+
+def _is_explained(
+    reading: tuple[PackKey, ReadingValue, int],
+    again_ns: int,
+    sending: Packs,
+    reconnects_ns: Sequence[int],
+) -> bool:
+    pack, _, made_ns = reading
+    return sending.attempts.get(pack, 0) > 1 or any(
+        made_ns <= at_ns <= again_ns for at_ns in reconnects_ns
+    )
 
 
 def _reconnects_ns(journal: Journal) -> list[int]:
@@ -281,11 +277,9 @@ def _reconnects_ns(journal: Journal) -> list[int]:
     return connects[1:] + kills
 
 
-def _late(
-    journal: Journal, made: Mapping[ReadingKey, _Made], stored: Mapping[ReadingKey, _Stored]
-) -> int:
+def _late(journal: Journal, made: _Made, stored: _Stored) -> int:
+    # What was stored later than its device time and the grace: compared in the calendar's µs.
+    offset_us = journal.unix_us(journal.began_ns) - journal.began_ns // 1_000 - LATE_AFTER_US
     return sum(
-        journal.unix_us(row.at_ns) - key.time_us > LATE_AFTER_US
-        for key, row in stored.items()
-        if key in made
+        at_ns // 1_000 + offset_us > key[2] for key, (_, at_ns) in stored.items() if key in made
     )

@@ -43,7 +43,8 @@ def _judged(
     if missing is not None:
         return claim.inconclusive(missing)
     devices = len({fault.key.endpoint for fault in faults})
-    return claim.judge(_evidence(journal, faults), good=good, bad=f"{bad}, devices concerned: {devices:,}")
+    bad = f"{bad}, devices concerned: {devices:,}"
+    return claim.judge(_evidence(journal, faults), good=good, bad=bad)
 
 
 _STORED = Claim(
@@ -201,12 +202,13 @@ def _paths_by_model(journal: Journal) -> dict[str, dict[str, None]]:
     for record in journal.of(PackGenerated):
         if record.endpoint in devices:
             of_model = paths.setdefault(devices[record.endpoint].model, {})
-            of_model.update((path, None) for path, _, _ in record.records)
+            for path, _, _ in record.records:
+                of_model[path] = None
     return paths
 
 
 def _stream_count(journal: Journal) -> int:
-    paths = _paths_by_model(journal)
+    paths = journal.derive(_paths_by_model)
     devices = journal.derive(onboarding).devices
     return sum(len(paths.get(device.model, {})) for device in devices.values())
 
@@ -217,7 +219,7 @@ def _thin_streams(journal: Journal, readings_min: int) -> Iterator[Evidence]:
         for record in journal.of(ReadingsStored)
         for endpoint, path, _, _ in record.rows
     )
-    paths = _paths_by_model(journal)
+    paths = journal.derive(_paths_by_model)
     for endpoint, device in journal.derive(onboarding).devices.items():
         for path in paths.get(device.model, {"any path": None}):
             if found[endpoint, path] < readings_min:

@@ -31,10 +31,9 @@ from harness.lwm2m_server.devices import Address, Device, Devices, address_text,
 from harness.lwm2m_server.gates import Gates
 from harness.lwm2m_server.operations import (
     InvalidCommand,
+    Operations,
     failed,
     is_secret_command,
-    outcome_of,
-    request_of,
 )
 from harness.lwm2m_server.records import CommandAccepted, CommandIntent, MessageIdUsed
 from harness.lwm2m_server.recovery import CommandRecovered, ServerState
@@ -88,7 +87,7 @@ class Dispatcher:
         self._devices = devices
         self._data = data
         self._writer = writer
-        self._models = models
+        self._operations = Operations(models)
         self._limits = limits
         self._gates = gates
         self._tamper = tamper
@@ -160,7 +159,7 @@ class Dispatcher:
         entry = self._by_exchange.pop(exchange, None)
         if entry is None:
             return
-        outcome = outcome_of(entry.command, response, self._models, secret=entry.secret)
+        outcome = self._operations.outcome_of(entry.command, response, secret=entry.secret)
         event = CommandEvent.SUCCEEDED if outcome.succeeded else CommandEvent.REFUSED
         self._end(entry, event, outcome)
         self.dispatch(entry.command.endpoint)
@@ -200,7 +199,7 @@ class Dispatcher:
                 self._end(entry, CommandEvent.EXPIRED, _expired(command))
                 continue
             try:
-                request = request_of(command, target.registration.lwm2m_version, self._models)
+                request = self._operations.request_of(command, target.registration.lwm2m_version)
                 self._send(entry, target.peer, request)
             except (InvalidCommand, PeerQueueFull, ValueError) as error:
                 detail = "the values do not fit" if entry.secret else str(error)

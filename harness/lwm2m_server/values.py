@@ -6,7 +6,7 @@ import base64
 import binascii
 import math
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from contracts.data_interface import Value, ValueType
 from harness.lwm2m_server.secret_resources import is_secret
@@ -17,6 +17,7 @@ from lwm2m.objects import (
     Models,
     ObjectLink,
     ObjectPath,
+    ResourceModel,
     check_path,
     check_value,
     resource_model,
@@ -25,14 +26,18 @@ from lwm2m.objects import Value as TypedValue
 from lwm2m.objects import ValueType as ModelType
 
 # Types between which a caller need not distinguish: the definition decides.
-_FAMILIES: Final[dict[str, str]] = {
-    "string": "text",
-    "corelnk": "text",
-    "integer": "number",
-    "unsigned": "number",
-    "time": "number",
-    "float": "number",
-}
+_NUMBERS = (ModelType.INTEGER, ModelType.UNSIGNED, ModelType.TIME, ModelType.FLOAT)
+_TEXTS = (ModelType.STRING, ModelType.CORE_LINK)
+# Pairs of a value's type and its definition's that go together.
+_FITTING: Final = frozenset(
+    {
+        (given.value, wanted)
+        for family in (_NUMBERS, _TEXTS)
+        for given in family
+        for wanted in family
+    }
+    | {(kind.value, kind) for kind in ModelType}
+)
 # An executable resource (type none) has no value.
 _TYPES: Final[dict[ModelType, ValueType]] = {
     ModelType.STRING: "string",
@@ -48,60 +53,78 @@ _TYPES: Final[dict[ModelType, ValueType]] = {
 # A JSON number beyond it is not exact everywhere (RFC 8259 §6).
 _EXACT_MAX = 2**53
 _INTEGERS = frozenset({ModelType.INTEGER, ModelType.UNSIGNED, ModelType.TIME})
+# A fleet's devices have a handful of models: the same paths come again and again.
+_PLACES_KEPT = 4_096
 
 
-def nodes_from_values(values: Iterable[Value], models: Models) -> list[Node]:
-    """Typed values at their paths, checked against the definitions that are known.
+class Place(NamedTuple):
+    """A path, and what is defined there."""
 
-    Raises `IllegalPath` and `InvalidValue`; neither repeats a value that is secret.
-    """
-    return [_node(value, models) for value in values]
-
-
-def values_from_nodes(nodes: Iterable[Node], models: Models) -> list[Value]:
-    """Values as the data interface carries them; those of secret resources are left out."""
-    found: list[Value] = []
-    for node in nodes:
-        path = str(node.path)
-        kind = _TYPES.get(type_of(resource_model(models, node.path), node.value))
-        if kind is not None and not is_secret(path):
-            found.append(Value(path, kind, _plain(node.value)))
-    return found
+    path: ObjectPath
+    model: ResourceModel | None
 
 
-def _node(value: Value, models: Models) -> Node:
-    path = ObjectPath.parse(value.path)
-    check_path(models, path)
-    if path.depth < 3:
-        raise InvalidValue(value.path, "a value belongs to a resource")
-    model = resource_model(models, path)
-    if model is None:
-        return Node(path, _typed(ModelType(value.type), value.value, value.path))
-    if not _fits(value.type, model.type):
-        raise InvalidValue(model.name, f"is {model.type.value}, not {value.type}")
-    typed = _typed(model.type, value.value, model.name)
-    check_value(model, typed)
-    return Node(path, typed)
+class ValueReader:
+    """Reads and writes values by one set of definitions."""
 
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._places: dict[str, Place] = {}
 
-def _fits(given: ValueType, wanted: ModelType) -> bool:
-    return _FAMILIES.get(given, given) == _FAMILIES.get(wanted.value, wanted.value)
+    def place(self, path: str) -> Place:
+        """The path that a text names. Raises `IllegalPath`."""
+        found = self._places.get(path)
+        if found is None:
+            parsed = ObjectPath.parse(path)
+            check_path(self._models, parsed)
+            found = Place(parsed, resource_model(self._models, parsed))
+            if len(self._places) >= _PLACES_KEPT:
+                self._places.clear()
+            self._places[path] = found
+        return found
+
+    def nodes(self, values: Iterable[Value]) -> list[Node]:
+        """Typed values at their paths, checked against the definitions that are known.
+
+        Raises `IllegalPath` and `InvalidValue`; neither repeats a text or opaque value.
+        """
+        return [self._node(value) for value in values]
+
+    def values(self, nodes: Iterable[Node]) -> list[Value]:
+        """Values as the data interface carries them; those of secret resources are left out."""
+        found: list[Value] = []
+        for node in nodes:
+            path = str(node.path)
+            kind = _TYPES.get(type_of(resource_model(self._models, node.path), node.value))
+            if kind is not None and not is_secret(path):
+                found.append(Value(path, kind, _plain(node.value)))
+        return found
+
+    def _node(self, value: Value) -> Node:
+        path, model = self.place(value.path)
+        if path.resource_id is None:
+            raise InvalidValue(value.path, "a value belongs to a resource")
+        if model is None:
+            return Node(path, _typed(ModelType(value.type), value.value, value.path))
+        if (value.type, model.type) not in _FITTING:
+            raise InvalidValue(model.name, f"is {model.type.value}, not {value.type}")
+        typed = _typed(model.type, value.value, model.name)
+        check_value(model, typed)
+        return Node(path, typed)
 
 
 def _typed(kind: ModelType, raw: str | int | float | bool, resource: str) -> TypedValue:
-    if kind is ModelType.BOOLEAN:
-        if isinstance(raw, bool):
+    if isinstance(raw, str):
+        if kind in _TEXTS:
             return raw
-    elif kind is ModelType.OPAQUE:
-        if isinstance(raw, str):
+        if kind is ModelType.OPAQUE:
             return _opaque(raw, resource)
-    elif kind is ModelType.OBJECT_LINK:
-        if isinstance(raw, str):
+        if kind is ModelType.OBJECT_LINK:
             return ObjectLink.parse(raw)
-    elif kind in _INTEGERS or kind is ModelType.FLOAT:
-        return _number(kind, raw, resource)
-    elif isinstance(raw, str):
+    if kind is ModelType.BOOLEAN and isinstance(raw, bool):
         return raw
+    if kind in _NUMBERS:
+        return _number(kind, raw, resource)
     raise InvalidValue(resource, f"{type(raw).__name__} is not a JSON form of {kind.value}")
 
 

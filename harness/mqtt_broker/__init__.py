@@ -1,1 +1,1 @@
-"""The embedded broker, its gates and planted defects, and how Mosquitto and amqtt are run instead."""
+"""The embedded broker, its gates and planted defects; Mosquitto and amqtt under its rules."""

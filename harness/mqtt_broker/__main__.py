@@ -12,7 +12,7 @@ from runtime.component import ConfigError, Ready, read_config, run_process
 
 
 async def run(config: BrokerConfig, clock: Clock, ready: Ready) -> None:
-    """Run the chosen kind. Raises `ConfigError` for a defect that only the embedded one can have."""
+    """Run the chosen kind. Raises `ConfigError` for a defect in another than the embedded one."""
     if config.kind == "embedded":
         from harness.mqtt_broker.embedded import run_embedded
 

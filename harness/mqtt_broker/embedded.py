@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import stat
 import sys
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
 
 from contracts.journal import ClientSeen
 from harness.mqtt_broker.config import BrokerConfig
-from harness.mqtt_broker.core import Broker, Steps
+from harness.mqtt_broker.core import Broker, Seen, Steps
 from harness.mqtt_broker.shell import BrokerConnection, server_tls
 from harness.mqtt_broker.steps import Both, GateLine, Gates, Tamper
 from runtime.clock import Clock
@@ -54,8 +57,8 @@ def _steps(config: BrokerConfig, gates: Gates) -> Steps:
     return Both(Tamper(config.defect, config.topics, say), gates)
 
 
-def _teller(journal: JournalSink, clock: Clock):  # type: ignore[no-untyped-def]
-    def seen(identity: str, event: str, reason: str) -> None:
+def _teller(journal: JournalSink, clock: Clock) -> Callable[[str, Seen, str], None]:
+    def seen(identity: str, event: Seen, reason: str) -> None:
         journal.record(
             ClientSeen(at_ns=clock.now_ns(), identity=identity, event=event, reason=reason)
         )
@@ -65,11 +68,7 @@ def _teller(journal: JournalSink, clock: Clock):  # type: ignore[no-untyped-def]
 
 async def _obey_gates(gates: Gates) -> None:
     """Take gate lines from standard input; after its end just wait to be cancelled."""
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
-    while line := await reader.readline():
+    async for line in _input_lines():
         try:
             wanted = msgspec.json.decode(line, type=GateLine)
         except msgspec.DecodeError as error:
@@ -80,3 +79,30 @@ async def _obey_gates(gates: Gates) -> None:
         if wanted.release:
             gates.release(wanted.release)
     await asyncio.Event().wait()
+
+
+async def _input_lines() -> AsyncIterator[bytes]:
+    """Lines of standard input when somebody can write to it: a pipe, a socket or a terminal.
+
+    Closed, `/dev/null` or a file, it holds no gates: those need somebody who waits for the answer.
+    """
+    if sys.stdin is None or not _is_live(sys.stdin.fileno()):
+        return
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    while True:
+        try:
+            line = await reader.readline()
+        except ValueError as error:  # longer than a line may be
+            _log.warning("not a gate line: %s", error)
+            continue
+        if not line:
+            return
+        yield line
+
+
+def _is_live(descriptor: int) -> bool:
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)

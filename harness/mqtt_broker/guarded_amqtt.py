@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker
-from amqtt.contexts import Action, BaseContext
+from amqtt.contexts import Action
 from amqtt.plugins.base import BaseTopicPlugin
 from amqtt.session import Session
 
@@ -31,9 +31,8 @@ _log = logging.getLogger(__name__)
 class PolicyPlugin(BaseTopicPlugin):
     """The policy table, asked on publish, subscribe and delivery."""
 
-    def __init__(self, context: BaseContext) -> None:
-        super().__init__(context)
-        self._topics = Topics()
+    # amqtt makes its plugins itself, from their names: what they need is left here for them.
+    topics: ClassVar[Topics] = Topics()
 
     async def topic_filtering(
         self,
@@ -46,7 +45,7 @@ class PolicyPlugin(BaseTopicPlugin):
         if session is None or topic is None:
             return False
         try:
-            policy = policy_for(principal_of(session.client_id or ""), self._topics)
+            policy = policy_for(principal_of(session.client_id or ""), self.topics)
         except IllegalName:
             return False
         if action == Action.PUBLISH:
@@ -65,15 +64,17 @@ class _Replayed(StreamReaderAdapter):
 
     async def read(self, n: int = -1) -> bytes:
         """See `ReaderAdapter`."""
-        taken, self._first = self._first[:n], self._first[n:]
+        end = n if n >= 0 else len(self._first)
+        taken, self._first = self._first[:end], self._first[end:]
         if len(taken) == n:
             return taken
-        return taken + await super().read(n - len(taken))
+        return taken + bytes(await super().read(n - len(taken) if n >= 0 else -1))
 
 
 async def run_amqtt(config: BrokerConfig, clock: Clock, ready: Ready) -> None:
     """Serve until cancelled."""
     logging.getLogger("amqtt").setLevel(logging.ERROR)
+    PolicyPlugin.topics = config.topics
     broker = Broker(_amqtt_config())
     await broker.start()
     guard = _Guard(broker, config.limits.connect_within_s)
@@ -117,15 +118,21 @@ class _Guard:
         except (TimeoutError, MalformedPacket, OSError, EOFError):
             writer.close()
             return
-        if not connect.client_id or connect.client_id != common_name(
-            writer.get_extra_info("peercert")
-        ):
+        if not _is_itself(connect, common_name(writer.get_extra_info("peercert"))):
             writer.write(encode(ConnAck(session_present=False, return_code=REFUSED_NOT_AUTHORIZED)))
             writer.close()
             return
         await self._broker.external_connected(
             _Replayed(reader, first), StreamWriterAdapter(writer), _LISTENER
         )
+
+
+def _is_itself(connect: Connect, identity: str | None) -> bool:
+    """Whether the client id is the certificate's identity, and one that somebody may have."""
+    try:
+        return connect.client_id == principal_of(identity or "").identity
+    except IllegalName:
+        return False
 
 
 async def _read_connect(reader: asyncio.StreamReader) -> tuple[Connect, bytes]:

@@ -96,7 +96,9 @@ def _settings(config: BrokerConfig, port: int, store: Path) -> str:
             # 0 is "no limit": what was acknowledged is not dropped.
             "max_queued_messages 0",
             "max_inflight_messages 0",
-            f"message_size_limit {config.limits.packet_bytes_max}",
+            # Not `message_size_limit`: that acknowledges what it throws away.
+            f"max_packet_size {config.limits.packet_bytes_max}",
+            f"max_connections {config.limits.connections_max}",
             "retain_available false",
             "log_dest stderr",
             "log_type error",
@@ -131,14 +133,22 @@ def _die_with_parent() -> None:
 
 
 async def _until_it_accepts(host: str, port: int, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(READY_WITHIN_S):
-        while process.returncode is None:
-            try:
-                _, writer = await asyncio.open_connection(host, port)
-            except OSError:
-                # Mosquitto says nowhere that it listens: connecting is the only way to know.
+    try:
+        async with asyncio.timeout(READY_WITHIN_S):
+            while process.returncode is None:
+                if await _accepts(host, port):
+                    return
                 await asyncio.sleep(0.01)
-                continue
-            writer.close()
-            return
+    except TimeoutError:
+        raise BenchFailed(f"mosquitto did not listen within {READY_WITHIN_S:g} s") from None
     raise BenchFailed(f"mosquitto ended (code {process.returncode}): its log says why")
+
+
+async def _accepts(host: str, port: int) -> bool:
+    # Mosquitto says nowhere that it listens: connecting is the only way to know.
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True

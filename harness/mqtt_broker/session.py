@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from contracts.names import Principal
 from contracts.policy import Policy
-from mqtt.packets import PACKET_ID_MAX, as_duplicate, encode_publish
+from mqtt.packets import PACKET_ID_MAX, Will, as_duplicate, encode_publish
+
+if TYPE_CHECKING:  # the two know each other
+    from harness.mqtt_broker.core import Connection
 
 
 class Message(NamedTuple):
@@ -28,6 +31,7 @@ class Session:
     __slots__ = (
         "_in_flight",
         "_next_id",
+        "_to_repeat",
         "_waiting",
         "_waiting_bytes",
         "connection",
@@ -36,6 +40,7 @@ class Session:
         "is_clean",
         "policy",
         "principal",
+        "will",
     )
 
     def __init__(self, principal: Principal, policy: Policy, in_flight_max: int) -> None:
@@ -44,10 +49,13 @@ class Session:
         self.in_flight_max = in_flight_max
         self.is_clean = True
         self.filters: dict[str, int] = {}
-        self.connection: object | None = None
+        self.connection: Connection | None = None
+        self.will: Will | None = None
         self._waiting: deque[Message] = deque()
         self._waiting_bytes = 0
+        # Packets by id, in the order they were first sent.
         self._in_flight: dict[int, bytes] = {}
+        self._to_repeat: deque[int] = deque()
         self._next_id = 1
 
     @property
@@ -77,8 +85,7 @@ class Session:
 
     def take_to_send(self, bytes_max: int) -> list[bytes]:
         """PUBLISH packets that may go out now, as many as the window and `bytes_max` allow."""
-        packets: list[bytes] = []
-        size = 0
+        packets, size = self._take_repetitions(bytes_max) if self._to_repeat else ([], 0)
         while self._waiting and size < bytes_max:
             if self._waiting[0].qos and len(self._in_flight) >= self.in_flight_max:
                 break
@@ -89,13 +96,24 @@ class Session:
             packets.append(packet)
         return packets
 
-    def packets_to_repeat(self) -> list[bytes]:
-        """What was sent before and never acknowledged, with DUP (§4.4)."""
-        return [as_duplicate(packet) for packet in self._in_flight.values()]
+    def repeat(self) -> None:
+        """Send first, on a new connection, what was never acknowledged, with DUP (§4.4)."""
+        self._to_repeat = deque(self._in_flight)
 
     def acknowledge(self, packet_id: int) -> bool:
         """A PUBACK came. False when nothing has this id."""
         return self._in_flight.pop(packet_id, None) is not None
+
+    def _take_repetitions(self, bytes_max: int) -> tuple[list[bytes], int]:
+        packets: list[bytes] = []
+        size = 0
+        while self._to_repeat and size < bytes_max:
+            packet = self._in_flight.get(self._to_repeat.popleft())
+            if packet is not None:  # else it was acknowledged meanwhile
+                packets.append(as_duplicate(packet))
+                size += len(packet)
+        # While some are left, `size` keeps new messages behind them.
+        return packets, size
 
     def _encode(self, message: Message) -> bytes:
         if not message.qos:

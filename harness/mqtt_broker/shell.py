@@ -10,8 +10,9 @@ from typing import cast
 
 from harness.mqtt_broker.core import Broker
 from harness.mqtt_broker.session import Session
-from mqtt.packets import Connect, Disconnect, MalformedPacket, Packet, Parser
+from mqtt.packets import Connect, MalformedPacket, Packet, Parser
 
+GOOD_BYE_S_MAX = 2.0
 _NEVER = float("inf")
 
 
@@ -20,22 +21,28 @@ class BrokerConnection(asyncio.Protocol):
 
     def __init__(self, broker: Broker, open_connections: set[BrokerConnection]) -> None:
         self.session: Session | None = None
+        self.is_held = False
         self._broker = broker
         self._open_connections = open_connections
         self._loop = asyncio.get_running_loop()
         self._parser = Parser(broker.limits.packet_bytes_max)
         self._transport: asyncio.Transport | None = None
-        self._connect: Connect | None = None
         self._identity: str | None = None
+        self._has_begun = self._ended = False
         self._packets: deque[Packet] = deque()
+        self._held_bytes = 0
         self._chunks: list[bytes] = []
         self._chunk_bytes = 0
         self._flush_scheduled = False
-        self._paused = self._held = self._is_full = self._ended = False
+        # Why nothing is read, and whether the transport knows: the core wants it so, a hold has
+        # heard enough, or the client asks and never reads the answers.
+        self._is_paused = self._is_choked = self._is_reading_stopped = False
+        self._is_full = False
         self._reason = "connection lost"
         self._heard_at = self._loop.time()
         self._patience_s = broker.limits.connect_within_s
         self._timer = self._loop.call_later(self._patience_s, self._check_silence)
+        broker.counts["accepted"] += 1
 
     # ---- asyncio ----
 
@@ -43,15 +50,26 @@ class BrokerConnection(asyncio.Protocol):
         """TLS is established: the certificate has been verified against the platform's CA."""
         # uvloop's TLS transport is one in all but its ancestry.
         transport = self._transport = cast(asyncio.Transport, transport)
+        self._broker.counts["secured"] += 1
+        if self._ended:  # the handshake took all the time there was
+            transport.abort()
+            return
         transport.set_write_buffer_limits(high=self._broker.limits.write_buffer_bytes)
         self._identity = common_name(transport.get_extra_info("peercert"))
         self._open_connections.add(self)
         if len(self._open_connections) > self._broker.limits.connections_max:
+            self._broker.counts["too_many_connections"] += 1
             self.end("too many connections")
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
-        self._heard_at = self._loop.time()
+        if self._ended:
+            return
+        if self._has_begun:  # before CONNECT a trickle of bytes buys no time
+            self._heard_at = self._loop.time()
+        if self.is_held:
+            self._held_bytes += len(data)
+            self._set_reading()
         try:
             self._packets.extend(self._parser.receive_bytes(data))
         except MalformedPacket as error:
@@ -72,18 +90,17 @@ class BrokerConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """It reads again."""
-        self._is_full = False
+        self._is_full = self._is_choked = False
+        self._set_reading()
         self._broker.room_again(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._timer.cancel()
         self._open_connections.discard(self)
-        session, connect = self.session, self._connect
         self._ended = True
+        self._packets.clear()
         self._broker.lost(self, str(exc) if exc else self._reason)
-        if session is not None and connect is not None:
-            self._broker.publish_will(session, connect)
 
     # ---- what the core asks ----
 
@@ -91,13 +108,13 @@ class BrokerConnection(asyncio.Protocol):
         """See `core.Connection`."""
         self._chunks.append(data)
         self._chunk_bytes += len(data)
-        if not self._flush_scheduled and not self._held:
+        if not self._flush_scheduled and not self.is_held:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 
     def room(self) -> int:
         """See `core.Connection`."""
-        if self._is_full or self._held or self._transport is None:
+        if self._is_full or self.is_held or self._ended:
             return 0
         return self._broker.limits.write_buffer_bytes - self._chunk_bytes
 
@@ -106,35 +123,38 @@ class BrokerConnection(asyncio.Protocol):
         if self._ended:
             return
         self._ended = True
-        self._reason = reason
         self._packets.clear()
+        self._broker.lost(self, reason)
         self._flush()
+        self._timer.cancel()
         if self._transport is not None:
             self._transport.close()
+            # Who reads nothing does not read the good-bye either.
+            self._timer = self._loop.call_later(GOOD_BYE_S_MAX, self._transport.abort)
 
     def pause(self) -> None:
         """See `core.Connection`."""
-        self._paused = True
-        if self._transport is not None and not self._ended:
-            self._transport.pause_reading()
+        self._is_paused = True
+        self._set_reading()
 
     def resume(self) -> None:
         """See `core.Connection`."""
-        self._paused = False
-        if self._transport is not None and not self._held and not self._ended:
-            self._transport.resume_reading()
-            self._work()
+        self._is_paused = False
+        # What it said meanwhile is still to be read: its patience begins anew.
+        self._heard_at = self._loop.time()
+        self._set_reading()
 
     def hold(self) -> None:
         """See `core.Connection`."""
         self._flush()
-        self._held = True
+        self.is_held = True
 
     def unhold(self) -> None:
         """See `core.Connection`."""
-        self._held = False
-        self._flush()
-        self._work()
+        self.is_held = False
+        self._held_bytes = 0
+        self._heard_at = self._loop.time()
+        self._loop.call_soon(self._go_on)
 
     def abort(self) -> None:
         """Cut the connection at once."""
@@ -144,12 +164,10 @@ class BrokerConnection(asyncio.Protocol):
     # ---- inside ----
 
     def _work(self) -> None:
-        while self._packets and not self._held and not self._ended:
+        while self._packets and not self.is_held and not self._ended:
             packet = self._packets.popleft()
-            if self._connect is not None:
-                if isinstance(packet, Disconnect):
-                    self._connect = without_will(self._connect)
-                self._broker.receive(self, packet) if self.session else self._packets.clear()
+            if self._has_begun:
+                self._broker.receive(self, packet)
             elif isinstance(packet, Connect):
                 self._begin(packet)
             else:
@@ -157,41 +175,56 @@ class BrokerConnection(asyncio.Protocol):
 
     def _begin(self, packet: Connect) -> None:
         if self._broker.connect(self, packet, self._identity):
-            self._connect = packet
+            self._has_begun = True
+            self._heard_at = self._loop.time()
             # §3.1.2.10: one and a half times the keep-alive; 0 turns it off.
             self._patience_s = packet.keep_alive_s * 1.5 or _NEVER
             self._timer.cancel()
             self._check_silence()
 
+    def _go_on(self) -> None:
+        self._flush()
+        self._set_reading()
+        self._broker.room_again(self)
+        self._work()
+
     def _check_silence(self) -> None:
         silent_s = self._loop.time() - self._heard_at
-        if silent_s >= self._patience_s and not self._held:
-            self.end("silent for too long" if self._connect else "no CONNECT in time")
+        if silent_s >= self._patience_s and not self.is_held and not self._is_paused:
+            self.end("silent for too long" if self._has_begun else "no CONNECT in time")
         elif self._patience_s != _NEVER:
             left_s = max(0.01, self._patience_s - silent_s)
             self._timer = self._loop.call_later(left_s, self._check_silence)
 
+    def _set_reading(self) -> None:
+        has_heard_enough = self._held_bytes > self._broker.limits.held_back_bytes_max
+        stop = self._is_paused or self._is_choked or has_heard_enough
+        if self._ended or self._transport is None or stop == self._is_reading_stopped:
+            return
+        self._is_reading_stopped = stop
+        if stop:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
     def _flush(self) -> None:
         self._flush_scheduled = False
-        if self._held or not self._chunks or self._transport is None:
+        if self.is_held or not self._chunks or self._transport is None:
             return
         data = b"".join(self._chunks)
+        limit = self._broker.limits.write_buffer_bytes
+        was_full = self._chunk_bytes >= limit
         self._chunks.clear()
-        was_full = self._chunk_bytes >= self._broker.limits.write_buffer_bytes
         self._chunk_bytes = 0
-        if not self._transport.is_closing():
-            self._transport.write(data)
-            if was_full and not self._is_full:
-                self._broker.room_again(self)
-
-
-def without_will(connect: Connect) -> Connect:
-    """The same CONNECT without a will: a client that says DISCONNECT leaves none (§3.14.4)."""
-    return Connect(
-        client_id=connect.client_id,
-        clean_session=connect.clean_session,
-        keep_alive_s=connect.keep_alive_s,
-    )
+        if self._transport.is_closing():
+            return
+        self._transport.write(data)
+        if self._is_full and self._transport.get_write_buffer_size() > 2 * limit:
+            # Messages stop at the limit: the rest are answers that it does not read.
+            self._is_choked = True
+            self._set_reading()
+        elif was_full and not self._is_full:
+            self._broker.room_again(self)
 
 
 def common_name(certificate: dict[str, object] | None) -> str | None:

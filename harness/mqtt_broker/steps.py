@@ -46,7 +46,7 @@ class Gates:
         self._filter = fill(topics.event)
         self._say = say
         self._left: dict[GatePoint, int] = {}
-        self._held: dict[GatePoint, tuple[Broker, Connection, Publish]] = {}
+        self._held: dict[GatePoint, list[tuple[Broker, Connection, Publish]]] = {}
 
     def arm(self, wanted: Arm) -> None:
         """Set a gate; an earlier one at the same point is replaced."""
@@ -55,15 +55,15 @@ class Gates:
     def release(self, point: GatePoint) -> None:
         """Disarm the point and let go on what is held there."""
         self._left.pop(point, None)
-        held = self._held.pop(point, None)
-        if held is None or held[1].session is None:
-            return
-        broker, connection, publish = held
-        if point == "event_received_not_published":
-            broker.process(connection, publish)
-        else:
-            connection.send(encode_puback(publish.packet_id))
-        connection.unhold()
+        for broker, connection, publish in self._held.pop(point, ()):
+            if connection.session is None:
+                continue
+            connection.unhold()
+            # Processed, it may come to the other point, and be held there.
+            if point == "event_received_not_published":
+                broker.process(connection, publish)
+            else:
+                connection.send(encode_puback(publish.packet_id))
 
     def admit(self, broker: Broker, connection: Connection, publish: Publish) -> bool:
         """See `Steps`."""
@@ -83,7 +83,9 @@ class Gates:
             self._left[point] = left - 1
             return False
         del self._left[point]
-        self._held[point] = (broker, connection, publish)
+        # Those that closed meanwhile are of no interest to `release`.
+        held = [one for one in self._held.get(point, ()) if one[1].session is not None]
+        self._held[point] = [*held, (broker, connection, publish)]
         connection.hold()
         self._say({"gate": point, "endpoint": self._topics.read_event(publish.topic).endpoint})
         return True
@@ -161,10 +163,13 @@ class Tamper:
 
 
 def altered(payload: bytes) -> bytes | None:
-    """The pack with one more in its first plain number; None when it has none."""
-    records = cbor2.loads(payload)
-    for record in records:
-        value = record.get(_SENML_VALUE)
+    """The pack with one more in its first plain number; None when it has none, or is no pack."""
+    try:
+        records = cbor2.loads(payload)
+    except cbor2.CBORDecodeError:
+        return None
+    for record in records if isinstance(records, list) else ():
+        value = record.get(_SENML_VALUE) if isinstance(record, dict) else None
         if isinstance(value, int | float) and not isinstance(value, bool):
             record[_SENML_VALUE] = value + 1
             return cbor2.dumps(records)

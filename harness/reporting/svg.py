@@ -12,6 +12,7 @@ from harness.reporting.scale import Scale, Tick, linear_ticks, log_ticks, millis
 
 WIDTH = 940.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 14.0, 16.0, 30.0
+_MARKER_ROWS = 3
 _RIDGE_BINS = 72
 _RIDGE_HEIGHT = 46.0
 _RIDGE_LABEL = 168.0
@@ -125,17 +126,19 @@ def _grid(
 
 
 def _markers(markers: Sequence[Marker], x: Scale, y: Scale) -> Iterable[str]:
-    """Upright lines with a word at the top; words that would touch are left to the pointer."""
-    free_from = x.begins
+    """Upright lines with a word each, in the first of three rows that has room for it."""
+    free_from = [x.begins] * _MARKER_ROWS
     for marker in sorted(markers, key=lambda each: each.x):
         place = x.place(marker.x)
         line = f'<line class="marker {marker.style}" x1="{place}" x2="{place}" '
         line += f'y1="{y.ends}" y2="{y.begins}"><title>{escape(marker.label)}</title></line>'
         yield line
         width = 6.2 * len(marker.label) + 10.0
-        if place >= free_from and place + width < x.ends:
-            yield _text(place + 5, y.ends + 10, marker.label, f"mark {marker.style}")
-            free_from = place + width
+        rows = (row for row, free in enumerate(free_from) if place >= free)
+        row = next(rows, None)
+        if row is not None and place + width < x.ends:
+            yield _text(place + 5, y.ends + 10 + 13 * row, marker.label, f"mark {marker.style}")
+            free_from[row] = place + width
 
 
 def _path(points: Iterable[tuple[float, float]], x: Scale, y: Scale) -> str:

@@ -26,8 +26,9 @@ def write_report(directory: Path, scenario: str, claim: str, checks: Sequence[Ch
     """
     journal = read_run(directory)
     if not any(note.name.startswith(NOTE_VERSION) for note in journal.of(Note)):
-        _record_environment(directory, journal)
-        journal = read_run(directory)
+        notes = environment_notes(journal.ended_ns)
+        _record(directory, notes)
+        journal = journal.plus(notes)
     return remake_report(directory, journal, scenario, claim, checks)
 
 
@@ -42,10 +43,8 @@ def remake_report(
     return made
 
 
-def _record_environment(directory: Path, journal: Journal) -> None:
+def _record(directory: Path, notes: Sequence[Note]) -> None:
     folder = directory / "journal"
     folder = folder if folder.is_dir() else directory
-    lines = b"".join(
-        msgspec.json.encode(note) + b"\n" for note in environment_notes(journal.ended_ns)
-    )
+    lines = b"".join(msgspec.json.encode(note) + b"\n" for note in notes)
     write_atomically(folder / "reporting.jsonl", lines)

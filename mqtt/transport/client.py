@@ -152,20 +152,11 @@ class MqttClient:
 
     async def _one_connection(self) -> tuple[bool, str]:
         """Whether it came to `connected`, and why it ended."""
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[str] = loop.create_future()
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(self._connect_timeout_s):
-                await loop.create_connection(
-                    lambda: _Protocol(self, ended), *self.address, ssl=self._tls
-                )
-        except TimeoutError:
-            self._end_connection()
-            return False, f"unreachable: no connection within {self._connect_timeout_s:g} s"
-        except (OSError, ssl.SSLError) as error:
-            self._end_connection()
-            return False, failure_reason(error)
-        try:
+            failure = await self._open(ended)
+            if failure:
+                return False, failure
             reason = await ended
             return self.connected.is_set(), reason
         except asyncio.CancelledError:
@@ -173,6 +164,19 @@ class MqttClient:
             raise
         finally:
             self._end_connection()
+
+    async def _open(self, ended: asyncio.Future[str]) -> str:
+        """Open the transport. Returns why it could not be, or nothing."""
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                await ended.get_loop().create_connection(
+                    lambda: _Protocol(self, ended), *self.address, ssl=self._tls
+                )
+        except TimeoutError:
+            return f"unreachable: no connection within {self._connect_timeout_s:g} s"
+        except OSError as error:  # TLS's errors are some
+            return failure_reason(error)
+        return ""
 
     async def _say_good_bye(self) -> None:
         if self._session.state is not State.CONNECTED or self._protocol is None:

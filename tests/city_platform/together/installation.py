@@ -35,6 +35,7 @@ class Installation:
     def __init__(self, folder: Path, mqtt: str) -> None:
         self.folder = folder
         self.mqtt = mqtt
+        self.servers: list[ScriptedServer] = []
         self.running: dict[str, asyncio.Task[None]] = {}
         self.addresses: dict[str, Mapping[str, str]] = {}
 
@@ -95,6 +96,15 @@ class Installation:
     async def close(self) -> None:
         for name in list(self.running):
             await self.kill(name)
+        for server in self.servers:
+            await server.close()
+
+    async def open_server(self, name: str) -> ScriptedServer:
+        """One more LwM2M server; it is closed with the installation."""
+        server = ScriptedServer(name)
+        await server.open(TOKEN)
+        self.servers.append(server)
+        return server
 
     def _config(self, kind: str, identity: str) -> dict[str, Any]:
         pki = self.folder / "pki"
@@ -126,15 +136,12 @@ async def installation(
     """An installation on a broker of that kind, and server `north`."""
     open_pki(folder / "pki", SERVICES, ["127.0.0.1"], SystemClock().wall_us(), os.urandom)
     (folder / "token").write_text(TOKEN)
-    server = ScriptedServer()
     async with _broker(folder, broker) as mqtt:
-        await server.open(TOKEN)
         found = Installation(folder, mqtt)
         try:
-            yield found, server
+            yield found, await found.open_server("north")
         finally:
             await found.close()
-            await server.close()
 
 
 async def until(condition: Callable[[], bool], within_s: float = 15) -> None:
@@ -161,7 +168,7 @@ async def _broker(folder: Path, kind: str) -> AsyncIterator[str]:
     (folder / "broker.json").write_bytes(msgspec.json.encode(config))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "harness.mqtt_broker", "--config", str(folder / "broker.json"),
-        stdout=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
     try:
@@ -169,5 +176,6 @@ async def _broker(folder: Path, kind: str) -> AsyncIterator[str]:
             line = await process.stdout.readline()
         yield msgspec.json.decode(line)["ready"]["mqtt"]
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
         await process.wait()

@@ -160,8 +160,7 @@ def test_a_renewed_version_is_written_when_told(tell: Tell) -> None:
 
 def test_commands_for_another_servers_device_are_ignored_by_this_bridge(tell: Tell) -> None:
     async def story(parts: Installation, server: ScriptedServer) -> None:
-        south = ScriptedServer("south")
-        await south.open((parts.folder / "token").read_text())
+        south = await parts.open_server("south")
         await parts.start("control")
         await parts.start("bridge:north", data_interface=server.address, http="127.0.0.1:0")
         await parts.start("bridge:south", data_interface=south.address)
@@ -174,8 +173,6 @@ def test_commands_for_another_servers_device_are_ignored_by_this_bridge(tell: Te
         assert [one[0] for one in south.devices["lamp-1"].done] == [record.id]
         assert server.devices["lamp-2"].done == []
         await client.close()
-        await parts.kill("bridge:south")
-        await south.close()
 
     tell(story)
 

@@ -118,6 +118,7 @@ class StubBroker:
         self.return_code = 0
         self.acknowledges = True
         self.links: list[_BrokerLink] = []
+        self.is_down = False
 
     def cut(self) -> None:
         """End every connection."""
@@ -141,6 +142,8 @@ class _BrokerLink(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self._broker.links.append(self)
+        if self._broker.is_down:
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -287,10 +290,11 @@ async def _broker_up(
         yield broker
     finally:
         server.close()
+        broker.is_down = True
         broker.cut()
         await server.wait_closed()
-        # Aborted transports end in the next turns.
-        for _ in range(5):
+        # Aborted transports, and connections that were just accepted, end in the next turns.
+        for _ in range(10):
             await asyncio.sleep(0)
 
 

@@ -186,11 +186,22 @@ def test_two_devices_with_one_certificate_are_found(good: Spoiled) -> None:
     assert LAMP in verdict.evidence[0].observed + verdict.evidence[0].endpoint
 
 
-def test_rejected_rows_are_told_with_row_and_reason(good: Spoiled) -> None:
+def test_a_devices_row_that_was_rejected_is_told_with_its_reason(good: Spoiled) -> None:
     ended = good.find(ImportEnded)
     spoiled = good.swap(ended, accepted=39, rejected=1, reasons=[(7, "latitude", "'123'…")])
     verdict = _broken(spoiled, checks.every_row_is_provisioned, "")
     assert "row 7 rejected: latitude" in verdict.evidence[0].observed
+    assert verdict.summary == "39 of 40 devices accepted"
+
+
+def test_faulty_rows_beside_the_devices_may_be_rejected_but_not_in_silence(good: Spoiled) -> None:
+    ended = good.find(ImportEnded)
+    told = good.swap(ended, rows=41, rejected=1, reasons=[(41, "model", "unknown")])
+    verdict = _judge(told, checks.every_row_is_provisioned)
+    assert verdict.outcome == "holds"
+    assert verdict.evidence_total == 1
+    silent = good.swap(ended, rows=41, rejected=1)
+    assert _judge(silent, checks.every_row_is_provisioned).outcome == "broken"
 
 
 # ---- unknown devices ----

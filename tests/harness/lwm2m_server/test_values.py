@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.data_interface import Value, ValueType
-from harness.lwm2m_server.values import nodes_from_values, values_from_nodes
+from harness.lwm2m_server.values import ValueReader
 from lwm2m.codecs import Node
 from lwm2m.errors import LwM2mError
 from lwm2m.objects import ObjectLink, ObjectPath
 from tests.harness.lwm2m_server.world import MODELS
+
+READER = ValueReader(MODELS)
 
 
 @pytest.mark.parametrize(
@@ -35,14 +37,12 @@ from tests.harness.lwm2m_server.world import MODELS
 def test_a_value_of_an_unknown_resource_is_what_it_says(
     kind: ValueType, told: Any, typed: Any
 ) -> None:
-    (node,) = nodes_from_values([Value("/9999/0/1", kind, told)], MODELS)
+    (node,) = READER.nodes([Value("/9999/0/1", kind, told)])
     assert node == Node(ObjectPath(9999, 0, 1), typed)
 
 
 def test_the_definition_decides_between_numbers() -> None:
-    nodes = nodes_from_values(
-        [Value("/3303/0/5700", "integer", 21), Value("/3416/0/1", "float", 40.0)], MODELS
-    )
+    nodes = READER.nodes([Value("/3303/0/5700", "integer", 21), Value("/3416/0/1", "float", 40.0)])
     assert nodes == [Node(ObjectPath(3303, 0, 5700), 21.0), Node(ObjectPath(3416, 0, 1), 40)]
     assert isinstance(nodes[0].value, float)
     assert isinstance(nodes[1].value, int)
@@ -67,14 +67,13 @@ def test_the_definition_decides_between_numbers() -> None:
 )
 def test_what_does_not_fit_is_refused(value: Value) -> None:
     with pytest.raises(LwM2mError):
-        nodes_from_values([value], MODELS)
+        READER.nodes([value])
 
 
 def test_what_json_cannot_hold_becomes_text() -> None:
     path = ObjectPath(9999, 0, 1)
-    values = values_from_nodes(
+    values = READER.values(
         [Node(path, 2**53 + 1), Node(path, 2**53), Node(path, float("nan")), Node(path, b"\x00")],
-        MODELS,
     )
     assert [value.value for value in values] == [str(2**53 + 1), 2**53, "nan", "AA=="]
     assert [value.type for value in values] == ["integer", "integer", "float", "opaque"]
@@ -92,7 +91,7 @@ def test_what_json_cannot_hold_becomes_text() -> None:
 )
 def test_values_survive_the_way_out_and_back(typed: Any) -> None:
     node = Node(ObjectPath(9999, 0, 1), typed)
-    (value,) = values_from_nodes([node], MODELS)
+    (value,) = READER.values([node])
     again = msgspec.json.decode(msgspec.json.encode(value), type=Value)
-    assert nodes_from_values([again], MODELS) == [node]
-    assert type(nodes_from_values([again], MODELS)[0].value) is type(typed)
+    assert READER.nodes([again]) == [node]
+    assert type(READER.nodes([again])[0].value) is type(typed)

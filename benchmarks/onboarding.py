@@ -1,0 +1,214 @@
+"""How many devices a second come from power-on to the last write of their credentials.
+
+    python -m benchmarks.onboarding [--devices N] [--rate N/s] [--broker embedded|mosquitto]
+
+Devices are switched on at an open rate, without DTLS, and open no MQTT connection of their own:
+that is another measurement. Prints one JSON line. `--profile DIR` samples every process with
+py-spy, when that is installed, and puts a flame graph of each into the directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+
+from benchmarks.rig import CpuMeter, Fields, Rig, output_directory, rig_up, write_line
+from contracts.journal import (
+    DeviceBootstrapped,
+    DeviceRegistered,
+    DeviceStarted,
+    LoopSample,
+    MessageSeen,
+)
+from harness.bench import configs
+from harness.errors import HarnessError
+from harness.journal import Journal, read_run
+from harness.runner.cohort import choose
+from harness.runner.live import Live
+from harness.runner.progress import Progress
+from harness.runner.run import Run, taps_on
+from harness.runner.scenario import RunOptions
+
+PATIENCE_S = 30.0
+# Completions between these parts of all count: the ramp at either end does not.
+FROM_RATIO, TO_RATIO = 0.1, 0.9
+
+
+class BootstrapsSeen(Live):
+    """Also counts whose bootstrap has ended, as the broker tap sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bootstrapped: set[str] = set()
+
+    def message_seen(self, record: MessageSeen) -> None:
+        """See `Live`."""
+        if record.event_kind == "bootstrap":
+            self.bootstrapped.add(record.endpoint)
+        super().message_seen(record)
+
+
+async def measure(
+    devices: int, rate_per_s: float, broker: str, out: Path | None, profile: Path | None
+) -> Fields:
+    """The figures of one run. Raises `HarnessError` when a device was not bootstrapped."""
+    options = RunOptions(devices=devices, rate_per_s=rate_per_s)
+    live = BootstrapsSeen()
+    with output_directory(out) as output:
+        async with (
+            rig_up(output, live, broker=broker) as rig,
+            taps_on(rig.bench, rig.journal, rig.clock, live, broker=True),
+        ):
+            measured = await _onboard(options, rig, live, profile)
+        return {
+            "benchmark": "onboarding",
+            "devices": devices,
+            "offered_per_s": rate_per_s,
+            "broker": broker,
+            **figures(read_run(output)),
+            **measured,
+        }
+
+
+async def _onboard(
+    options: RunOptions, rig: Rig, live: BootstrapsSeen, profile: Path | None
+) -> Fields:
+    cohort = choose(None, options.devices, options.seed)
+    count = len(cohort.rows)
+    run = Run(
+        options, rig.bench, cohort, rig.journal, rig.clock, live, Progress(Console(quiet=True), 1)
+    )
+    await run.provision_rows()
+    fleet = configs.fleet(rig.bench, cohort.rows, options, [])
+    await rig.bench.start_fleet({**fleet, "connects": False})
+    async with _profiled(rig, profile):
+        meter = CpuMeter(rig.bench, rig.clock)
+        run.switch_on()
+        await live.until(
+            f"{count} devices bootstrapped",
+            lambda: len(live.bootstrapped) >= count,
+            count / options.rate_per_s + PATIENCE_S,
+        )
+        measured = {"cpu_us_per_device": meter.us_each(count), "conditions": meter.conditions()}
+    await run.end_fleet()
+    return measured
+
+
+@contextlib.asynccontextmanager
+async def _profiled(rig: Rig, directory: Path | None) -> AsyncIterator[None]:
+    if directory is None:
+        yield
+        return
+    program = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
+    if program is None:
+        raise HarnessError("--profile needs py-spy: pip install py-spy")
+    directory.mkdir(parents=True, exist_ok=True)
+    spies = []
+    for name, process in rig.bench.processes.items():
+        arguments = ["record", "-p", str(process.pid), "-r", "200", "-d", "60"]
+        target = ["-f", "raw", "-o", str(directory / f"{name}.folded")]
+        quiet = asyncio.subprocess.DEVNULL
+        spies.append(
+            await asyncio.create_subprocess_exec(
+                program, *arguments, *target, stdout=quiet, stderr=quiet
+            )
+        )
+    try:
+        await asyncio.sleep(1.0)  # py-spy says nowhere that it has attached
+        yield
+    finally:
+        for spy in spies:
+            spy.send_signal(signal.SIGINT)
+        await asyncio.gather(*(spy.wait() for spy in spies))
+
+
+# ---- from the journal ----
+
+
+def figures(journal: Journal) -> Fields:
+    """Rates and latencies of every stage, from what the instruments recorded."""
+    intended = {each.endpoint: each.intended_at_ns for each in journal.of(DeviceStarted)}
+    lags = sorted(each.at_ns - each.intended_at_ns for each in journal.of(DeviceStarted))
+    return {
+        "stages": {
+            name: _stage(reached, intended) for name, reached in _reached(journal).items()
+        },
+        "loader_lag_p99_ms": _ms(percentile(lags, 0.99)),
+        "socket_drops": sum(each.socket_drops for each in journal.of(LoopSample)),
+        "retransmissions": sum(each.retransmissions for each in journal.of(LoopSample)),
+    }
+
+
+def _reached(journal: Journal) -> dict[str, dict[str, int]]:
+    """When each device first reached each stage."""
+    stages: dict[str, dict[str, int]] = {
+        "registered": {},
+        "event_published": {},
+        "credentials_published": {},
+        "bootstrapped": {},
+    }
+    for registered in journal.of(DeviceRegistered):
+        stages["registered"].setdefault(registered.endpoint, registered.at_ns)
+    for seen in journal.of(MessageSeen):
+        if seen.event_kind == "registered":
+            stages["event_published"].setdefault(seen.endpoint, seen.at_ns)
+        elif seen.topic_kind == "credentials":
+            stages["credentials_published"].setdefault(seen.endpoint, seen.at_ns)
+    for ended in journal.of(DeviceBootstrapped):
+        stages["bootstrapped"].setdefault(ended.endpoint, ended.at_ns)
+    return stages
+
+
+def _stage(reached: dict[str, int], intended: dict[str, int]) -> Fields:
+    latencies = sorted(at_ns - intended[endpoint] for endpoint, at_ns in reached.items())
+    return {
+        "count": len(reached),
+        "per_s": round(sustained_per_s(sorted(reached.values())), 1),
+        "p50_ms": _ms(percentile(latencies, 0.5)),
+        "p99_ms": _ms(percentile(latencies, 0.99)),
+    }
+
+
+def sustained_per_s(completions_ns: Sequence[int]) -> float:
+    """Completions a second between the 10th and the 90th percentile; 0 for fewer than two."""
+    if len(completions_ns) < 2:
+        return 0.0
+    first = int(FROM_RATIO * (len(completions_ns) - 1))
+    last = int(TO_RATIO * (len(completions_ns) - 1))
+    took_ns = completions_ns[last] - completions_ns[first]
+    return (last - first) / took_ns * 1e9 if took_ns else 0.0
+
+
+def percentile(ascending: Sequence[int], ratio: float) -> int:
+    """By nearest rank; 0 of nothing."""
+    return ascending[min(len(ascending) - 1, int(ratio * len(ascending)))] if ascending else 0
+
+
+def _ms(duration_ns: int) -> float:
+    return round(duration_ns / 1e6, 1)
+
+
+def main() -> None:
+    """Measure and print the line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--devices", type=int, default=3_000)
+    parser.add_argument("--rate", type=float, default=1_000.0, help="devices switched on a second")
+    parser.add_argument("--broker", choices=["embedded", "mosquitto"], default="embedded")
+    parser.add_argument("--out", type=Path, default=None, help="keep logs and journal here")
+    parser.add_argument("--profile", type=Path, default=None, help="directory for py-spy's output")
+    told = parser.parse_args()
+    line = uvloop.run(measure(told.devices, told.rate, told.broker, told.out, told.profile))
+    write_line(line, sys.stdout.write)
+
+
+if __name__ == "__main__":
+    main()

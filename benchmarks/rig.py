@@ -1,0 +1,106 @@
+"""A bench for a measurement, and the conditions under which it was taken."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import psutil
+
+from harness.bench.bench import Bench, BenchPlan, bench_up, make_state_dir
+from harness.reporting.environment import environment_notes
+from harness.runner.live import Live
+from runtime.clock import Clock, SystemClock
+from runtime.journal import JournalFile
+
+Fields = dict[str, Any]
+
+
+class Rig(NamedTuple):
+    """A bench that is up, and what watches it. `output` holds logs and journal."""
+
+    bench: Bench
+    live: Live
+    journal: JournalFile
+    clock: Clock
+    output: Path
+
+
+@contextlib.contextmanager
+def output_directory(kept: Path | None = None) -> Iterator[Path]:
+    """A directory for one measurement's logs and journal: `kept`, or one that will be gone."""
+    if kept is not None:
+        (kept / "journal").mkdir(parents=True)
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="lamplighter-benchmark-") as name:
+        (Path(name) / "journal").mkdir()
+        yield Path(name)
+
+
+@contextlib.asynccontextmanager
+async def rig_up(output: Path, live: Live, **plan: Any) -> AsyncIterator[Rig]:
+    """A bench with fresh state; `plan` are fields of `BenchPlan`."""
+    clock = SystemClock()
+    journal = JournalFile(output / "journal" / "runner.jsonl")
+    state = make_state_dir()
+
+    def heard(process: str, message: Mapping[str, Any]) -> None:
+        if process == "fleet":
+            live.fleet_said(message)
+
+    try:
+        whole = BenchPlan(output_dir=output, state_dir=state, **plan)
+        async with bench_up(whole, journal, clock, heard, live.fail) as bench:
+            yield Rig(bench, live, journal, clock, output)
+    finally:
+        journal.close()
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def write_line(fields: Mapping[str, Any], write: Callable[[str], object]) -> None:
+    """One JSON line."""
+    write(msgspec.json.encode(fields).decode() + "\n")
+
+
+class CpuMeter:
+    """CPU that the processes of a bench, and everybody else, use from here on."""
+
+    def __init__(self, bench: Bench, clock: Clock) -> None:
+        self._bench, self._clock = bench, clock
+        self._began_ns = clock.now_ns()
+        self._own = self._used_s()
+        self._busy_s = _busy_s()
+        self._load = os.getloadavg()[0]
+
+    def _used_s(self) -> dict[str, float]:
+        used = {name: each.sample()[0] for name, each in self._bench.processes.items()}
+        return used | {"runner": sum(os.times()[:2])}
+
+    def us_each(self, count: int) -> dict[str, int]:
+        """CPU microseconds per device or row, by process."""
+        now = self._used_s()
+        return {name: round((now[name] - self._own[name]) / count * 1e6) for name in now}
+
+    def conditions(self) -> Fields:
+        """Machine, versions, and how much of the machine others had meanwhile."""
+        wall_s = max(1e-9, (self._clock.now_ns() - self._began_ns) / 1e9)
+        own_s = sum(self._used_s().values()) - sum(self._own.values())
+        others_s = max(0.0, _busy_s() - self._busy_s - own_s)
+        return {
+            "load_before": round(self._load, 2),
+            "cores_used": round(own_s / wall_s, 2),
+            "cores_taken_by_others": round(others_s / wall_s, 2),
+            **{each.name.partition(":")[2]: each.text for each in environment_notes(0)},
+        }
+
+
+def _busy_s() -> float:
+    times = psutil.cpu_times()
+    return float(times.user + times.system + times.nice + times.irq + times.softirq)
