@@ -108,7 +108,9 @@ async def _profiled(rig: Rig, directory: Path | None) -> AsyncIterator[None]:
     if directory is None:
         yield
         return
-    program = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
+    program = shutil.which("py-spy") or shutil.which(
+        "py-spy", path=str(Path(sys.executable).parent)
+    )
     if program is None:
         raise HarnessError("--profile needs py-spy: pip install py-spy")
     directory.mkdir(parents=True, exist_ok=True)
@@ -139,9 +141,7 @@ def figures(journal: Journal) -> Fields:
     intended = {each.endpoint: each.intended_at_ns for each in journal.of(DeviceStarted)}
     lags = sorted(each.at_ns - each.intended_at_ns for each in journal.of(DeviceStarted))
     return {
-        "stages": {
-            name: _stage(reached, intended) for name, reached in _reached(journal).items()
-        },
+        "stages": {name: _stage(reached, intended) for name, reached in _reached(journal).items()},
         "loader_lag_p99_ms": _ms(percentile(lags, 0.99)),
         "socket_drops": sum(each.socket_drops for each in journal.of(LoopSample)),
         "retransmissions": sum(each.retransmissions for each in journal.of(LoopSample)),

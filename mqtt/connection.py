@@ -232,6 +232,7 @@ class ClientConnection:
         self._received.clear()
         self._receipts.clear()
         self._asked.clear()
+        self._has_sent = True
         self._awaits_ping_response = self._is_resumed = False
         self._timer_at = now + self._connect_timeout_s
 
@@ -315,8 +316,10 @@ class ClientConnection:
         self._timer_at = None
 
     def receive_bytes(self, data: bytes) -> list[Event]:
-        """What the broker's bytes mean."""
+        """What the broker's bytes mean; nothing when the connection is over."""
         events: list[Event] = []
+        if self._is_over():
+            return events
         try:
             packets: Iterable[Packet] = self._parser.receive_bytes(data)
             flaw = None
@@ -326,11 +329,11 @@ class ClientConnection:
             handler = _HANDLERS[self._state].get(type(packet))
             if handler is not None:
                 handler(self, packet, events)
-            elif self._state is not State.ENDED:
+            elif not self._is_over():
                 self._fail(
                     f"protocol error: {type(packet).__name__} in {self._state.value}", events
                 )
-        if flaw is not None and self._state is not State.ENDED:
+        if flaw is not None and not self._is_over():
             self._fail(f"protocol error: {flaw}", events)
         return events
 
@@ -434,6 +437,9 @@ class ClientConnection:
         if found is None:
             raise WrongState(f"{by.value!r} while {self._state.value}")
         self._state = found
+
+    def _is_over(self) -> bool:
+        return self._state is State.ENDED or self._state is State.DISCONNECTED
 
     def _fail(self, reason: str, events: list[Event]) -> None:
         self._move(Input.FAILED)

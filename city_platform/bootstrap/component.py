@@ -169,6 +169,10 @@ class BootstrapComponent:
             if answer.wanted is not None:
                 await self._begin(answer.wanted)
             return
+        if self._drives.is_pending(answer.sends):
+            self._drives.settle(endpoint, self._clock.wall_us())
+            self._timer.wake_for(self._drives.next_timer())
+            return
         self._publish(answer)
         await self._begin(answer.sends)
 

@@ -80,6 +80,9 @@ class DeviceStand(msgspec.Struct, frozen=True, kw_only=True):
 class DriveTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When credentials are driven again."""
 
+    # When the same registration is told again while its credentials are on their way: how long a
+    # confirmation may still be behind it, in seconds, before they are sent again.
+    settle_s: float = 0.5
     # First pause before the same credentials are sent again, in seconds; doubled each time.
     first_s: float = 3.0
     # The longest pause, in seconds.
@@ -144,6 +147,17 @@ class Drives:
             self._attempts.pop(sends.endpoint, None)
         self._postpone(sends.endpoint, now_us)
         return row
+
+    def settle(self, endpoint: str, now_us: int) -> None:
+        """What is pending was asked for again: drive it soon, unless a confirmation comes first.
+
+        After a snapshot the events that the bridge had not yet published follow, and among them
+        may be the confirmation; sending at once would write everything anew.
+        """
+        due_us = now_us + round(self._times.settle_s * 1e6)
+        if endpoint in self._due_us and due_us < self._due_us[endpoint]:
+            self.counts["asked_again"] += 1
+            self._schedule(endpoint, due_us)
 
     def confirm(
         self, endpoint: str, server: str, registration_id: str | None, version: str, now_us: int

@@ -215,7 +215,8 @@ class CredentialsProcedure:
         self._number = 1
         self._tries_left = self._tries_max = tries_max
         self._stored_left = STORED_OUTCOMES_MAX
-        self._window = window
+        parts = (server, self.endpoint, registration_id, self.version, str(window))
+        self._chain = "\0".join(parts)
         # The id of the command that the procedure waits for.
         self.pending_id = self._id()
 
@@ -274,12 +275,15 @@ class CredentialsProcedure:
             self.progress = Progress.GIVEN_UP
 
     def _id(self) -> str:
+        """The next link of a chain: whoever came another way gets another id.
+
+        Else a step that switches off could be done anew, because the device's links have changed
+        since, and the step that switches on again be answered from the store.
+        """
         step = self._steps[self._position]
-        parts = (
-            self.endpoint, self.registration_id, self.version, str(self._window),
-            str(self._position), step.path, self._manner.value, str(self._number),
-        )  # fmt: skip
-        return ID_PREFIX + sha256("\0".join(parts).encode()).hexdigest()[:32]
+        parts = (self._chain, step.path, self._manner.value, str(self._number))
+        self._chain = sha256("\0".join(parts).encode()).hexdigest()[:32]
+        return ID_PREFIX + self._chain
 
 
 def _put(exists: bool) -> Manner:

@@ -178,7 +178,8 @@ def fleet(
         "seed": options.seed,
         "report_every_s": options.reporting_interval_s(len(rows)),
         "incidents": list(incidents),
-        "journal_file": _journal(bench.plan, "fleet"),
+        # The devices' own record is kept without taps too: without it nothing could be judged.
+        "journal_file": str(bench.plan.output_dir / "journal" / "fleet.jsonl"),
     }
 
 

@@ -8,10 +8,13 @@ from typing import Final
 # (object id, resource id). 18830: MQTT Broker's password and secret key. 0: the LwM2M Security
 # object's Secret Key. 21: OSCORE's Master Secret.
 SECRET_RESOURCES: Final = frozenset({(18830, 5), (18830, 9), (0, 5), (21, 0)})
+_PREFIXES: Final = tuple(sorted({f"/{object_id}/" for object_id, _ in SECRET_RESOURCES}))
 
 
 def is_secret(path: str) -> bool:
     """Whether `path` (a resource or resource instance) holds a secret; False for other texts."""
+    if not path.startswith(_PREFIXES):
+        return False
     parts = path.split("/", 4)
     if len(parts) < 4:
         return False

@@ -291,7 +291,10 @@ def _read_orders(take: Callable[[bytes], None]) -> Callable[[], None]:
     def stop() -> None:
         loop.remove_reader(STDIN)
 
-    loop.add_reader(STDIN, read)
+    try:
+        loop.add_reader(STDIN, read)
+    except OSError:
+        _log.warning("standard input is a file: no gate can be armed")
     return stop
 
 

@@ -71,16 +71,15 @@ class ValueReader:
         self._models = models
         self._places: dict[str, Place] = {}
 
-    def place(self, path: str) -> Place:
-        """The path that a text names. Raises `IllegalPath`."""
-        found = self._places.get(path)
+    def place(self, text: str) -> Place:
+        """The path that a text names, and what is defined there. Raises `IllegalPath`."""
+        found = self._places.get(text)
         if found is None:
-            parsed = ObjectPath.parse(path)
-            check_path(self._models, parsed)
-            found = Place(parsed, resource_model(self._models, parsed))
+            path = ObjectPath.parse(text)
+            found = Place(path, resource_model(self._models, path))
             if len(self._places) >= _PLACES_KEPT:
                 self._places.clear()
-            self._places[path] = found
+            self._places[text] = found
         return found
 
     def nodes(self, values: Iterable[Value]) -> list[Node]:
@@ -104,6 +103,7 @@ class ValueReader:
         path, model = self.place(value.path)
         if path.resource_id is None:
             raise InvalidValue(value.path, "a value belongs to a resource")
+        check_path(self._models, path)
         if model is None:
             return Node(path, _typed(ModelType(value.type), value.value, value.path))
         if (value.type, model.type) not in _FITTING:
@@ -141,8 +141,8 @@ def _number(kind: ModelType, raw: str | int | float | bool, resource: str) -> in
 
 def _opaque(text: str, resource: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
         raise InvalidValue(resource, "the text is not base64") from None
 
 

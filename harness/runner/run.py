@@ -40,6 +40,8 @@ from runtime.http_client import HttpClient
 from runtime.journal import JournalSink
 
 COMMAND_EXPIRES_S = 60.0
+# Longer than a device that has to register again takes, shorter than CoAP's own patience.
+PATIENCE_S = 25.0
 LARGE_RUN_DEVICES = 1_000
 LARGE_RUN_TELEMETRY_S = 62.0
 # In reporting intervals after a device's first connection.
@@ -163,13 +165,25 @@ class Run:
             f"{count} devices registered", lambda: self.live.registered >= count, within_s
         )
 
-    async def until_online(self, expected: int | None = None, *, patience_s: float = 60.0) -> None:
-        """Wait until the first reading of every device is stored, and say so when it is not."""
+    async def until_online(self, expected: int | None = None) -> None:
+        """Wait until the first reading of every device is stored.
+
+        Gives up, and says so, when nobody has come online for `PATIENCE_S` after the last device
+        was to be switched on.
+        """
         wanted = len(self.rows) if expected is None else expected
-        within_s = len(self.rows) / self._rate_per_s + patience_s
-        await self._reach(
-            f"{wanted} devices online", lambda: len(self.live.online) >= wanted, within_s
-        )
+        patience_s = len(self.rows) / self._rate_per_s + PATIENCE_S
+        while (online := len(self.live.online)) < wanted:
+            try:
+                await self.live.until(
+                    "one more device online",
+                    lambda: len(self.live.online) > online,
+                    patience_s,
+                )
+            except NotReached:
+                self._give_up(f"{online} of {wanted} devices came online")
+                return
+            patience_s = PATIENCE_S
 
     async def let_telemetry_flow(self, seconds: float, *, phase: str = "telemetry") -> None:
         """Let devices report for `seconds`."""
@@ -286,11 +300,14 @@ class Run:
         try:
             await self.live.until(claim, condition, within_s)
         except NotReached as error:
-            # The checks judge, from the journal; the story goes on so that there is one.
-            self.note("not_reached", text=str(error))
-            self._progress.warn(str(error))
+            self._give_up(str(error))
             return False
         return True
+
+    def _give_up(self, text: str) -> None:
+        """The checks judge, from the journal; the story goes on so that there is one."""
+        self.note("not_reached", text=text)
+        self._progress.warn(text)
 
     def _tell_fleet(self, message: Mapping[str, Any]) -> None:
         self.bench.processes["fleet"].tell(message)

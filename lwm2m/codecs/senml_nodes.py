@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from lwm2m.codecs import senml_cbor
@@ -31,6 +32,9 @@ _LABELS: dict[ValueType, Label] = {
     ValueType.OPAQUE: senml_cbor.DATA_VALUE,
     ValueType.OBJECT_LINK: senml_cbor.OBJECT_LINK_VALUE,
 }
+# Devices of one model are written and read at the same few paths, again and again.
+_PATHS_KEPT = 4_096
+_NAME_LENGTH_KEPT_MAX = 32
 
 
 def encode_nodes(base: ObjectPath | None, nodes: Iterable[Node], models: Models) -> bytes:
@@ -39,12 +43,12 @@ def encode_nodes(base: ObjectPath | None, nodes: Iterable[Node], models: Models)
     The base name is the path of `base`; no nodes make an empty pack. Raises `InvalidValue` or
     `IllegalPath`.
     """
-    prefix = "/" if base is None else f"{base}/"
-    records = [_record(base, prefix, node, models) for node in nodes]
+    records = [_record(base, node, models) for node in nodes]
     if records:
         # §7.4.4: base name and name together are the path; a value at the base has no name.
         alone = senml_cbor.NAME not in records[0]
-        records[0] = {senml_cbor.BASE_NAME: str(base) if alone else prefix, **records[0]}
+        base_name = str(base) if alone else _prefix(base)
+        records[0] = {senml_cbor.BASE_NAME: base_name, **records[0]}
     return senml_cbor.encode(records)
 
 
@@ -65,20 +69,32 @@ def decode_nodes(
     ]
 
 
-def _record(base: ObjectPath | None, prefix: str, node: Node, models: Models) -> dict[Label, Any]:
+def _record(base: ObjectPath | None, node: Node, models: Models) -> dict[Label, Any]:
     path = node.path
-    if path.resource_id is None or (base is not None and not base.contains(path)):
-        raise IllegalPath(f"{path} is not a value beneath {base or '/'}")
+    name = _name_beneath(base, path)
     model = resource_model(models, path)
     if model is not None and model.multiple and path.resource_instance_id is None:
         raise IllegalPath(f"{path} has resource instances")
     kind = type_of(model, node.value)
     check_type(kind, node.value, "SenML value")
-    fields: dict[Label, Any] = {}
-    if path != base:
-        fields[senml_cbor.NAME] = str(path).removeprefix(prefix)
-    fields[_LABELS[kind]] = _encodable(kind, node.value)
-    return fields
+    value = _encodable(kind, node.value)
+    return {senml_cbor.NAME: name, _LABELS[kind]: value} if name else {_LABELS[kind]: value}
+
+
+@lru_cache(_PATHS_KEPT)
+def _name_beneath(base: ObjectPath | None, path: ObjectPath) -> str:
+    """The name of a record; empty for a value at the base itself."""
+    _require_value_beneath(base, path)
+    return "" if path == base else str(path).removeprefix(_prefix(base))
+
+
+def _prefix(base: ObjectPath | None) -> str:
+    return "/" if base is None else f"{base}/"
+
+
+def _require_value_beneath(base: ObjectPath | None, path: ObjectPath) -> None:
+    if path.resource_id is None or (base is not None and not base.contains(path)):
+        raise IllegalPath(f"{path} is not a value beneath {base or '/'}")
 
 
 def _encodable(kind: ValueType, value: Value) -> Value:
@@ -103,10 +119,17 @@ def _node(base: ObjectPath | None, record: ResolvedRecord, index: int, models: M
 
 
 def _path(base: ObjectPath | None, name: str, index: int) -> ObjectPath:
+    place = _known_path_of if len(name) <= _NAME_LENGTH_KEPT_MAX else _path_of
     try:
-        path = ObjectPath.parse(name if name.startswith("/") else f"/{name}")
+        return place(base, name)
     except IllegalPath as error:
         raise MalformedSenml(str(error), index) from None
-    if path.resource_id is None or (base is not None and not base.contains(path)):
-        raise MalformedSenml(f"{path} is not a value beneath {base or '/'}", index)
+
+
+def _path_of(base: ObjectPath | None, name: str) -> ObjectPath:
+    path = ObjectPath.parse(name if name.startswith("/") else f"/{name}")
+    _require_value_beneath(base, path)
     return path
+
+
+_known_path_of = lru_cache(_PATHS_KEPT)(_path_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from lwm2m.errors import IllegalPath
@@ -12,6 +13,10 @@ NULL_ID = 65535
 
 _DEPTH_MAX = 4
 _LEVELS = ("object_id", "instance_id", "resource_id", "resource_instance_id")
+# The longest path there is; what is longer is wrong, and not kept in memory.
+_TEXT_LENGTH_MAX = len("/65534/65534/65534/65534")
+# A server writes and reads few different paths very often.
+_TEXTS_KEPT = 4_096
 
 
 class ObjectPath(NamedTuple):
@@ -28,9 +33,7 @@ class ObjectPath(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> ObjectPath:
         """The path that `text` (such as `/3303/0/5700`) names. Raises `IllegalPath`."""
-        if not text.startswith("/"):
-            raise IllegalPath(f"{text[:60]!r} does not begin with a slash")
-        return cls.of_segments(text[1:].split("/"))
+        return _parse_known(text) if len(text) <= _TEXT_LENGTH_MAX else _parse(text)
 
     @classmethod
     def of_segments(cls, segments: list[str] | tuple[str, ...]) -> ObjectPath:
@@ -76,8 +79,17 @@ class ObjectPath(NamedTuple):
 
     def contains(self, other: ObjectPath) -> bool:
         """Whether `other` is this path or lies beneath it."""
-        depth = self.depth
+        depth = _DEPTH_MAX - self.count(None)
         return self[:depth] == other[:depth]
+
+
+def _parse(text: str) -> ObjectPath:
+    if not text.startswith("/"):
+        raise IllegalPath(f"{text[:60]!r} does not begin with a slash")
+    return ObjectPath.of_segments(text[1:].split("/"))
+
+
+_parse_known = lru_cache(_TEXTS_KEPT)(_parse)
 
 
 def _identifier(segment: str) -> int:

@@ -58,6 +58,8 @@ _INTEGER_BOUNDS = {
     ValueType.UNSIGNED: (0, 2**64 - 1),
     ValueType.TIME: (-(2**63), 2**63 - 1),
 }
+# Types any value of which is a legal one.
+_SURE_TYPES: dict[ValueType, type] = {ValueType.BOOLEAN: bool, ValueType.OPAQUE: bytes}
 
 
 def check_type(kind: ValueType, value: Value, resource: str) -> None:
@@ -65,14 +67,18 @@ def check_type(kind: ValueType, value: Value, resource: str) -> None:
 
     NaN and infinities are no float values here: nothing downstream could compare or print them.
     """
+    # Most values need but one look.
+    if type(value) is _SURE_TYPES.get(kind):
+        return
     reason = _type_fault(kind, value)
     if reason is not None:
         raise InvalidValue(resource, reason)
 
 
 def _type_fault(kind: ValueType, value: Value) -> str | None:
-    if kind in _INTEGER_BOUNDS:
-        return _integer_fault(value, *_INTEGER_BOUNDS[kind])
+    bounds = _INTEGER_BOUNDS.get(kind)
+    if bounds is not None:
+        return _integer_fault(value, *bounds)
     if kind is ValueType.FLOAT:
         return _float_fault(value)
     if kind in (ValueType.STRING, ValueType.CORE_LINK):
@@ -106,6 +112,8 @@ def _float_fault(value: Value) -> str | None:
 def _text_fault(value: Value) -> str | None:
     if not isinstance(value, str):
         return _not_a(ValueType.STRING, value)
+    if value.isascii():
+        return None
     try:
         value.encode()
     except UnicodeEncodeError:

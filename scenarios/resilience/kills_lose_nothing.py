@@ -54,7 +54,7 @@ async def story(run: Run) -> None:
     run.switch_on(rate_per_s=DEVICES_PER_S)
     for kill in kills[:KILLS_WHILE_ONBOARDING]:
         await run.kill_at(*kill, within_s=15)
-    await run.until_online(patience_s=90)
+    await run.until_online()
     lamps = run.lamps()
     dimming = asyncio.create_task(run.dim(lamps, DIM_LEVEL, rate_per_s=COMMANDS_PER_S))
     for kill in kills[KILLS_WHILE_ONBOARDING:]:

@@ -378,6 +378,7 @@ def test_the_client_speaks_with_the_librarys_server() -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=300))
 def test_bytes_of_any_kind_after_the_handshake_only_end_the_connection(data: bytes) -> None:

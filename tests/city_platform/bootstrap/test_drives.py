@@ -86,6 +86,24 @@ def test_a_new_registration_is_driven_anew_from_the_first_pause() -> None:
     assert drives.due(5 * S, 1)[0] == [again]
 
 
+def test_what_is_asked_for_again_is_driven_soon_unless_it_is_confirmed_first() -> None:
+    drives = Drives(DriveTimes(first_s=30, settle_s=1), lambda: 0.0)
+    drives.begin(SEND, 0)
+    drives.settle("lamp-1", 2 * S)
+    assert drives.next_timer() == 3 * S
+    drives.confirm("lamp-1", "north", "r1", "v1", 2 * S)
+    assert drives.next_timer() is None
+    drives.settle("lamp-1", 2 * S)
+    assert drives.next_timer() is None
+
+
+def test_asking_again_never_postpones() -> None:
+    drives = make()
+    drives.begin(SEND, 0)
+    drives.settle("lamp-1", 1_900_000)
+    assert drives.next_timer() == 2 * S
+
+
 def test_patience_ends() -> None:
     drives = make()
     drives.begin(SEND, 0)

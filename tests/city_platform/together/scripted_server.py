@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import msgspec
+
 from contracts.data_interface import (
     PATH,
     Ack,
@@ -189,9 +191,21 @@ class ScriptedServer:
             self.is_cut_before_outcome = False
             self.cut()
         self._append("result", command.endpoint, result=outcome)
+        if command.operation == "create" and outcome.succeeded:
+            self._update_links(command.endpoint)
         if command.completes is not None and outcome.succeeded:
             completed: Completes = command.completes
             self._append("bootstrap", command.endpoint, completed=completed)
+
+
+    def _update_links(self, endpoint: str) -> None:
+        """A device tells its server when its instances have changed."""
+        paths = ("/1/0", "/3/0", *sorted(self.devices[endpoint].instances))
+        changed = msgspec.structs.replace(
+            self.registrations[endpoint], object_links=[ObjectLink(path) for path in paths]
+        )
+        self.registrations[endpoint] = changed
+        self._append("updated", endpoint, registration=changed)
 
 
 class _Bridge:

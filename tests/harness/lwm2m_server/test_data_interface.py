@@ -332,7 +332,8 @@ def test_every_cell_of_the_session_table_is_walked() -> None:
                     session.move(event)
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
 @given(
     texts=st.lists(
         st.one_of(

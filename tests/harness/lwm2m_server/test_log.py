@@ -17,6 +17,7 @@ from harness.lwm2m_server.turn import begin
 RECORDS = [frame_record(EventsAcked(number)) for number in range(1, 6)]
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_any_bytes_decode_to_what_is_whole(data: bytes) -> None:
@@ -32,6 +33,7 @@ def test_a_cut_log_keeps_every_whole_record_and_is_not_called_damaged(cut: int) 
     assert not found.damaged
 
 
+@settings(max_examples=50)
 @given(record=st.integers(0, 3), byte=st.integers(0, 20), flip=st.integers(1, 255))
 def test_a_changed_byte_before_the_end_is_damage(record: int, byte: int, flip: int) -> None:
     lines = [bytearray(line) for line in RECORDS]
@@ -68,7 +70,8 @@ def test_the_event_window_keeps_what_is_not_acknowledged() -> None:
     assert (log.oldest, list(log.frames(15, 10))) == (15, [])
 
 
-@settings(max_examples=100)
+@pytest.mark.slow
+@settings(max_examples=60)
 @given(
     steps=st.lists(st.tuples(st.integers(0, 9_000), st.integers(0, 9_000)), max_size=8),
     kept_max=st.integers(1, 12_000),

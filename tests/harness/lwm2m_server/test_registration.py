@@ -175,7 +175,8 @@ def test_a_full_table_is_answered_service_unavailable(tmp_path: Path) -> None:
     assert code_of(world, register("ep=a", *GOOD)) == "2.01"
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=120))
 def test_random_datagrams_are_counted_and_ignored(
     tmp_path_factory: pytest.TempPathFactory, data: bytes

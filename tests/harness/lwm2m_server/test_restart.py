@@ -268,6 +268,7 @@ def test_a_log_of_another_server_is_not_taken_over(tmp_path: Path) -> None:
     assert b"lamp-1" not in path.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_log_is_compacted_when_it_has_grown(tmp_path: Path) -> None:
     world = World(tmp_path, limits=ServerLimits(log_bytes_compact=20_000))
     bridge = world.bridge()

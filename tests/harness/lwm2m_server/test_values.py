@@ -79,6 +79,7 @@ def test_what_json_cannot_hold_becomes_text() -> None:
     assert [value.type for value in values] == ["integer", "integer", "float", "opaque"]
 
 
+@pytest.mark.slow
 @given(
     st.one_of(
         st.text(),
