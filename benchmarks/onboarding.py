@@ -4,24 +4,20 @@
 
 Devices are switched on at an open rate, without DTLS, and open no MQTT connection of their own:
 that is another measurement. Prints one JSON line. `--profile DIR` samples every process with
-py-spy, when that is installed, and puts a flame graph of each into the directory.
+py-spy, when that is installed, and puts folded stacks of each into the directory.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
-import shutil
-import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
 from rich.console import Console
 
-from benchmarks.rig import CpuMeter, Fields, Rig, output_directory, rig_up, write_line
+from benchmarks.rig import CpuMeter, Fields, Rig, output_directory, profiled, rig_up, write_line
 from contracts.journal import (
     DeviceBootstrapped,
     DeviceRegistered,
@@ -30,7 +26,6 @@ from contracts.journal import (
     MessageSeen,
 )
 from harness.bench import configs
-from harness.errors import HarnessError
 from harness.journal import Journal, read_run
 from harness.runner.cohort import choose
 from harness.runner.live import Live
@@ -90,7 +85,7 @@ async def _onboard(
     await run.provision_rows()
     fleet = configs.fleet(rig.bench, cohort.rows, options, [])
     await rig.bench.start_fleet({**fleet, "connects": False})
-    async with _profiled(rig, profile):
+    async with profiled(rig, profile):
         meter = CpuMeter(rig.bench, rig.clock)
         run.switch_on()
         await live.until(
@@ -101,36 +96,6 @@ async def _onboard(
         measured = {"cpu_us_per_device": meter.us_each(count), "conditions": meter.conditions()}
     await run.end_fleet()
     return measured
-
-
-@contextlib.asynccontextmanager
-async def _profiled(rig: Rig, directory: Path | None) -> AsyncIterator[None]:
-    if directory is None:
-        yield
-        return
-    program = shutil.which("py-spy") or shutil.which(
-        "py-spy", path=str(Path(sys.executable).parent)
-    )
-    if program is None:
-        raise HarnessError("--profile needs py-spy: pip install py-spy")
-    directory.mkdir(parents=True, exist_ok=True)
-    spies = []
-    for name, process in rig.bench.processes.items():
-        arguments = ["record", "-p", str(process.pid), "-r", "200", "-d", "60"]
-        target = ["-f", "raw", "-o", str(directory / f"{name}.folded")]
-        quiet = asyncio.subprocess.DEVNULL
-        spies.append(
-            await asyncio.create_subprocess_exec(
-                program, *arguments, *target, stdout=quiet, stderr=quiet
-            )
-        )
-    try:
-        await asyncio.sleep(1.0)  # py-spy says nowhere that it has attached
-        yield
-    finally:
-        for spy in spies:
-            spy.send_signal(signal.SIGINT)
-        await asyncio.gather(*(spy.wait() for spy in spies))
 
 
 # ---- from the journal ----

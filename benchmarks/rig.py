@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,12 +17,16 @@ import msgspec
 import psutil
 
 from harness.bench.bench import Bench, BenchPlan, bench_up, make_state_dir
+from harness.errors import HarnessError
 from harness.reporting.environment import environment_notes
 from harness.runner.live import Live
 from runtime.clock import Clock, SystemClock
 from runtime.journal import JournalFile
 
 Fields = dict[str, Any]
+
+# py-spy says nowhere that it has attached.
+ATTACHED_AFTER_S = 1.0
 
 
 class Rig(NamedTuple):
@@ -67,6 +74,40 @@ async def rig_up(output: Path, live: Live, **plan: Any) -> AsyncIterator[Rig]:
 def write_line(fields: Mapping[str, Any], write: Callable[[str], object]) -> None:
     """One JSON line."""
     write(msgspec.json.encode(fields).decode() + "\n")
+
+
+@contextlib.asynccontextmanager
+async def profiled(rig: Rig, directory: Path | None) -> AsyncIterator[None]:
+    """Sample every process of the bench into `directory` (None: do not) while the block runs.
+
+    Folded stacks, one file a process. Raises `HarnessError` where py-spy is not installed.
+    """
+    if directory is None:
+        yield
+        return
+    spies = [
+        await _spy_on(each.pid, directory / f"{name}.folded")
+        for name, each in rig.bench.processes.items()
+        if each.is_running
+    ]
+    try:
+        await asyncio.sleep(ATTACHED_AFTER_S)
+        yield
+    finally:
+        for spy in spies:
+            spy.send_signal(signal.SIGINT)
+        await asyncio.gather(*(spy.wait() for spy in spies))
+
+
+async def _spy_on(pid: int, into: Path) -> asyncio.subprocess.Process:
+    program = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        raise HarnessError("--profile needs py-spy: pip install py-spy")
+    quiet = asyncio.subprocess.DEVNULL
+    return await asyncio.create_subprocess_exec(
+        program, "record", "--pid", str(pid), "--rate", "200", "--format", "raw",
+        "--output", str(into), stdout=quiet, stderr=quiet,
+    )  # fmt: skip
 
 
 class CpuMeter:

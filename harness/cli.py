@@ -108,11 +108,16 @@ def up(
         Path | None, typer.Option(help="Keep stores and keys here; default: a temporary folder.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for logs and journal.")] = Path("reports"),
+    coap_port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
+    mqtt_port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
+    data_port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
+    control_port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
 ) -> None:
     """Bring the bench up and keep it until Ctrl-C, so that a real device or client can connect."""
     from harness.runner.keep_up import keep_up
 
-    run_loop(keep_up(broker, manifest, devices, state, out, Console()))
+    ports = {"coap": coap_port, "mqtt": mqtt_port, "data": data_port, "control": control_port}
+    run_loop(keep_up(broker, manifest, devices, state, out, ports, Console()))
 
 
 def run_loop(work: Coroutine[Any, Any, Result]) -> Result:

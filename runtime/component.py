@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import gc
 import logging
 import os
@@ -72,10 +73,26 @@ def run_process(component: Component, config: msgspec.Struct, *, name: str) -> i
     gc.set_threshold(50_000, 20, 50)
     try:
         uvloop.run(_until_signalled(component, config))
-    except Exception:
-        logging.getLogger(name).exception("the component failed")
+    except Exception as error:
+        log = logging.getLogger(name)
+        log.exception("the component failed")
+        # The last line of a log is what a starter shows: let it be the reason.
+        log.error("%s", reason_of(error))
         return 1
     return 0
+
+
+def reason_of(error: BaseException) -> str:
+    """One line that says what went wrong, and what to do where that is known."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    advice = ": choose another port, or 0 for a free one" if _is_port_taken(error) else ""
+    text = str(error) or type(error).__name__
+    return " ".join(text.split()) + ("" if advice in text or "another port" in text else advice)
+
+
+def _is_port_taken(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
 
 
 def die_with_parent() -> None:

@@ -26,6 +26,7 @@ from city_platform.broker_access import Draw, chance_from, open_client, read_tok
 from city_platform.counts_http import serving_counts
 from city_platform.due_timer import DueTimer
 from city_platform.rules import CallbackTarget, Rule, RuleRunner, default_rules, load_rules
+from city_platform.stores.device_directory import DeviceDirectory, SqliteDeviceDirectory
 from city_platform.stores.object_store import FileObjectStore
 from contracts.data_interface import decode_event
 from contracts.errors import ContractError
@@ -51,7 +52,8 @@ async def run(
     stands = StandStore(Path(config.state_dir) / "bootstrap.sqlite")
     drives = Drives(config.times, chance_from(draw), await stands.load())
     documents = Documents(store)
-    component = BootstrapComponent(config, clock, documents, stands, drives)
+    directory = _directory(config)
+    component = BootstrapComponent(config, clock, documents, stands, drives, directory)
     runner = RuleRunner(
         None, _rules(config), component.targets,
         topics=config.topics, limits=config.limits, chance=chance_from(draw),
@@ -69,6 +71,8 @@ async def run(
         await stands.close()
         await documents.close()
         store.close()
+        if directory is not None:
+            directory.close()
         _log.info("counts: %s", dict(sorted(component.all_counts(runner).items())))
 
 
@@ -105,6 +109,7 @@ class BootstrapComponent:
         documents: Documents,
         stands: StandStore,
         drives: Drives,
+        directory: DeviceDirectory | None,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._clock = clock
@@ -113,6 +118,7 @@ class BootstrapComponent:
         self._drives = drives
         self._topics: Topics = config.topics
         self._nosec_allowed = config.nosec_allowed
+        self._directory = directory
         self._keys = BridgeKeys(Path(config.pki_dir))
         self._client: MqttClient | None = None
         self._timer = DueTimer(clock)
@@ -155,10 +161,12 @@ class BootstrapComponent:
 
     async def _registered(self, topic: str, payload: bytes) -> None:
         endpoint = _endpoint_of(self._topics, topic)
+        document = await self._documents.get(endpoint)
         answer = handle(
             topic,
             payload,
-            document=await self._documents.get(endpoint),
+            document=document,
+            is_known=document is not None or await self._is_known(endpoint),
             seal_for=self._keys.sealer_for,
             topics=self._topics,
             confirmed_version=self._drives.confirmed_version(endpoint),
@@ -206,6 +214,9 @@ class BootstrapComponent:
         if row is not None:
             await self._stands.put(row)
 
+    async def _is_known(self, endpoint: str) -> bool:
+        return self._directory is None or await self._directory.get(endpoint) is not None
+
     # ---- sending ----
 
     async def _begin(self, sends: SendCredentials) -> None:
@@ -214,7 +225,13 @@ class BootstrapComponent:
         await kept
 
     async def _send_again(self, sends: SendCredentials) -> None:
-        document = await self._documents.get(sends.endpoint)
+        try:
+            document = await self._documents.get(sends.endpoint)
+        except OSError as error:
+            # It stays pending, and is due again later.
+            _log.warning("the object store cannot be read: %s", error.strerror)
+            self.counts["store_failed"] += 1
+            return
         try:
             version = document_version(sends.endpoint, document)
         except ContractError:
@@ -258,12 +275,21 @@ class BootstrapComponent:
             return problem(
                 404, "unknown device", f"{endpoint} has not registered or no credentials"
             )
-        version = document_version(endpoint, document)
+        try:
+            version = document_version(endpoint, document)
+        except ContractError:
+            return problem(409, "malformed credentials file", f"{endpoint}: import it again")
         if version is None or version == row.confirmed_version:
             return json_response({"endpoint": endpoint, "driven": False})
         await self._begin(SendCredentials(endpoint, row.server, row.registration_id, version))
         await self._send_again(SendCredentials(endpoint, row.server, row.registration_id, version))
         return json_response({"endpoint": endpoint, "driven": True}, 202)
+
+
+def _directory(config: BootstrapConfig) -> DeviceDirectory | None:
+    if config.directory_file is None:
+        return None
+    return SqliteDeviceDirectory(Path(config.directory_file))
 
 
 def _rules(config: BootstrapConfig) -> list[Rule]:

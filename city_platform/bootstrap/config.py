@@ -24,6 +24,9 @@ class BootstrapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token_file: str
     # `host:port` of the HTTP interface; port 0 takes a free one.
     http: str = "127.0.0.1:0"
+    # Database of the device directory: tells devices that are unknown from those without
+    # credentials in the counters. None: both count as without credentials.
+    directory_file: str | None = None
     # Whether devices that registered without security get credentials: for benches only.
     nosec_allowed: bool = False
     # TOML with `[[rules]]` instead of the package's own; targets are `registered`, `bootstrap`

@@ -38,6 +38,8 @@ class Dispatch:
         self._timer = DueTimer(clock)
         self._client: MqttClient | None = None
         self._keeping: set[asyncio.Future[None]] = set()
+        # Commands that have ended and are not yet kept so: newer than what the store says.
+        self._ending: dict[str, CommandRow] = {}
 
     @property
     def open_commands(self) -> int:
@@ -84,7 +86,7 @@ class Dispatch:
 
     async def find(self, command_id: str) -> CommandRow | None:
         """A command, open or ended."""
-        return self._desk.get(command_id) or await self._store.find(command_id)
+        return self._newest(command_id) or await self._find_kept(command_id)
 
     async def drive(self) -> None:
         """Publish again what is due and end what has expired, until cancelled."""
@@ -125,11 +127,9 @@ class Dispatch:
         if row is None or row.endpoint != event.endpoint:
             self.counts["ignored.results_of_others"] += 1
             return
-        # It may have ended while the store was asked.
-        row = self._desk.get(row.id) or row
         concluded = self._desk.conclude(row, event.result, self._clock.wall_us())
         if concluded is not None:
-            await self._store.put(concluded)
+            await self._keep(concluded)
 
     def _read(self, topic: str, payload: bytes) -> Event | None:
         """The event, when its topic says the same of server and endpoint: only the topic is
@@ -147,9 +147,24 @@ class Dispatch:
 
     # ---- carrying out ----
 
+    def _newest(self, command_id: str) -> CommandRow | None:
+        return self._desk.get(command_id) or self._ending.get(command_id)
+
+    async def _find_kept(self, command_id: str) -> CommandRow | None:
+        kept = await self._store.find(command_id)
+        # It may have moved on while the store was asked.
+        return self._newest(command_id) or kept
+
+    def _keep(self, row: CommandRow) -> asyncio.Future[None]:
+        kept = self._store.put(row)
+        if row.is_final:
+            self._ending[row.id] = row
+            kept.add_done_callback(lambda _: self._ending.pop(row.id, None))
+        return kept
+
     def _carry_out(self, turn: Turn) -> None:
         for row in turn.rows:
-            kept = self._store.put(row)
+            kept = self._keep(row)
             self._keeping.add(kept)
             kept.add_done_callback(self._kept)
         for publication in turn.publications:

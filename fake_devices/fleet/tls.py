@@ -106,10 +106,11 @@ class TlsPipe:
         """Bytes for the broker since the last call."""
         pieces: list[bytes] = []
         try:
-            while True:
+            while not pieces or len(pieces[-1]) == _READ_BYTES:
                 pieces.append(self._connection.bio_read(_READ_BYTES))
         except SSL.WantReadError:
-            return b"".join(pieces)
+            pass
+        return b"".join(pieces)
 
     def close(self) -> None:
         """Write close_notify, when there is a session to close."""
@@ -147,7 +148,8 @@ def _make_context(ca: bytes) -> SSL.Context:
     context.set_max_proto_version(SSL.TLS1_2_VERSION)
     context.set_verify(SSL.VERIFY_PEER)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_options(SSL.OP_NO_TICKET)
+    # Without renegotiation, an established connection only writes what it is given.
+    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     try:
         trusted = crypto.X509.from_cryptography(x509.load_der_x509_certificate(ca))

@@ -253,9 +253,10 @@ class _Link(asyncio.Protocol):
             self._write_raw()  # the alert that says why
             uplink.fail(str(error))
             return
-        self._write_raw()
-        if pipe.is_established and not was_established:
-            uplink.link_established()
+        if not was_established:
+            self._write_raw()
+            if pipe.is_established:
+                uplink.link_established()
         if plain:
             uplink.link_received(plain)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ Side = Literal["fleet", "emulated", "platform", "instruments"]
 Said = Callable[[str, Mapping[str, Any]], None]
 
 TERMINATE_WITHIN_S = 1.5
+# What `runtime.component` puts before each line of a log: time, component, level, logger.
+_STAMP = re.compile(r"^[\d-]+ [\d:,]+ \S+ [A-Z]+ [\w.]+: ")
 
 
 class BenchProcess:
@@ -107,11 +110,10 @@ class BenchProcess:
             raise BenchFailed(f"{self.name} {state}: {self.last_words()}")
 
     def last_words(self) -> str:
-        """The last line of its log, and where the log is."""
-        lines = (
-            self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
-        )
-        return f"{lines[-1] if lines else 'it logged nothing'} (log: {self._log})"
+        """The last line of its log without its stamp, and where the log is."""
+        lines = self._log.read_text(errors="replace").split("\n") if self._log.exists() else []
+        last = next((line for line in reversed(lines) if line.strip()), "it logged nothing")
+        return f"{_STAMP.sub('', last.strip())} (log: {self._log})"
 
     def kill(self) -> None:
         """SIGKILL, now."""

@@ -23,7 +23,7 @@ from harness.lwm2m_server.loop_sampling import sample_loop
 from harness.lwm2m_server.security_store import SecurityStore
 from harness.lwm2m_server.turn import Turn, begin
 from lwm2m.objects import builtin_models
-from lwm2m.transport.udp import UdpLink, open_udp
+from lwm2m.transport import UdpLink, open_udp
 from runtime.clock import Clock
 from runtime.component import ConfigError, Ready, say
 from runtime.http import PortInUse, bind, serving

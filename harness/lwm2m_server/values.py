@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 from contracts.data_interface import Value, ValueType
 from harness.lwm2m_server.secret_resources import is_secret
 from lwm2m.codecs import Node
-from lwm2m.codecs.node import number_as, type_of
 from lwm2m.errors import InvalidValue
 from lwm2m.objects import (
     Models,
@@ -49,6 +48,15 @@ _TYPES: Final[dict[ModelType, ValueType]] = {
     ModelType.TIME: "time",
     ModelType.OBJECT_LINK: "objlnk",
     ModelType.CORE_LINK: "corelnk",
+}
+# What a value of an unknown resource is told as; exact types, because bool is an int.
+_GUESSES: Final[dict[type, ValueType]] = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "float",
+    bytes: "opaque",
+    ObjectLink: "objlnk",
 }
 # A JSON number beyond it is not exact everywhere (RFC 8259 §6).
 _EXACT_MAX = 2**53
@@ -94,7 +102,8 @@ class ValueReader:
         found: list[Value] = []
         for node in nodes:
             path = str(node.path)
-            kind = _TYPES.get(type_of(resource_model(self._models, node.path), node.value))
+            model = resource_model(self._models, node.path)
+            kind = _GUESSES.get(type(node.value)) if model is None else _TYPES.get(model.type)
             if kind is not None and not is_secret(path):
                 found.append(Value(path, kind, _plain(node.value)))
         return found
@@ -136,7 +145,18 @@ def _number(kind: ModelType, raw: str | int | float | bool, resource: str) -> in
             raise InvalidValue(resource, "the text is not a number") from None
     if isinstance(raw, bool):
         raise InvalidValue(resource, "a boolean is not a number")
-    return number_as(kind, raw)
+    if kind is ModelType.FLOAT:
+        return _float(raw, resource)
+    if isinstance(raw, float) and not raw.is_integer():
+        raise InvalidValue(resource, "not a whole number")
+    return int(raw)
+
+
+def _float(number: int | float, resource: str) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        raise InvalidValue(resource, "too large for a float") from None
 
 
 def _opaque(text: str, resource: str) -> bytes:

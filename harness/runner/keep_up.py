@@ -26,24 +26,36 @@ async def keep_up(
     devices: int | None,
     state: Path | None,
     out: Path,
+    ports: Mapping[str, int],
     console: Console,
 ) -> None:
-    """Bring everything but the fleet up, say how to use it, and wait for Ctrl-C."""
+    """Bring everything but the fleet up, say how to use it, and wait for Ctrl-C.
+
+    `ports` fixes some of `coap`, `mqtt`, `data`, `control`; the others take free ones.
+    """
     cohort = choose(manifest, devices, seed=1)
     kept = state or make_state_dir()
-    plan = BenchPlan(output_dir=out / "up", state_dir=kept, broker=broker, with_fleet=False)
+    plan = BenchPlan(
+        output_dir=out / "up", state_dir=kept, broker=broker, with_fleet=False, ports=ports
+    )
     failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def failed(error: Exception) -> None:
         if not failure.done():
             failure.set_exception(error)
+            failure.exception()  # seen: who starts the bench may be told first
 
     try:
         async with bench_up(plan, NoJournal(), SystemClock(), _nobody, failed) as bench:
             await _provision(bench, cohort.manifest, cohort.content_type)
-            console.print(how_to_use(bench, [row.endpoint for row in cohort.rows]), highlight=False)
+            console.print(
+                how_to_use(bench, [row.endpoint for row in cohort.rows]),
+                highlight=False,
+                soft_wrap=True,
+            )
             await failure
     finally:
+        failure.cancel()
         if state is None:
             shutil.rmtree(kept, ignore_errors=True)
 

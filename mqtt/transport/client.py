@@ -107,6 +107,7 @@ class MqttClient:
         )
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._protocol: _Protocol | None = None
+        self._connected_at: float | None = None
         self._flush_is_due = False
 
     def __repr__(self) -> str:
@@ -121,8 +122,9 @@ class MqttClient:
         """Connect, and reconnect with exponential back-off, until cancelled; then say good-bye."""
         failures = 0
         while True:
-            was_connected, reason = await self._one_connection()
-            failures = 0 if was_connected else failures + 1
+            self._connected_at = None
+            reason = await self._one_connection()
+            failures = 0 if self._has_lasted() else failures + 1
             _log.info("%r: %s", self, reason)
             self._on_disconnected(reason)
             await asyncio.sleep(self._backoff_s(failures))
@@ -150,19 +152,16 @@ class MqttClient:
 
     # ---- one connection ----
 
-    async def _one_connection(self) -> tuple[bool, str]:
-        """Whether it came to `connected`, and why it ended."""
+    async def _one_connection(self) -> str:
+        """Connect once; returns why that failed or ended."""
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         try:
-            failure = await self._open(ended)
-            if failure:
-                return False, failure
-            reason = await ended
-            return self.connected.is_set(), reason
+            return await self._open(ended) or await ended
         except asyncio.CancelledError:
             await self._say_good_bye()
             raise
         finally:
+            ended.cancel()  # a transport that opens from now on is closed at once
             self._end_connection()
 
     async def _open(self, ended: asyncio.Future[str]) -> str:
@@ -194,6 +193,12 @@ class MqttClient:
         if protocol is not None:
             protocol.close()
         self._session.closed()
+
+    def _has_lasted(self) -> bool:
+        # A broker that ends every connection after SUBACK, for what is re-sent on each, must not be
+        # stormed.
+        since = self._connected_at
+        return since is not None and self._now() - since >= self._backoff_s_max
 
     def _backoff_s(self, failures: int) -> float:
         longest = min(self._backoff_s_max, self._backoff_s_min * 2.0 ** min(failures, 30))
@@ -264,10 +269,15 @@ class MqttClient:
 
     def _acknowledged(self, event: PublishAcknowledged) -> None:
         callback = self._callbacks.pop(event.packet_id, None)
-        if callback is not None:
+        if callback is None:
+            return
+        try:
             callback()
+        except Exception:
+            _log.exception("%r: an acknowledgement could not be handled", self)
 
     def _set_connected(self) -> None:
+        self._connected_at = self._now()
         self.connected.set()
         self._on_connected()
 
@@ -359,7 +369,8 @@ def failure_reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"server not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
+        what: str = getattr(error, "reason", None) or str(error)
+        return f"TLS failed: {what.lower().replace('_', ' ')}"
     if isinstance(error, ConnectionRefusedError):
         return "unreachable: nobody listens there"
     if isinstance(error, ConnectionResetError | BrokenPipeError):

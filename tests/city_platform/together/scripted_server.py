@@ -197,7 +197,6 @@ class ScriptedServer:
             completed: Completes = command.completes
             self._append("bootstrap", command.endpoint, completed=completed)
 
-
     def _update_links(self, endpoint: str) -> None:
         """A device tells its server when its instances have changed."""
         paths = ("/1/0", "/3/0", *sorted(self.devices[endpoint].instances))

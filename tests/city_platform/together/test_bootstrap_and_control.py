@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 import uvloop
@@ -16,6 +17,7 @@ from contracts.api import FINAL_COMMAND_STATES, CommandRecord, CommandRequest
 from contracts.data_interface import Operation, Value
 from runtime.http_client import HttpClient, HttpError
 from tests.city_platform.together.installation import (
+    TOKEN,
     Installation,
     installation,
     until,
@@ -189,6 +191,36 @@ def test_a_command_for_nobodys_device_expires(tell: Tell) -> None:
         with pytest.raises(HttpError, match="404"):
             await client.get("/v1/commands/none", CommandRecord)
         await client.close()
+
+    tell(story)
+
+
+def test_the_http_interface_is_guarded_and_its_requests_can_be_repeated(tell: Tell) -> None:
+    async def story(parts: Installation, server: ScriptedServer) -> None:
+        await parts.start("control")
+        stranger = HttpClient(parts.addresses["control"]["http"], "another token")
+        with pytest.raises(HttpError, match="401"):
+            await post(stranger, "lamp-1", dim(1))
+        await stranger.close()
+        async with httpx.AsyncClient(
+            base_url=f"http://{parts.addresses['control']['http']}",
+            headers={"Authorization": f"Bearer {TOKEN}", "Idempotency-Key": "once"},
+        ) as client:
+            answers = [
+                await client.post(f"/v1/devices/{endpoint}/commands", content=body)
+                for endpoint, body in (
+                    ("lamp-1", dim(1)),
+                    ("lamp-1", dim(1)),
+                    ("lamp-1", dim(2)),
+                    ("lamp-2", dim(1)),
+                    ("a.b", dim(1)),
+                    ("lamp-1", b"x" * 70_000),
+                )
+            ]
+        assert [one.status_code for one in answers] == [202, 202, 409, 202, 422, 413]
+        first, second, _, other, *_ = (one.json().get("id") for one in answers)
+        assert first == second != other
+        assert "illegal endpoint name" in answers[4].json()["title"]
 
     tell(story)
 

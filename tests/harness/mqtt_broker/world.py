@@ -135,6 +135,11 @@ class BrokerProcess:
         self._process.stdin.write(json.dumps(line).encode() + b"\n")
         self._process.stdin.flush()
 
+    def close_input(self) -> None:
+        """Say nothing more, ever."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
     def is_running(self) -> bool:
         return self._process.poll() is None
 
@@ -195,6 +200,7 @@ class Target(NamedTuple):
     kind: str
     broker: BrokerProcess
     pki: Authority
+    patience_s: float = WITHIN_S
     numbers: Iterator[int] = itertools.count(1)
 
     def new_server(self) -> str:
@@ -204,7 +210,7 @@ class Target(NamedTuple):
         return f"lamp-{next(self.numbers)}"
 
     def peer(self, identity: str, *, tls: ssl.SSLContext | None = None) -> Peer:
-        return Peer(self.broker.address, tls or self.pki.context(identity))
+        return Peer(self.broker.address, tls or self.pki.context(identity), self.patience_s)
 
     def client(self, identity: str, **connect: Any) -> Peer:
         """A peer that was let in."""
@@ -223,9 +229,12 @@ class Closed(Exception):
 
 
 class Peer:
-    """A blocking MQTT client that does only what it is told. No wait is longer than `WITHIN_S`."""
+    """A blocking MQTT client that does only what it is told and waits no longer than bidden."""
 
-    def __init__(self, address: tuple[str, int], tls: ssl.SSLContext) -> None:
+    def __init__(
+        self, address: tuple[str, int], tls: ssl.SSLContext, patience_s: float = WITHIN_S
+    ) -> None:
+        self.patience_s = patience_s
         raw = socket.create_connection(address, timeout=WITHIN_S)
         try:
             self.socket = tls.wrap_socket(raw, server_hostname="localhost")
@@ -271,26 +280,29 @@ class Peer:
         except OSError as error:
             raise Closed from error
 
-    def receive(self, within_s: float = WITHIN_S) -> Packet:
+    def receive(self, within_s: float | None = None) -> Packet:
         """The next packet. Raises `Closed`, `TimeoutError`."""
-        until = time.monotonic() + within_s
+        until = time.monotonic() + (within_s or self.patience_s)
         while not self._packets:
-            self.socket.settimeout(max(0.001, until - time.monotonic()))
-            try:
-                data = self.socket.recv(65_536)
-            except TimeoutError:
-                raise
-            except OSError as error:  # TLS refusals and resets
-                raise Closed from error
-            finally:
-                self.socket.settimeout(WITHIN_S)
+            data = self._read(max(0.001, until - time.monotonic()))
             if not data:
                 raise Closed
             self._packets += self._parser.receive_bytes(data)
         return self._packets.pop(0)
 
-    def expect(self, kind: type[PacketType], within_s: float = WITHIN_S) -> PacketType:
-        packet = self.receive(within_s)
+    def _read(self, within_s: float) -> bytes:
+        self.socket.settimeout(within_s)
+        try:
+            return self.socket.recv(65_536)
+        except TimeoutError:
+            raise
+        except OSError as error:  # TLS refusals and resets
+            raise Closed from error
+        finally:
+            self.socket.settimeout(WITHIN_S)
+
+    def expect(self, kind: type[PacketType]) -> PacketType:
+        packet = self.receive()
         assert isinstance(packet, kind), packet
         return packet
 
@@ -304,8 +316,8 @@ class Peer:
         self.send(Publish(topic, payload, 1, packet_id))
         assert self.expect(PubAck).packet_id == packet_id
 
-    def message(self, *, acknowledge: bool = True, within_s: float = WITHIN_S) -> Publish:
-        message = self.expect(Publish, within_s)
+    def message(self, *, acknowledge: bool = True) -> Publish:
+        message = self.expect(Publish)
         if acknowledge and message.qos:
             self.send(PubAck(message.packet_id))
         return message
@@ -315,9 +327,9 @@ class Peer:
         self.send(PingReq())
         return isinstance(self.receive(), PingResp)
 
-    def is_closed(self, within_s: float = WITHIN_S) -> bool:
+    def is_closed(self) -> bool:
         """Whether the broker ends the connection in time; what it still says is passed over."""
-        until = time.monotonic() + within_s
+        until = time.monotonic() + self.patience_s
         try:
             while (left := until - time.monotonic()) > 0:
                 self.receive(left)
