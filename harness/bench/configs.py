@@ -133,6 +133,7 @@ def bootstrap(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
     return {
         "broker": _broker_access(plan, addresses, service_identity("bootstrap")),
         "objects_dir": str(plan.state_dir / "objects"),
+        "directory_file": str(plan.state_dir / "devices.sqlite"),
         "pki_dir": str(plan.state_dir / "pki"),
         "state_dir": str(_made(plan.state_dir / "bootstrap")),
         "token_file": str(token_file(plan)),

@@ -116,7 +116,12 @@ def cpu_by_side(journal: Journal) -> dict[str, list[tuple[float, float]]]:
     grid = _moments(journal.began_ns, journal.ended_ns)
     totals: dict[str, list[float]] = {}
     for side in SIDES:
-        curves = [cpu_used_s(of) for (of_side, _), of in of_process.items() if of_side == side]
+        # Sampling begins when the bench is ready; what starting it took is spread over that time.
+        curves = [
+            [(journal.began_ns, 0.0), *cpu_used_s(of)]
+            for (of_side, _), of in of_process.items()
+            if of_side == side
+        ]
         if curves:
             totals[side] = [sum(_used_at(curve, at_ns) for curve in curves) for at_ns in grid]
     return {

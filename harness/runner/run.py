@@ -165,8 +165,8 @@ class Run:
             f"{count} devices registered", lambda: self.live.registered >= count, within_s
         )
 
-    async def until_online(self, expected: int | None = None) -> None:
-        """Wait until the first reading of every device is stored.
+    async def until_online(self, expected: int | None = None) -> bool:
+        """Wait until the first reading of every device is stored; whether it was.
 
         Gives up, and says so, when nobody has come online for `PATIENCE_S` after the last device
         was to be switched on.
@@ -182,8 +182,9 @@ class Run:
                 )
             except NotReached:
                 self._give_up(f"{online} of {wanted} devices came online")
-                return
+                return False
             patience_s = PATIENCE_S
+        return True
 
     async def let_telemetry_flow(self, seconds: float, *, phase: str = "telemetry") -> None:
         """Let devices report for `seconds`."""

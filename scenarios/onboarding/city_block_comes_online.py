@@ -15,16 +15,15 @@ async def story(run: Run) -> None:
     await run.provision_rows()
     await run.start_fleet(with_demonstration_incidents=True)
     run.switch_on()
-    await run.until_online()
+    online = await run.until_online()
     began_s = run.clock.now_ns() / 1e9
     lamps = run.lamps()
     run.begin("telemetry")
     await run.dim(lamps, DIM_LEVEL, rate_per_s=run.command_rate_per_s)
-    await run.until_lamps_follow(lamps, DIM_LEVEL, within_s=20 + 3 * run.report_every_s)
-    await run.until_readings(
-        READINGS_PER_STREAM, within_s=(READINGS_PER_STREAM + 10) * run.report_every_s
-    )
-    await run.until_alarms(run.models(), within_s=30 + 10 * run.report_every_s)
+    if online:  # otherwise the claim is broken already, and waiting would only take time
+        await run.until_lamps_follow(lamps, DIM_LEVEL, within_s=20 + 3 * run.report_every_s)
+        await run.until_readings(READINGS_PER_STREAM, within_s=10 + 15 * run.report_every_s)
+        await run.until_alarms(run.models(), within_s=30 + 10 * run.report_every_s)
     await run.let_telemetry_flow(run.telemetry_left_s(began_s))
     await run.drain()
     await run.end_fleet()

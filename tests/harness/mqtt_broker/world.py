@@ -236,6 +236,7 @@ class Peer:
     ) -> None:
         self.patience_s = patience_s
         raw = socket.create_connection(address, timeout=WITHIN_S)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             self.socket = tls.wrap_socket(raw, server_hostname="localhost")
         except BaseException:
