@@ -107,6 +107,7 @@ def figures(journal: Journal) -> Fields:
     lags = sorted(each.at_ns - each.intended_at_ns for each in journal.of(DeviceStarted))
     return {
         "stages": {name: _stage(reached, intended) for name, reached in _reached(journal).items()},
+        "whole_per_s": _whole_per_s(journal, intended),
         "loader_lag_p99_ms": _ms(percentile(lags, 0.99)),
         "socket_drops": sum(each.socket_drops for each in journal.of(LoopSample)),
         "retransmissions": sum(each.retransmissions for each in journal.of(LoopSample)),
@@ -131,6 +132,12 @@ def _reached(journal: Journal) -> dict[str, dict[str, int]]:
     for ended in journal.of(DeviceBootstrapped):
         stages["bootstrapped"].setdefault(ended.endpoint, ended.at_ns)
     return stages
+
+
+def _whole_per_s(journal: Journal, intended: dict[str, int]) -> float:
+    """All devices, from the first power-on to the last bootstrap: with the ramp at either end."""
+    ended = [each.at_ns for each in journal.of(DeviceBootstrapped)]
+    return round(len(intended) / (max(ended) - min(intended.values())) * 1e9, 1) if ended else 0.0
 
 
 def _stage(reached: dict[str, int], intended: dict[str, int]) -> Fields:

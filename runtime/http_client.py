@@ -32,7 +32,10 @@ class ConnectionLost(OSError):
 
 
 class HttpClient:
-    """Requests to one `host:port`, one after the other. Reconnects when the connection was lost."""
+    """Requests to one `host:port`, one after the other. Reconnects when the connection was lost.
+
+    The connection is kept until `close`, or the end of an `async with`.
+    """
 
     def __init__(self, address: str, token: str | None = None) -> None:
         host, _, port = address.rpartition(":")
@@ -43,6 +46,12 @@ class HttpClient:
 
     def __repr__(self) -> str:
         return f"HttpClient({self._host}:{self._port})"
+
+    async def __aenter__(self) -> HttpClient:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
 
     async def get(self, path: str, kind: type[Body]) -> Body:
         """The JSON body of `path`, typed. Raises `HttpError`, `ConnectionLost` or `OSError`."""
@@ -144,13 +153,13 @@ class HttpClient:
 
     async def _read(self, reader: asyncio.StreamReader, what: str) -> bytes:
         answer = _Answer()
-        parser = httptools.HttpResponseParser(answer)
+        parser = answer.parser = httptools.HttpResponseParser(answer)
         while not answer.complete:
             data = await reader.read(262_144)
             if not data:
                 raise ConnectionResetError("closed before the answer was complete")
             parser.feed_data(data)
-        if not parser.should_keep_alive():
+        if not answer.is_connection_kept:
             await self.close()
         if parser.get_status_code() >= 400:
             raise HttpError(parser.get_status_code(), what, _detail(answer.take()))
@@ -174,6 +183,8 @@ class _Answer:
     def __init__(self) -> None:
         self.complete = False
         self.headers_complete = False
+        self.is_connection_kept = False
+        self.parser: httptools.HttpResponseParser | None = None
         self._body = bytearray()
 
     def on_headers_complete(self) -> None:
@@ -186,6 +197,8 @@ class _Answer:
 
     def on_message_complete(self) -> None:
         self.complete = True
+        # Afterwards the parser has forgotten how the message was framed, and always says no.
+        self.is_connection_kept = self.parser is not None and self.parser.should_keep_alive()
 
     def take(self) -> bytes:
         taken = bytes(self._body)

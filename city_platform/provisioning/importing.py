@@ -29,8 +29,6 @@ from contracts.policy import policy_for
 
 PSK_BYTES = 16
 Change = Literal["created", "updated", "unchanged"]
-# Signing releases the interpreter lock: two parts of a batch keep two cores busy.
-_PARTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +167,12 @@ class Importer:
     async def _make(
         self, rows: list[CheckedRow], known: Known, plan: CredentialsPlan
     ) -> list[Provisioned]:
+        # One thread: the library signs with the interpreter lock held, so that a second one gains
+        # nothing, and every draw of chance hands the lock to and fro between them.
         loop = asyncio.get_running_loop()
-        size = max(1, -(-len(rows) // _PARTS))
-        parts = await asyncio.gather(
-            *(
-                loop.run_in_executor(
-                    self._executor, self._make_part, rows[start : start + size], known, plan
-                )
-                for start in range(0, len(rows), size)
-            )
-        )
-        return [made for part in parts for made in part]
+        return await loop.run_in_executor(self._executor, self._make_all, rows, known, plan)
 
-    def _make_part(
+    def _make_all(
         self, rows: list[CheckedRow], known: Known, plan: CredentialsPlan
     ) -> list[Provisioned]:
         issuer = self._authority.for_devices(self._wall_us(), self._lifetime)

@@ -66,7 +66,7 @@ async def _serve(
     )
     jobs = Jobs(state / "imports.sqlite")
     opened.callback(jobs.close)
-    executor = opened.enter_context(ThreadPoolExecutor(2, thread_name_prefix="certificates"))
+    executor = opened.enter_context(ThreadPoolExecutor(1, thread_name_prefix="certificates"))
     importer = Importer(
         stores,
         authority,

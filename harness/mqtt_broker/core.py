@@ -327,13 +327,12 @@ class Broker:
             connection.pause()
 
     def _is_full_for(self, packet: Publish) -> bool:
-        full = [
-            session
-            for session, qos in self._subscriptions.match(packet.topic)
-            if self._is_full(session) and (session.connection is not None or (qos and packet.qos))
-        ]
-        self._full.update(full)
-        return bool(full)
+        is_full = False
+        for session, qos in self._subscriptions.match(packet.topic):
+            if self._is_full(session) and (session.connection is not None or (qos and packet.qos)):
+                self._full.add(session)
+                is_full = True
+        return is_full
 
     def _is_full(self, session: Session) -> bool:
         limits = self.limits

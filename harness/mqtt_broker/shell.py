@@ -222,6 +222,7 @@ class BrokerConnection(asyncio.Protocol):
         if self._is_full and self._transport.get_write_buffer_size() > 2 * limit:
             # Messages stop at the limit: the rest are answers that it does not read.
             self._is_choked = True
+            self._broker.counts["heard_no_more"] += 1
             self._set_reading()
         elif was_full and not self._is_full:
             self._broker.room_again(self)

@@ -39,6 +39,11 @@ async def _count(request: Request) -> Response:
     return StreamingResponse(lines(), media_type="application/x-ndjson")
 
 
+async def _port(request: Request) -> Response:
+    assert request.client is not None
+    return json_response(Body(text="from", size=request.client.port))
+
+
 async def _health(request: Request) -> Response:
     return json_response({"ok": True})
 
@@ -47,6 +52,7 @@ ROUTES = [
     Route("/echo", _echo, methods=["GET", "POST"]),
     Route("/refuse", _refuse),
     Route("/lines", _count),
+    Route("/port", _port),
     Route("/healthz", _health),
 ]
 
@@ -155,5 +161,16 @@ def test_a_server_that_hangs_up_is_a_lost_connection() -> None:
         with pytest.raises(ConnectionLost):
             await HttpClient(f"127.0.0.1:{port}").get("/echo", Body)
         server.close()
+
+    asyncio.run(story())
+
+
+def test_requests_of_one_client_share_its_connection() -> None:
+    async def story() -> None:
+        async with serving(make_app(ROUTES, None), bind("127.0.0.1", 0)) as address:
+            client = HttpClient(address)
+            ports = {(await client.get("/port", Body)).size for _ in range(5)}
+            await client.close()
+            assert len(ports) == 1
 
     asyncio.run(story())

@@ -105,7 +105,7 @@ async def connected(pair: Pair, **options: Any) -> tuple[Recorder, Recorder]:
 
 @pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Callable[[Awaitable[None]], None]:
-    return request.param  # type: ignore[no-any-return]
+    return request.param  # type: ignore[no-any-return]  # pytest types it as Any
 
 
 def test_texts_arrive_whole_and_in_order_both_ways(run: Callable[[Any], None]) -> None:
@@ -141,7 +141,7 @@ def test_texts_of_one_turn_leave_in_one_write(run: Callable[[Any], None]) -> Non
                 writes.append(data)
                 transport.write(data)
 
-        connection._transport = Counting()  # type: ignore[assignment]
+        connection._transport = Counting()  # type: ignore[assignment]  # only counts writes
         for number in range(100):
             connection.send(b"%d" % number)
         await client.until(lambda user: len(user.texts) == 100)

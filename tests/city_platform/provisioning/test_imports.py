@@ -325,10 +325,9 @@ def test_a_manifest_is_streamed_and_limited(tmp_path: Path) -> None:
             )
             assert job.state == "running"
             too_large = as_csv([row(number) for number in range(500)])
-            with pytest.raises(HttpError, match="413"):
-                await HttpClient(installation.address, TOKEN).send(
-                    "POST", "/v1/imports", too_large, ImportJob
-                )
+            async with HttpClient(installation.address, TOKEN) as client:
+                with pytest.raises(HttpError, match="413"):
+                    await client.send("POST", "/v1/imports", too_large, ImportJob)
             job, _ = await installation.bring(
                 as_csv([dict.fromkeys(COLUMNS, "") for _ in range(60)])
             )
@@ -342,8 +341,9 @@ def test_nobody_gets_in_without_the_token_and_nothing_unknown_is_found(tmp_path:
     async def story() -> None:
         async with installed(tmp_path, broker_uri=None) as installation:
             for path in ("/v1/devices/lamp-1", "/v1/imports/x", "/v1/imports/x/errors"):
-                with pytest.raises(HttpError, match="401"):
-                    await HttpClient(installation.address, "guessed").get(path, dict)
+                async with HttpClient(installation.address, "guessed") as guessing:
+                    with pytest.raises(HttpError, match="401"):
+                        await guessing.get(path, dict)
                 with pytest.raises(HttpError, match="404"):
                     await installation.client.get(path, dict)
             with pytest.raises(HttpError, match="409"):
@@ -351,7 +351,8 @@ def test_nobody_gets_in_without_the_token_and_nothing_unknown_is_found(tmp_path:
             for body in (b"{", b'{"broker_uri": "http://x"}', b'{"token": "x"}', b"\xff"):
                 with pytest.raises(HttpError, match="400"):
                     await installation.client.send("PUT", "/v1/settings", body, Settings)
-            assert await HttpClient(installation.address).get("/healthz", dict) == {"status": "ok"}
+            async with HttpClient(installation.address) as anybody:
+                assert await anybody.get("/healthz", dict) == {"status": "ok"}
 
     asyncio.run(story())
 

@@ -36,6 +36,7 @@ class Installation:
         self.folder = folder
         self.mqtt = mqtt
         self.servers: list[ScriptedServer] = []
+        self.clients: list[HttpClient] = []
         self.running: dict[str, asyncio.Task[None]] = {}
         self.addresses: dict[str, Mapping[str, str]] = {}
 
@@ -91,9 +92,14 @@ class Installation:
             await task
 
     def http(self, name: str) -> HttpClient:
-        return HttpClient(self.addresses[name]["http"], TOKEN)
+        """A client of a component's HTTP interface; it is closed with the installation."""
+        client = HttpClient(self.addresses[name]["http"], TOKEN)
+        self.clients.append(client)
+        return client
 
     async def close(self) -> None:
+        for client in self.clients:
+            await client.close()
         for name in list(self.running):
             await self.kill(name)
         for server in self.servers:

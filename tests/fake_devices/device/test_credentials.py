@@ -29,6 +29,20 @@ def test_a_device_connects_when_its_last_publication_becomes_active(rig):
     assert record.certificate_sha256 == hashlib.sha256(b"certificate").hexdigest()
 
 
+def test_a_device_that_is_not_to_connect_takes_its_account_and_opens_nothing(make_rig):
+    rig = make_rig(connects=False)
+    rig.start()
+    rig.write_broker()
+    rig.write_publication(0, "devices/lamp-7/state", active=True)
+    rig.run(10)
+    assert rig.opened == []
+    [record] = rig.recorded(CredentialsActivated)
+    assert record.client_id == "lamp-7"
+    rig.activate(0, active=False)
+    rig.run(10)
+    assert rig.device.uplink_state is UplinkState.UNCONFIGURED
+
+
 def test_a_publication_that_stays_inactive_holds_the_device_up_only_for_a_while(rig):
     rig.start()
     rig.write_broker()

@@ -20,12 +20,24 @@ KNOWN_DIFFERENCES: dict[str, dict[str, str]] = {
         "test_only_what_was_not_acknowledged_comes_again": "drops what is in flight",
         "test_a_message_waits_for_its_acknowledgement_as_long_as_it_takes": "waits five seconds",
         "test_an_offline_persistent_session_gets_everything_in_order": "loses some",
+        "test_a_subscriber_that_is_slow_to_acknowledge_loses_nothing": "loses some after 5 s",
         "test_a_clean_session_leaves_nothing_behind": "reports a session that was clean",
         "test_a_silent_client_is_given_up_and_its_will_published": "keeps the connection",
         "test_a_second_connection_of_a_client_ends_its_first": "ends both",
         "test_take_over_repeats_what_the_first_connection_left_open": "ends both",
     },
 }
+
+# These hold on some runs.
+UNSTABLE = frozenset({"test_a_subscriber_that_is_slow_to_acknowledge_loses_nothing"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Waiting for what never comes takes its time."""
+    for item in items:
+        kind = getattr(item, "callspec", None) and item.callspec.params.get("_running")
+        if getattr(item, "originalname", "") in KNOWN_DIFFERENCES.get(kind, ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +79,7 @@ def target(_running: Target, request: pytest.FixtureRequest) -> Target:
     name = getattr(request.node, "originalname", request.node.name)
     reason = KNOWN_DIFFERENCES.get(_running.kind, {}).get(name)
     if reason:
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+        strict = name not in UNSTABLE
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=strict))
         return _running._replace(patience_s=2.0)  # it waits for what never comes
     return _running

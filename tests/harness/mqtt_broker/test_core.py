@@ -195,6 +195,7 @@ def test_publishers_go_on_when_the_full_session_ends() -> None:
     assert acknowledged(writer.received()) == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_hundreds_of_waiting_publishers_are_released_without_deep_recursion() -> None:
     world = World(in_flight_max=1, waiting_max=1)
     reader = world.reader("devices/+/state", "svc:tap")

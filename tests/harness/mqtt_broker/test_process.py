@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -12,8 +13,10 @@ import cbor2
 import pytest
 
 from contracts.topics import Topics
+from harness.mqtt_broker.core import Broker, BrokerLimits
 from harness.mqtt_broker.mosquitto import access_list
-from mqtt.packets import Connect, PubAck, Publish, encode
+from harness.mqtt_broker.shell import BrokerConnection
+from mqtt.packets import Connect, PingReq, PubAck, Publish, encode
 from tests.harness.mqtt_broker.world import (
     WITHIN_S,
     Authority,
@@ -192,6 +195,63 @@ def test_a_client_that_reads_nothing_is_delivered_everything_later(
             for _ in range(sent):
                 assert reader.message().payload == payload
             assert lamp.expect(PubAck).packet_id == sent
+
+
+class FullTransport(asyncio.Transport):
+    """A transport whose other side reads nothing."""
+
+    def __init__(self) -> None:
+        super().__init__({"peercert": {"subject": ((("commonName", "lamp-1"),),)}})
+        self.kept = b""
+        self.calls: list[str] = []
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.high = high or 0
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.kept)
+
+    def is_closing(self) -> bool:
+        return "close" in self.calls
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.kept += bytes(data)
+
+    def pause_reading(self) -> None:
+        self.calls.append("pause_reading")
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume_reading")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+
+def test_a_client_that_asks_and_never_reads_is_heard_no_more() -> None:
+    async def story() -> None:
+        limits = BrokerLimits(write_buffer_bytes=100)
+        connection = BrokerConnection(Broker(Topics(), limits, lambda *_: None), set())
+        transport = FullTransport()
+        connection.connection_made(transport)
+        connection.data_received(encode(Connect(client_id="lamp-1")) + encode(PingReq()) * 90)
+        await asyncio.sleep(0)
+        assert len(transport.kept) == 4 + 180
+        connection.pause_writing()
+        assert transport.calls == []
+        connection.data_received(encode(PingReq()) * 90)
+        await asyncio.sleep(0)
+        assert transport.calls == ["pause_reading"]
+        transport.kept = b""
+        connection.resume_writing()
+        assert transport.calls == ["pause_reading", "resume_reading"]
+        connection.end("the test is over")
+        assert transport.calls[-1] == "close"
+        connection.connection_lost(None)
+
+    asyncio.run(story())
 
 
 def test_who_came_and_went_is_in_the_journal(pki: Authority, tmp_path: Path) -> None:

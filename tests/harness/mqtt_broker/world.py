@@ -235,9 +235,13 @@ class Peer:
         self, address: tuple[str, int], tls: ssl.SSLContext, patience_s: float = WITHIN_S
     ) -> None:
         self.patience_s = patience_s
-        raw = socket.create_connection(address, timeout=WITHIN_S)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        raw = socket.socket()
+        raw.settimeout(WITHIN_S)
+        # Small, so that tests of full buffers are quick.
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         try:
+            raw.connect(address)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket = tls.wrap_socket(raw, server_hostname="localhost")
         except BaseException:
             raw.close()
