@@ -7,6 +7,7 @@ power cut takes the last commits but never the consistency. `docs/design/stores.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -45,9 +46,10 @@ def open_database(
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={synchronous}")
-        _create(connection, path, schema, version)
+        with _turn_to_make(path.parent):
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA synchronous={synchronous}")
+            _create(connection, path, schema, version)
     except BaseException:
         connection.close()
         raise
@@ -64,6 +66,18 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def _turn_to_make(folder: Path) -> Iterator[None]:
+    """One process at a time: SQLite does not wait for another that turns WAL on, and a schema that
+    was not there a moment ago may be there now."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _create(connection: sqlite3.Connection, path: Path, schema: str, version: int) -> None:

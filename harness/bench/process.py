@@ -45,6 +45,7 @@ class BenchProcess:
         self._reading: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._ended = asyncio.Event()
+        self._known_family: list[psutil.Process] = []
         self.is_wanted = True
 
     @property
@@ -146,17 +147,21 @@ class BenchProcess:
             await self.until_ended()
 
     def sample(self) -> tuple[float, int]:
-        """CPU seconds used (with its children) and resident bytes; zeros when it is gone."""
+        """CPU seconds used and resident bytes, its own and its children's; zeros when gone."""
         try:
-            process = psutil.Process(self.pid)
-            with process.oneshot():
-                times, memory = process.cpu_times(), process.memory_info()
-            return (
-                times.user + times.system + times.children_user + times.children_system,
-                memory.rss,
-            )
+            found = [_sample(process) for process in self._family()]
         except (psutil.Error, AssertionError):
             return 0.0, 0
+        return sum(cpu_s for cpu_s, _ in found), sum(rss_bytes for _, rss_bytes in found)
+
+    def _family(self) -> list[psutil.Process]:
+        """The process and the children it had when it became ready (a Mosquitto, say)."""
+        if not self._known_family or self._known_family[0].pid != self.pid:
+            own = psutil.Process(self.pid)
+            if not self._ready.is_set():
+                return [own]
+            self._known_family = [own, *own.children()]
+        return self._known_family
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -172,3 +177,9 @@ class BenchProcess:
                 self._said(self.name, message)
         await process.wait()
         self._ended.set()
+
+
+def _sample(process: psutil.Process) -> tuple[float, int]:
+    with process.oneshot():
+        times, memory = process.cpu_times(), process.memory_info()
+    return times.user + times.system, memory.rss
