@@ -8,7 +8,7 @@ RUN_STAMP := $(VENV)/.run-$(shell cat pyproject.toml constraints.txt | cksum | c
 TEST_STAMP := $(VENV)/.test-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 SCENARIO ?= onboarding.city_block_comes_online
 
-.PHONY: run test setup setup-test lint bench sample clean
+.PHONY: run test setup setup-test lint clean
 
 run: setup
 	@$(BIN)/lamplighter run $(SCENARIO) $(ARGS)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import click
 import typer
 from rich.console import Console
 
 from harness.errors import LamplighterError
-from harness.runner.scenario import Broker, Defect, RunOptions
+from harness.runner.scenario import DEFECTS, Broker, Defect, RunOptions
 
 EXIT_OTHER = 3
 Result = TypeVar("Result")
@@ -22,10 +22,23 @@ Result = TypeVar("Result")
 app = typer.Typer(
     name="lamplighter",
     help="A proving ground for smart-city device platforms that speak LwM2M and MQTT.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """See the commands below; each has a --help of its own."""
+    if version:
+        sys.stdout.write(f"lamplighter {importlib.metadata.version('lamplighter')}\n")
+    elif context.invoked_subcommand is None:
+        sys.stdout.write(context.get_help() + "\n")
+        raise typer.Exit(EXIT_OTHER)
 
 
 @app.command()
@@ -35,13 +48,20 @@ def run(
         Path | None, typer.Option(help="CSV or JSON of devices; default: the harbour district.")
     ] = None,
     devices: Annotated[
-        int, typer.Option(help="How many of the manifest's devices, or more.")
-    ] = 200,
-    rate: Annotated[float, typer.Option(help="Devices switched on per second, open-loop.")] = 50.0,
+        int | None,
+        typer.Option(help="A sample of the manifest, or more. Default: 200, or all of yours."),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Devices switched on per second, open-loop. Default: the scenario's."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Every random choice follows from it.")] = 1,
-    broker: Annotated[Broker, typer.Option(help="Which MQTT broker.")] = "embedded",
+    broker: Annotated[
+        Broker, typer.Option(metavar="KIND", help="embedded, amqtt or mosquitto.")
+    ] = "embedded",
     defect: Annotated[
-        Defect | None, typer.Option(help="Plant a defect that the checks must find.")
+        Defect | None,
+        typer.Option(metavar="NAME", help="Plant one that must be found: " + ", ".join(DEFECTS)),
     ] = None,
     report_every: Annotated[
         float | None, typer.Option(help="Seconds between two packs of a device.")
@@ -99,7 +119,9 @@ def list_scenarios() -> None:
 
 @app.command()
 def up(
-    broker: Annotated[Broker, typer.Option(help="Which MQTT broker.")] = "embedded",
+    broker: Annotated[
+        Broker, typer.Option(metavar="KIND", help="embedded, amqtt or mosquitto.")
+    ] = "embedded",
     manifest: Annotated[Path | None, typer.Option(help="Devices to provision at once.")] = None,
     devices: Annotated[
         int | None, typer.Option(help="How many devices of the manifest; default: 200, or all.")
@@ -141,10 +163,14 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except LamplighterError as error:
         fail(str(error))
-    except click.ClickException as error:
-        fail(error.format_message())
+    except Exception as error:
+        # typer brings a click of its own: its usage errors are known by what they can do.
+        told = getattr(error, "format_message", None)
+        if told is None:
+            raise
+        fail(told() or "see lamplighter --help")
     except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
-        fail("interrupted; everything that was started has been ended")
+        fail("interrupted: what was started has been ended, and nothing is judged")
 
 
 def fail(text: str) -> None:

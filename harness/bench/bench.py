@@ -33,6 +33,7 @@ from runtime.journal import JournalSink
 
 READY_WITHIN_S = 20.0
 STATE_PREFIX = "lamplighter-state-"
+KEPT_PREFIX = "lamplighter-kept-"
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +247,12 @@ def make_state_dir() -> Path:
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{STATE_PREFIX}{os.getpid()}-", dir=root))
+
+
+def keep(state: Path) -> Path:
+    """Give a state directory a name that is never swept; returns the new path."""
+    kept = state.with_name(state.name.replace(STATE_PREFIX, KEPT_PREFIX))
+    return state.rename(kept)
 
 
 def tap_identity() -> str:

@@ -25,7 +25,12 @@ async def run(config: BrokerConfig, clock: Clock, ready: Ready) -> None:
 
         await run_mosquitto(config, clock, ready)
     else:
-        from harness.mqtt_broker.guarded_amqtt import run_amqtt
+        try:
+            from harness.mqtt_broker.guarded_amqtt import run_amqtt
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"{error.name} is not installed: `make setup-test`, or pip install 'lamplighter[amqtt]'"
+            ) from error
 
         await run_amqtt(config, clock, ready)
 

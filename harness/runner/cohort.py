@@ -13,14 +13,15 @@ from harness.errors import ScenarioError
 DEFAULT_MANIFEST = Path(__file__).parents[2] / "fixtures" / "cities" / "harbour_district.csv"
 DEFAULT_DEVICES = 200
 ERRORS_SHOWN = 5
+REJECTIONS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
     """The devices, and the manifest that is imported for them.
 
-    A user's manifest that is used whole goes to the import byte for byte, faulty rows and all;
-    `rejected` is what is wrong with those.
+    A user's manifest that is used whole goes to the import byte for byte, faulty rows and all.
+    `rejected` is what is wrong with those, also where a sample or an extension leaves them out.
     """
 
     rows: Sequence[ManifestRow]
@@ -31,6 +32,8 @@ class Cohort:
 
 def choose(manifest: Path | None, devices: int | None, seed: int) -> Cohort:
     """The cohort of a run. Raises `ScenarioError` for a manifest without one usable row."""
+    if devices is not None and devices < 1:
+        raise ScenarioError(f"--devices {devices}: choose 1 or more")
     path = manifest or DEFAULT_MANIFEST
     try:
         data = path.read_bytes()
@@ -39,11 +42,12 @@ def choose(manifest: Path | None, devices: int | None, seed: int) -> Cohort:
     found = check_manifest(data)
     if not found.rows:
         raise ScenarioError(f"the manifest {path} has no usable row: {_told(found.errors)}")
-    if manifest is not None and devices in (None, len(found.rows)):
+    all_rows = len(found.rows) + len(found.errors)
+    if manifest is not None and devices in (None, len(found.rows), all_rows):
         content_type = "text/csv" if _is_csv(data) else "application/json"
         return Cohort(found.rows, data, content_type, found.errors)
-    rows = district(found.rows, devices or DEFAULT_DEVICES, seed)
-    return Cohort(rows, write_manifest(rows), "text/csv", ())
+    rows = district(found.rows, DEFAULT_DEVICES if devices is None else devices, seed)
+    return Cohort(rows, write_manifest(rows), "text/csv", found.errors)
 
 
 def _is_csv(data: bytes) -> bool:
@@ -59,3 +63,13 @@ def _told(errors: Sequence[RowError]) -> str:
     )
     more = len(errors) - ERRORS_SHOWN
     return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def told_rejections(cohort: Cohort) -> list[str]:
+    """A line per faulty row, the first twenty."""
+    lines = [
+        f"manifest row {error.row}, {error.field}: {error.reason}"
+        for error in cohort.rejected[:REJECTIONS_SHOWN]
+    ]
+    more = len(cohort.rejected) - len(lines)
+    return [*lines, f"... and {more} more faulty rows"] if more > 0 else lines

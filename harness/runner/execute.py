@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,14 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from contracts.report import Report
-from harness.reporting import write_report
 from rich.console import Console
 
 from contracts.journal import RunStarted, SecretsScanned
-from harness.bench.bench import BenchPlan, bench_up, make_state_dir
+from contracts.report import Report
+from harness.bench.bench import BenchPlan, bench_up, keep, make_state_dir
 from harness.errors import LamplighterError, ScenarioError
-from harness.runner.cohort import DEFAULT_MANIFEST, Cohort, choose
+from harness.reporting import write_report
+from harness.runner.cohort import DEFAULT_MANIFEST, Cohort, choose, told_rejections
 from harness.runner.live import Live
 from harness.runner.progress import Progress
 from harness.runner.run import Run, taps_on
@@ -46,15 +47,18 @@ async def execute(scenario: Scenario, options: RunOptions, console: Console) -> 
         )
     clock = SystemClock()
     cohort = choose(options.manifest, options.devices, options.seed)
-    for error in cohort.rejected[:20]:
-        console.print(f"manifest row {error.row} {error.field}: {error.reason}", style="yellow")
+    for line in told_rejections(cohort):
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
     directory = make_run_directory(options.out, scenario, options, clock)
     state = make_state_dir()
     try:
         await _record(scenario, options, cohort, directory, state, clock, console)
+    except asyncio.CancelledError:
+        console.print(f"journal and logs up to here: {directory}", soft_wrap=True)
+        raise
     finally:
         if options.keep_state:
-            console.print(f"state kept in {state} (it holds keys)")
+            console.print(f"state kept in {keep(state)} (it holds keys)", soft_wrap=True)
         else:
             shutil.rmtree(state, ignore_errors=True)
     report = write_report(directory, scenario.name, scenario.claim, scenario.checks)
@@ -179,7 +183,8 @@ def _run_started(
         defect=options.defect or "",
         at_unix_us=clock.wall_us(),
         options={
-            "rate_per_s": f"{options.rate_per_s:g}",
+            **({"rate_per_s": f"{options.rate_per_s:g}"} if options.rate_per_s else {}),
+            **({"telemetry_s": f"{options.telemetry_s:g}"} if options.telemetry_s else {}),
             "report_every_s": f"{options.reporting_interval_s(len(cohort.rows)):g}",
             "manifest": options.manifest.name if options.manifest else DEFAULT_MANIFEST.name,
             "taps": "on" if options.taps else "off",

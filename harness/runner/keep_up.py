@@ -12,9 +12,9 @@ from rich.console import Console
 
 from contracts.api import ImportJob
 from harness.bench import configs
-from harness.bench.bench import Bench, BenchPlan, bench_up, make_state_dir
+from harness.bench.bench import Bench, BenchPlan, bench_up, make_state_dir, tap_identity
 from harness.errors import HarnessError
-from harness.runner.cohort import choose
+from harness.runner.cohort import choose, told_rejections
 from harness.runner.scenario import Broker
 from runtime.clock import SystemClock
 from runtime.journal import NoJournal
@@ -34,6 +34,9 @@ async def keep_up(
     `ports` fixes some of `coap`, `mqtt`, `data`, `control`; the others take free ones.
     """
     cohort = choose(manifest, devices, seed=1)
+    for line in told_rejections(cohort):
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    shutil.rmtree(out / "up" / "logs", ignore_errors=True)
     kept = state or make_state_dir()
     plan = BenchPlan(
         output_dir=out / "up", state_dir=kept, broker=broker, with_fleet=False, ports=ports
@@ -54,6 +57,8 @@ async def keep_up(
                 soft_wrap=True,
             )
             await failure
+    except asyncio.CancelledError:
+        console.print("The bench is down.")
     finally:
         failure.cancel()
         if state is None:
@@ -64,6 +69,8 @@ def how_to_use(bench: Bench, endpoints: list[str]) -> str:
     """The addresses of a bench, and one line each on what to do with them."""
     token = configs.token_file(bench.plan)
     control = bench.address("control", "http")
+    host, _, port = bench.address("broker", "mqtt").rpartition(":")
+    tap = configs.client_files(bench.plan, tap_identity())
     return "\n".join(
         [
             "[bold]The bench is up.[/bold] Ctrl-C ends it.",
@@ -88,6 +95,18 @@ def how_to_use(bench: Bench, endpoints: list[str]) -> str:
             '    -H "Content-Type: application/json" \\',
             f"    http://{control}/v1/devices/{endpoints[0]}/commands \\",
             '    -d \'{"operation": "read", "path": "/3/0"}\'',
+            "",
+            "It answers with an id; how the command ended:",
+            "",
+            f'  curl -H "Authorization: Bearer $(cat {token})" http://{control}/v1/commands/ID',
+            "",
+            "Watch what crosses the broker (the certificate's name must be the client id):",
+            "",
+            f"  mosquitto_sub -h {host} -p {port} -i {tap_identity()} -t 'lwm2m/+/+/event/+' -v \\",
+            f"    --cafile {tap['ca_file']} --cert {tap['certificate_file']} \\",
+            f"    --key {tap['key_file']}",
+            "",
+            f"Logs: {bench.plan.output_dir}/logs. Interfaces: docs/reference/interfaces.md.",
         ]
     )
 

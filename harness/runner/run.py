@@ -39,6 +39,7 @@ from runtime.clock import Clock
 from runtime.http_client import HttpClient
 from runtime.journal import JournalSink
 
+DEVICES_PER_S = 50.0
 COMMAND_EXPIRES_S = 60.0
 # Longer than a device that has to register again takes, shorter than CoAP's own patience.
 PATIENCE_S = 25.0
@@ -71,7 +72,7 @@ class Run:
         self.clock = clock
         self.live = live
         self._progress = progress
-        self._rate_per_s = options.rate_per_s
+        self._rate_per_s = options.rate_per_s or DEVICES_PER_S
 
     # ---- what it is about ----
 
@@ -83,7 +84,7 @@ class Run:
     @property
     def command_rate_per_s(self) -> float:
         """Commands posted per second: as fast as devices were switched on, 100 at most."""
-        return min(100.0, self.options.rate_per_s)
+        return min(100.0, self._rate_per_s)
 
     def lamps(self) -> list[str]:
         """The endpoints of all street lamps."""
@@ -153,10 +154,10 @@ class Run:
         await client.close()
         return job
 
-    def switch_on(self, *, rate_per_s: float | None = None) -> None:
-        """Let the fleet start its devices open-loop, at the rate of the options by default."""
+    def switch_on(self, *, rate_per_s: float = DEVICES_PER_S) -> None:
+        """Let the fleet start its devices open-loop: as the user asks, else at `rate_per_s`."""
         self.begin("onboarding")
-        self._rate_per_s = rate_per_s or self.options.rate_per_s
+        self._rate_per_s = self.options.rate_per_s or rate_per_s
         self._tell_fleet({"start": {"rate_per_s": self._rate_per_s}})
 
     async def until_registered(self, count: int, *, within_s: float = 60.0) -> None:

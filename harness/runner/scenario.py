@@ -13,7 +13,6 @@ from harness.errors import ScenarioError
 
 if TYPE_CHECKING:
     from harness.checks import Check
-
     from harness.runner.run import Run
 
 Broker = Literal["embedded", "amqtt", "mosquitto"]
@@ -37,14 +36,15 @@ PACKS_PER_S = 400
 class RunOptions:
     """What a user may choose about a run; the defaults are the main job's.
 
-    `devices` None is the whole of a user's manifest, or 200 of the harbour district.
+    `devices` None is the whole of a user's manifest, or 200 of the harbour district;
+    `rate_per_s` None leaves the pace to the scenario.
     `report_every_s` None spreads `PACKS_PER_S` over the fleet, at least one second
     apart; `telemetry_s` None goes on until every stream can have its readings and, from 1,000
     devices on, for 60 s or longer.
     """
 
     devices: int | None = None
-    rate_per_s: float = 50.0
+    rate_per_s: float | None = None
     seed: int = 1
     broker: Broker = "embedded"
     defect: Defect | None = None
@@ -59,8 +59,12 @@ class RunOptions:
         """Refuse what cannot be run. Raises `ScenarioError`."""
         if self.devices is not None and not 1 <= self.devices <= 1_000_000:
             raise ScenarioError(f"--devices {self.devices}: choose 1 to 1,000,000")
-        if not 0 < self.rate_per_s <= 1e6:
+        if self.rate_per_s is not None and not 0 < self.rate_per_s <= 1e6:
             raise ScenarioError(f"--rate {self.rate_per_s:g}: choose a rate above 0 per second")
+        if self.report_every_s is not None and not 0.05 <= self.report_every_s <= 86_400:
+            raise ScenarioError(f"--report-every {self.report_every_s:g}: choose 0.05 s to a day")
+        if self.telemetry_s is not None and not 0 <= self.telemetry_s <= 864_000:
+            raise ScenarioError(f"--duration {self.telemetry_s:g}: choose 0 s to ten days")
         if self.defect and self.defect != "swap_credentials" and self.broker != "embedded":
             raise ScenarioError(
                 f"--defect {self.defect} is planted in the embedded broker: "
