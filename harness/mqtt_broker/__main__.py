@@ -29,7 +29,7 @@ async def run(config: BrokerConfig, clock: Clock, ready: Ready) -> None:
             from harness.mqtt_broker.guarded_amqtt import run_amqtt
         except ModuleNotFoundError as error:
             raise ConfigError(
-                f"{error.name} is not installed: `make setup-test`, or pip install 'lamplighter[amqtt]'"
+                f"{error.name} is not installed: `make setup-test` brings it"
             ) from error
 
         await run_amqtt(config, clock, ready)
