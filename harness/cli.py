@@ -28,6 +28,25 @@ app = typer.Typer(
 )
 
 
+BrokerOption = Annotated[Broker, typer.Option(metavar="KIND", help="embedded, amqtt or mosquitto.")]
+DefectOption = Annotated[
+    Defect | None,
+    typer.Option(metavar="NAME", help="Plant one that must be found: " + ", ".join(DEFECTS)),
+]
+DevicesOption = Annotated[
+    int | None,
+    typer.Option(help="A sample of the manifest, or more. Default: 200, or all of yours."),
+]
+ManifestOption = Annotated[
+    Path | None, typer.Option(help="CSV or JSON of devices; default: the harbour district.")
+]
+RateOption = Annotated[
+    float | None,
+    typer.Option(help="Devices switched on per second, open-loop. Default: the scenario's."),
+]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")]
+
+
 @app.callback()
 def top(
     context: typer.Context,
@@ -44,25 +63,12 @@ def top(
 @app.command()
 def run(
     scenario: Annotated[str, typer.Argument(help="Its name; `lamplighter list` shows all.")],
-    manifest: Annotated[
-        Path | None, typer.Option(help="CSV or JSON of devices; default: the harbour district.")
-    ] = None,
-    devices: Annotated[
-        int | None,
-        typer.Option(help="A sample of the manifest, or more. Default: 200, or all of yours."),
-    ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(help="Devices switched on per second, open-loop. Default: the scenario's."),
-    ] = None,
+    manifest: ManifestOption = None,
+    devices: DevicesOption = None,
+    rate: RateOption = None,
     seed: Annotated[int, typer.Option(help="Every random choice follows from it.")] = 1,
-    broker: Annotated[
-        Broker, typer.Option(metavar="KIND", help="embedded, amqtt or mosquitto.")
-    ] = "embedded",
-    defect: Annotated[
-        Defect | None,
-        typer.Option(metavar="NAME", help="Plant one that must be found: " + ", ".join(DEFECTS)),
-    ] = None,
+    broker: BrokerOption = "embedded",
+    defect: DefectOption = None,
     report_every: Annotated[
         float | None, typer.Option(help="Seconds between two packs of a device.")
     ] = None,
@@ -119,21 +125,17 @@ def list_scenarios() -> None:
 
 @app.command()
 def up(
-    broker: Annotated[
-        Broker, typer.Option(metavar="KIND", help="embedded, amqtt or mosquitto.")
-    ] = "embedded",
-    manifest: Annotated[Path | None, typer.Option(help="Devices to provision at once.")] = None,
-    devices: Annotated[
-        int | None, typer.Option(help="How many devices of the manifest; default: 200, or all.")
-    ] = None,
+    broker: BrokerOption = "embedded",
+    manifest: ManifestOption = None,
+    devices: DevicesOption = None,
     state: Annotated[
         Path | None, typer.Option(help="Keep stores and keys here; default: a temporary folder.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for logs and journal.")] = Path("reports"),
-    coap_port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
-    mqtt_port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
-    data_port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
-    control_port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
+    coap_port: PortOption = 0,
+    mqtt_port: PortOption = 0,
+    data_port: PortOption = 0,
+    control_port: PortOption = 0,
 ) -> None:
     """Bring the bench up and keep it until Ctrl-C, so that a real device or client can connect."""
     from harness.runner.keep_up import keep_up
