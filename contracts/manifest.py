@@ -6,6 +6,7 @@ error does not pass for an optional field. JSON is an array of objects or one ob
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Final, Literal
 
@@ -37,6 +38,9 @@ REQUIRED_COLUMNS: Final = (
 # `attributes` is a JSON object or `key=value;key=value`.
 OPTIONAL_COLUMNS: Final = ("group", "psk", "attributes")
 COLUMNS: Final = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
+
+# What an installer writes as a number; `float` would take 1_0 and other scripts' digits too.
+_NUMBER: Final = re.compile(r" *[+-]?[0-9]+(\.[0-9]*)?(e[+-]?[0-9]{1,2})? *", re.ASCII)
 
 ATTRIBUTES_MAX: Final = 50
 ATTRIBUTE_LENGTH_MAX: Final = 800
@@ -141,10 +145,9 @@ def _degrees(fields: dict[str, object], field: str, limit: int) -> float:
     value = fields.get(field)
     if value is None or value == "":
         raise InvalidField(field, "is missing")
-    try:
-        degrees = float(value) if isinstance(value, str | int | float) else float("nan")
-    except ValueError:
-        degrees = float("nan")
+    degrees = float("nan")
+    if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
+        degrees = float(value)
     if not -limit <= degrees <= limit or isinstance(value, bool):
         raise InvalidField(field, f"{str(value)[:40]!r} is not a number from -{limit} to {limit}")
     return degrees

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from harness.errors import LamplighterError
 from harness.runner.scenario import DEFECTS, Broker, Defect, RunOptions
+from runtime.http_client import HttpError
 
 EXIT_OTHER = 3
 Result = TypeVar("Result")
@@ -165,6 +166,8 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except LamplighterError as error:
         fail(str(error))
+    except (OSError, HttpError) as error:
+        fail(f"{error}: see the logs of the run, or choose another folder")
     except Exception as error:
         # typer brings a click of its own: its usage errors are known by what they can do.
         told = getattr(error, "format_message", None)

@@ -8,7 +8,6 @@ Standard output carries nothing else; logs go to standard error. SIGTERM cancels
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import gc
 import logging
@@ -26,8 +25,6 @@ from runtime.clock import Clock, SystemClock
 
 Ready = Callable[[Mapping[str, str]], None]
 Component = Callable[[Any, Clock, Ready], Awaitable[None]]
-_PR_SET_PDEATHSIG = 1
-
 ConfigType = TypeVar("ConfigType", bound=msgspec.Struct)
 
 
@@ -61,7 +58,6 @@ def _read_line(descriptor: int) -> bytes:
 
 def run_process(component: Component, config: msgspec.Struct, *, name: str) -> int:
     """Run one component until it ends or SIGTERM or SIGINT asks it to. Returns the exit code."""
-    die_with_parent()
     logging.basicConfig(
         stream=sys.stderr,
         level=os.environ.get("LAMPLIGHTER_LOG", "INFO"),
@@ -93,19 +89,6 @@ def reason_of(error: BaseException) -> str:
 
 def _is_port_taken(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-
-
-def die_with_parent() -> None:
-    """When the starter set `LAMPLIGHTER_PARENT` to its process id: do not outlive it.
-
-    A bench that is killed with SIGKILL cannot tear anything down; the kernel does it then.
-    """
-    parent = os.environ.get("LAMPLIGHTER_PARENT")
-    if parent is None or sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it died before the line above
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def _until_signalled(component: Component, config: msgspec.Struct) -> None:

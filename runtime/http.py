@@ -103,12 +103,14 @@ class _Server(uvicorn.Server):
 class _BearerGate:
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
-        self._expected = b"Bearer " + token.encode()
+        self._expected = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
             given = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(given, self._expected):
+            scheme, _, credentials = given.partition(b" ")
+            # RFC 9110 §11.1: the scheme is case-insensitive.
+            if scheme.lower() != b"bearer" or not hmac.compare_digest(credentials, self._expected):
                 answer = problem(401, "not signed in", "send Authorization: Bearer <token>")
                 answer.headers["WWW-Authenticate"] = "Bearer"
                 await answer(scope, receive, send)

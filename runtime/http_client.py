@@ -37,9 +37,10 @@ class HttpClient:
     The connection is kept until `close`, or the end of an `async with`.
     """
 
-    def __init__(self, address: str, token: str | None = None) -> None:
+    def __init__(self, address: str, token: str | None = None, *, within_s: float = 30.0) -> None:
         host, _, port = address.rpartition(":")
         self._host, self._port = host, int(port)
+        self._within_s = within_s
         self._authorization = f"Authorization: Bearer {token}\r\n" if token else ""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._turn = asyncio.Lock()
@@ -106,7 +107,13 @@ class HttpClient:
         async with self._turn:
             kept = self._streams is not None
             try:
-                return await self._attempt(method, path, body, content_type)
+                async with asyncio.timeout(self._within_s):
+                    return await self._attempt(method, path, body, content_type)
+            except TimeoutError:
+                await self.close()
+                raise ConnectionLost(
+                    f"{self} did not answer {method} {path} within {self._within_s:g} s"
+                ) from None
             except ConnectionLost:
                 # A kept connection may have timed out at the other side: one more try on a new one.
                 if not kept or not isinstance(body, bytes):

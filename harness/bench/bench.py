@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,8 +29,7 @@ from runtime.http_client import HttpClient
 from runtime.journal import JournalSink
 
 READY_WITHIN_S = 20.0
-STATE_PREFIX = "lamplighter-state-"
-KEPT_PREFIX = "lamplighter-kept-"
+SETTLE_S = 0.3
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,12 +134,16 @@ class Bench:
         self._configure(process, config)
         await self._until_ready(process)
 
+    async def settle(self) -> None:
+        """Give the end of a process the moment that it takes to be noticed."""
+        await asyncio.sleep(SETTLE_S)
+
     # ---- down ----
 
     async def take_down(self) -> None:
         """End every process and journal what was left."""
         began_ns = self._clock.now_ns()
-        running = list(self.processes.values())
+        running = [process for process in self.processes.values() if process.has_started]
         await asyncio.gather(*(process.stop() for process in running))
         for watcher in list(self._watchers):
             watcher.cancel()
@@ -156,9 +156,10 @@ class Bench:
     def _prepare(self) -> None:
         for directory in ("logs", "journal"):
             (self.plan.output_dir / directory).mkdir(parents=True, exist_ok=True)
-        self.plan.state_dir.mkdir(parents=True, exist_ok=True)
+        self.plan.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in (configs.token_file(self.plan), configs.data_token_file(self.plan)):
-            write_secret(path, secrets.token_urlsafe(32).encode())
+            if not path.exists():  # another bench may be using this state: it is refused later
+                write_secret(path, secrets.token_urlsafe(32).encode())
 
     async def _start(self, name: str, side: Side, arguments: list[str]) -> None:
         log = self.plan.output_dir / "logs" / f"{name}.log"
@@ -203,11 +204,13 @@ class Bench:
         waits = asyncio.create_task(self._pki_there.wait())
         ready = asyncio.create_task(self.processes["provisioning"].until_ready(READY_WITHIN_S))
         # A provisioning component that fails says so through `ready`; one that works, through pki.
-        await asyncio.wait({waits, ready}, return_when=asyncio.FIRST_COMPLETED)
-        waits.cancel()
-        if not self._pki_there.is_set():
-            await ready
-        ready.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            await asyncio.wait({waits, ready}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._pki_there.is_set():
+                await ready
+        finally:
+            waits.cancel()
+            ready.cancel()
 
     async def _tell_provisioning(self, addresses: Mapping[str, str]) -> None:
         client = self.http("provisioning")
@@ -237,22 +240,6 @@ async def bench_up(
         yield bench
     finally:
         await bench.take_down()
-
-
-def make_state_dir() -> Path:
-    """A private directory for stores and keys; those of dead benches are swept first."""
-    root = Path(tempfile.gettempdir())
-    for old in root.glob(f"{STATE_PREFIX}*"):
-        owner = old.name.removeprefix(STATE_PREFIX).partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{STATE_PREFIX}{os.getpid()}-", dir=root))
-
-
-def keep(state: Path) -> Path:
-    """Give a state directory a name that is never swept; returns the new path."""
-    kept = state.with_name(state.name.replace(STATE_PREFIX, KEPT_PREFIX))
-    return state.rename(kept)
 
 
 def tap_identity() -> str:

@@ -7,7 +7,6 @@ output, and logs to a file. It dies with the bench, also when the bench is kille
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import sys
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 import psutil
 
+from harness.bench.parent import die_with_parent
 from harness.errors import BenchFailed
 
 Side = Literal["fleet", "emulated", "platform", "instruments"]
@@ -55,6 +55,11 @@ class BenchProcess:
         return self._process.pid
 
     @property
+    def has_started(self) -> bool:
+        """Whether there is, or was, an incarnation."""
+        return self._process is not None
+
+    @property
     def returncode(self) -> int | None:
         """None while it runs."""
         return self._process.returncode if self._process else None
@@ -69,10 +74,6 @@ class BenchProcess:
         self._ready.clear()
         self._ended.clear()
         self.is_wanted = True
-        environment = os.environ | {
-            "LAMPLIGHTER_PARENT": str(os.getpid()),
-            "PYTHONUNBUFFERED": "",
-        }
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -82,7 +83,7 @@ class BenchProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env=environment,
+                preexec_fn=die_with_parent(),
                 limit=16 * 1024 * 1024,
                 # Ctrl-C goes to the bench alone, which tears down in order.
                 start_new_session=True,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import shutil
-import signal
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,13 +13,13 @@ from typing import get_args
 from contracts.names import Principal, PrincipalKind, principal_of, service_identity
 from contracts.policy import POLICY_TABLE, Policy, policy_for
 from contracts.topics import Topics
+from harness.bench.parent import die_with_parent
 from harness.errors import BenchFailed
 from harness.mqtt_broker.config import BrokerConfig
 from runtime.clock import Clock
 from runtime.component import Ready
 
 READY_WITHIN_S = 10.0
-_PR_SET_PDEATHSIG = 1
 
 
 def find_mosquitto() -> str | None:
@@ -40,7 +38,7 @@ async def run_mosquitto(config: BrokerConfig, clock: Clock, ready: Ready) -> Non
     port = config.port or _free_port(config.host)
     settings = _write_files(config, port)
     process = await asyncio.create_subprocess_exec(
-        program, "-c", str(settings), preexec_fn=_die_with_parent
+        program, "-c", str(settings), preexec_fn=die_with_parent()
     )
     try:
         await _until_it_accepts(config.host, port, process)
@@ -126,10 +124,6 @@ def _free_port(host: str) -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 async def _until_it_accepts(host: str, port: int, process: asyncio.subprocess.Process) -> None:

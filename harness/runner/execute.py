@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,9 +13,10 @@ from typing import Any
 from rich.console import Console
 
 from contracts.journal import RunStarted, SecretsScanned
-from contracts.report import Report
-from harness.bench.bench import BenchPlan, bench_up, keep, make_state_dir
-from harness.errors import LamplighterError, ScenarioError
+from contracts.report import EXIT_BROKEN, Report
+from harness.bench.bench import BenchPlan, bench_up
+from harness.bench.state import keep, temporary_state
+from harness.errors import BenchFailed, HarnessError, ScenarioError
 from harness.reporting import write_report
 from harness.runner.cohort import DEFAULT_MANIFEST, Cohort, choose, told_rejections
 from harness.runner.live import Live
@@ -25,6 +25,7 @@ from harness.runner.run import Run, taps_on
 from harness.runner.scenario import RunOptions, Scenario
 from harness.runner.secrets import outputs_of, scan, secrets_of
 from runtime.clock import Clock, SystemClock
+from runtime.http_client import HttpError
 from runtime.journal import JournalFile
 
 
@@ -50,19 +51,19 @@ async def execute(scenario: Scenario, options: RunOptions, console: Console) -> 
     for line in told_rejections(cohort):
         console.print(line, style="yellow", highlight=False, soft_wrap=True)
     directory = make_run_directory(options.out, scenario, options, clock)
-    state = make_state_dir()
-    try:
-        await _record(scenario, options, cohort, directory, state, clock, console)
-    except asyncio.CancelledError:
-        console.print(f"journal and logs up to here: {directory}", soft_wrap=True)
-        raise
-    finally:
-        if options.keep_state:
-            console.print(f"state kept in {keep(state)} (it holds keys)", soft_wrap=True)
-        else:
-            shutil.rmtree(state, ignore_errors=True)
+    with temporary_state() as state:
+        try:
+            broke = await _record(scenario, options, cohort, directory, state, clock, console)
+        except asyncio.CancelledError:
+            console.print(f"journal and logs up to here: {directory}", soft_wrap=True)
+            raise
+        finally:
+            if options.keep_state:
+                console.print(f"state kept in {keep(state)} (it holds keys)", soft_wrap=True)
     report = write_report(directory, scenario.name, scenario.claim, scenario.checks)
     point_latest_to(directory)
+    if broke is not None and report.exit_code != EXIT_BROKEN:
+        raise BenchFailed(f"the story broke off: {broke} (report: {directory}/report.html)")
     return Executed(report, directory)
 
 
@@ -101,7 +102,8 @@ async def _record(
     state: Path,
     clock: Clock,
     console: Console,
-) -> None:
+) -> str | None:
+    """Let the story happen and journal it. Returns why it broke off, None when it did not."""
     journal = JournalFile(directory / "journal" / "runner.jsonl")
     live, progress = Live(), Progress(console, len(cohort.rows))
     journal.record(_run_started(scenario, options, directory, cohort, clock))
@@ -130,7 +132,7 @@ async def _record(
                 taps_on(bench, journal, clock, live, broker=options.taps),
             ):
                 run = Run(options, bench, cohort, journal, clock, live, progress)
-                await scenario.story(run)
+                broke = await _tell(scenario, run)
             progress.phase("searching the outputs for secrets", live)
             found = scan(
                 secrets_of(state, [row.psk for row in cohort.rows if row.psk]),
@@ -145,10 +147,22 @@ async def _record(
                 found=found.found,
             )
         )
-    except TimeoutError as error:
-        raise LamplighterError(f"the story waited in vain: {error}") from error
     finally:
         journal.close()
+    return broke
+
+
+async def _tell(scenario: Scenario, run: Run) -> str | None:
+    """The story; when something of the bench fails in it, what is known so far is still judged."""
+    try:
+        await scenario.story(run)
+    except (HarnessError, HttpError, OSError) as error:
+        # A request to a process that has died fails before its end is noticed.
+        await run.bench.settle()
+        why = str(run.live.failure or error) or type(error).__name__
+        run.note("story_broke_off", text=why)
+        return why
+    return None
 
 
 def defect_of(options: RunOptions, endpoints: Sequence[str]) -> Mapping[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +13,10 @@ from rich.console import Console
 
 from contracts.api import ImportJob
 from harness.bench import configs
-from harness.bench.bench import Bench, BenchPlan, bench_up, make_state_dir, tap_identity
+from harness.bench.bench import Bench, BenchPlan, bench_up, tap_identity
+from harness.bench.state import temporary_state
 from harness.errors import HarnessError
-from harness.runner.cohort import choose, told_rejections
+from harness.runner.cohort import Cohort, choose, told_rejections
 from harness.runner.scenario import Broker
 from runtime.clock import SystemClock
 from runtime.journal import NoJournal
@@ -37,10 +39,17 @@ async def keep_up(
     for line in told_rejections(cohort):
         console.print(line, style="yellow", highlight=False, soft_wrap=True)
     shutil.rmtree(out / "up" / "logs", ignore_errors=True)
-    kept = state or make_state_dir()
-    plan = BenchPlan(
-        output_dir=out / "up", state_dir=kept, broker=broker, with_fleet=False, ports=ports
-    )
+    with contextlib.nullcontext(state) if state else temporary_state() as kept:
+        plan = BenchPlan(
+            output_dir=out / "up", state_dir=kept, broker=broker, with_fleet=False, ports=ports
+        )
+        try:
+            await _keep(plan, cohort, console)
+        except asyncio.CancelledError:
+            console.print("The bench is down.")
+
+
+async def _keep(plan: BenchPlan, cohort: Cohort, console: Console) -> None:
     failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def failed(error: Exception) -> None:
@@ -51,18 +60,11 @@ async def keep_up(
     try:
         async with bench_up(plan, NoJournal(), SystemClock(), _nobody, failed) as bench:
             await _provision(bench, cohort.manifest, cohort.content_type)
-            console.print(
-                how_to_use(bench, [row.endpoint for row in cohort.rows]),
-                highlight=False,
-                soft_wrap=True,
-            )
+            told = how_to_use(bench, [row.endpoint for row in cohort.rows])
+            console.print(told, highlight=False, soft_wrap=True)
             await failure
-    except asyncio.CancelledError:
-        console.print("The bench is down.")
     finally:
         failure.cancel()
-        if state is None:
-            shutil.rmtree(kept, ignore_errors=True)
 
 
 def how_to_use(bench: Bench, endpoints: list[str]) -> str:

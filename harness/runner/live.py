@@ -29,7 +29,8 @@ class Live:
         self.dead_letters = 0
         self.stored = 0
         self.messages: Counter[str] = Counter()
-        self._failure: Exception | None = None
+        # What ended every wait: a process that died.
+        self.failure: Exception | None = None
         self._moved = asyncio.Event()
 
     def fleet_said(self, message: Mapping[str, Any]) -> None:
@@ -64,7 +65,7 @@ class Live:
 
     def fail(self, error: Exception) -> None:
         """End every wait with `error`."""
-        self._failure = self._failure or error
+        self.failure = self.failure or error
         self.move()
 
     def move(self) -> None:
@@ -76,8 +77,8 @@ class Live:
         try:
             async with asyncio.timeout(within_s):
                 while not condition():
-                    if self._failure:
-                        raise self._failure
+                    if self.failure:
+                        raise self.failure
                     self._moved.clear()
                     await self._moved.wait()
         except TimeoutError:

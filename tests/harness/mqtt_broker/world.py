@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import select
 import socket
 import ssl
@@ -173,7 +172,7 @@ def broker_process(
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd=ROOT,
-            env={**os.environ, "LAMPLIGHTER_PARENT": str(os.getpid())},
+            preexec_fn=die_with_parent(),
         )
     try:
         yield BrokerProcess(process, log)
