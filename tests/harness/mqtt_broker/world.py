@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from harness.bench.parent import die_with_parent
 from mqtt.packets import (
     ConnAck,
     Connect,
