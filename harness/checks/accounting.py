@@ -105,7 +105,8 @@ def account(journal: Journal) -> Accounting:
     """Follow every reading from its device to the store."""
     sending = journal.derive(packs)
     made = _made(journal)
-    stored, reordered = _stored(journal)
+    rows = _stored(journal)
+    stored = rows.first
     misrouted, altered = _strangers(stored, made)
     lost, rejected = _missing(journal, made, stored, sending)
     duplicated, redelivered = _duplicated(journal, made, sending)
@@ -119,13 +120,13 @@ def account(journal: Journal) -> Accounting:
         dropped=dropped,
         unknown=len(made) - acknowledged - dropped,
         redelivered=redelivered,
-        reordered=reordered,
+        reordered=rows.reordered,
         late=_late(journal, made, stored),
         lost=lost,
         misrouted=misrouted + rejected,
-        altered=altered + _altered(stored, made),
+        altered=altered + rows.overwritten + _altered(stored, made),
         conflicted=_conflicted(journal, made),
-        duplicated=duplicated,
+        duplicated=duplicated + rows.repeated,
     )
 
 
@@ -144,21 +145,40 @@ def _made(journal: Journal) -> _Made:
     return made
 
 
-def _stored(journal: Journal) -> tuple[_Stored, int]:
-    """The store's rows by key, and how many came after a later reading of the same path."""
+class _Rows(NamedTuple):
+    """The store's rows by key; those that were stored again, with the same value or another."""
+
+    first: _Stored
+    repeated: list[Fault]
+    overwritten: list[Fault]
+    reordered: int
+
+
+def _stored(journal: Journal) -> _Rows:
+    """What the store committed, in its order; `reordered` counts rows behind a later reading."""
     stored: _Stored = {}
+    repeated: list[Fault] = []
+    overwritten: list[Fault] = []
     newest: dict[tuple[str, str], int] = {}
     reordered = 0
     for record in journal.of(ReadingsStored):
         at_ns = record.at_ns
         for endpoint, path, time_us, value in record.rows:
-            stored[endpoint, path, time_us] = (value, at_ns)
+            key = (endpoint, path, time_us)
+            first = stored.get(key)
+            if first is None:
+                stored[key] = (value, at_ns)
+            else:
+                fault = Fault(
+                    ReadingKey(*key), at_ns, f"stored again as {value!r}", f"{first[0]!r}, once"
+                )
+                (repeated if first[0] == value else overwritten).append(fault)
             stream = (endpoint, path)
             if time_us < newest.get(stream, 0):
                 reordered += 1
             else:
                 newest[stream] = time_us
-    return stored, reordered
+    return _Rows(stored, repeated, overwritten, reordered)
 
 
 def _strangers(stored: _Stored, made: _Made) -> tuple[list[Fault], list[Fault]]:
@@ -176,7 +196,9 @@ def _strangers(stored: _Stored, made: _Made) -> tuple[list[Fault], list[Fault]]:
         (endpoint, path, time_us), (value, at_ns) = key, stored[key]
         maker = makers.get((path, time_us, value))
         if maker is None:
-            altered.append(Fault(ReadingKey(*key), at_ns, f"{value!r} was stored", "never made"))
+            altered.append(
+                Fault(ReadingKey(*key), at_ns, f"stored as {value!r}", "no such reading")
+            )
         else:
             owner = ReadingKey(maker, path, time_us)
             misrouted.append(Fault(owner, at_ns, f"stored under {endpoint}", maker))
@@ -218,7 +240,7 @@ def _rejections(journal: Journal) -> defaultdict[str, list[DeadLetterStored]]:
 
 def _altered(stored: _Stored, made: _Made) -> list[Fault]:
     return [
-        Fault(ReadingKey(*key), at_ns, f"{value!r} was stored", f"{made[key][1]!r} was made")
+        Fault(ReadingKey(*key), at_ns, f"stored as {value!r}", f"{made[key][1]!r}")
         for key, (value, at_ns) in stored.items()
         if key in made and not is_same(value, made[key][1])
     ]
@@ -234,7 +256,7 @@ def _conflicted(journal: Journal, made: _Made) -> list[Fault]:
     for record in journal.of(ReadingsStored):
         for endpoint, path, time_us, value in record.conflicts:
             key = ReadingKey(endpoint, path, time_us)
-            expected = f"{made[key][1]!r}" if key in made else "never made"
+            expected = f"{made[key][1]!r}" if key in made else "no such reading"
             faults.append(Fault(key, record.at_ns, f"came again as {value!r}", expected))
     return faults
 

@@ -25,8 +25,8 @@ class _AlarmKey(NamedTuple):
 
 _ALARMS = Claim(
     "alarms_raise_and_clear",
-    "Of every model in the run an alarm was raised, then cleared, and both are stored; and every "
-    "alarm that the broker acknowledged is stored.",
+    "Of every model in the run an alarm was raised, then cleared, and both are stored; every "
+    "alarm that the broker acknowledged is stored, once, and none that no device made.",
 )
 
 
@@ -36,12 +36,12 @@ def alarms_raise_and_clear(journal: Journal) -> Verdict:
     if missing is not None:
         return _ALARMS.inconclusive(missing)
     models = {device.model for device in journal.derive(onboarding).devices.values()}
-    faults = [*_models_without(journal, models), *_missing(journal)]
+    faults = [*_models_without(journal, models), *_missing(journal), *_invented(journal)]
     stored = len(journal.of(AlarmStored))
     return _ALARMS.judge(
         faults,
         good=f"{stored:,} alarms stored; each of {len(models)} models raised and cleared one",
-        bad="faults with alarms",
+        bad=f"alarms missing, never cleared or never made: {len(faults):,}",
     )
 
 
@@ -80,3 +80,23 @@ def _missing(journal: Journal) -> Iterator[Evidence]:
                 expected="stored",
                 at_s=journal.since_start_s(record.at_ns),
             )
+
+
+def _invented(journal: Journal) -> Iterator[Evidence]:
+    """Stored alarms that their device never made, and those that are stored again."""
+    left = {
+        _AlarmKey(r.endpoint, r.path, r.time_us, r.alarm, r.raised)
+        for r in journal.of(AlarmGenerated)
+    }
+    made = frozenset(left)
+    for record in journal.of(AlarmStored):
+        key = _AlarmKey(record.endpoint, record.path, record.time_us, record.alarm, record.raised)
+        if key in left:
+            left.remove(key)
+            continue
+        yield Evidence(
+            endpoint=record.endpoint,
+            observed=f"{record.alarm} stored " + ("again" if key in made else "and never made"),
+            expected="stored once" if key in made else "no such alarm",
+            at_s=journal.since_start_s(record.at_ns),
+        )

@@ -134,7 +134,7 @@ def no_secret_in_outputs(journal: Journal) -> Verdict:
         faults,
         good=f"{last.files:,} files, {last.searched_bytes / 1e6:.1f} MB, searched for "
         f"{last.needles:,} secrets",
-        bad="files hold secrets of the run",
+        bad=f"files that hold secrets of the run: {len(faults):,}",
     )
 
 
@@ -157,7 +157,9 @@ def nothing_left_behind(journal: Journal) -> Verdict:
         for name in down.left
     ]
     return _CLEAN.judge(
-        faults, good=f"down in {downs[-1].down_s:.2f} s, nothing left", bad="processes were left"
+        faults,
+        good=f"down in {downs[-1].down_s:.2f} s, nothing left",
+        bad=f"processes left: {len(faults):,}",
     )
 
 
@@ -179,7 +181,9 @@ def processes_stay_up(journal: Journal) -> Verdict:
         for record in journal.of(ProcessExited)
     ]
     started = len(journal.of(ProcessStarted))
-    return _STAY_UP.judge(faults, good=f"{started} started, none crashed", bad="crashes")
+    return _STAY_UP.judge(
+        faults, good=f"{started} started, none crashed", bad=f"crashes: {len(faults):,}"
+    )
 
 
 _KILLED = Claim("every_planned_kill_struck", "Every kill that the story planned took place.")

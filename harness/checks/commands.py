@@ -75,11 +75,11 @@ def every_lamp_obeys(journal: Journal) -> Verdict:
     faults = [*_disobedience(journal, found), *_neglected(lamps, found)]
     doubts = [e for e in faults if e.observed.startswith("its command is unknown")]
     if doubts and len(doubts) == len(faults):
-        return _OBEYS.inconclusive(f"{len(doubts):,} commands have no outcome", doubts)
+        return _OBEYS.inconclusive(f"commands without an outcome: {len(doubts):,}", doubts)
     return _OBEYS.judge(
         faults,
         good=f"all {len(lamps):,} lamps obeyed",
-        bad=f"of {len(lamps):,} lamps did not obey",
+        bad=f"{len(faults):,} of {len(lamps):,} lamps did not obey",
     )
 
 
@@ -137,11 +137,18 @@ _ONCE = Claim(
 )
 
 
+def _nothing_issued(journal: Journal) -> Verdict:
+    devices = journal.derive(onboarding).devices.values()
+    if devices and all(device.model != LAMP_MODEL for device in devices):
+        return _ONCE.holds("there is no street lamp to command in this run")
+    return _ONCE.inconclusive("no command was issued")
+
+
 def commands_are_executed_once(journal: Journal) -> Verdict:
     """Devices carried out as many commands as were issued to them."""
     found = journal.derive(commanding)
     if not found.issued:
-        return _ONCE.inconclusive("no command was issued")
+        return _nothing_issued(journal)
     missing = unobserved(journal, DownlinkServed)
     if missing is not None:
         return _ONCE.inconclusive(missing)
@@ -162,5 +169,5 @@ def commands_are_executed_once(journal: Journal) -> Verdict:
     return _ONCE.judge(
         faults,
         good=f"{sum(found.executed.values()):,} carried out, {len(found.issued):,} issued",
-        bad="devices carried out more or fewer commands than they should",
+        bad=f"devices that carried out more or fewer commands than they should: {len(faults):,}",
     )

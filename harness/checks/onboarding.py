@@ -22,7 +22,7 @@ from contracts.journal import (
     Stage,
 )
 from contracts.report import Evidence
-from harness.checks.verdict import Claim, Verdict, unobserved
+from harness.checks.verdict import TAPS_OFF, Claim, Verdict, taps_were_off, unobserved
 from harness.journal import Journal
 
 # A story notes each device that it switches on without having provisioned it.
@@ -125,6 +125,8 @@ def every_device_comes_online(journal: Journal) -> Verdict:
     missing = unobserved(journal, DeviceStarted)
     if missing is not None or journal.run is None:
         return _ONLINE.inconclusive(missing or "there is no beginning of the run")
+    if taps_were_off(journal):
+        return _ONLINE.inconclusive(f"{TAPS_OFF}: not every stage was observed")
     found = journal.derive(onboarding)
     faults = [
         Evidence(
@@ -136,18 +138,19 @@ def every_device_comes_online(journal: Journal) -> Verdict:
         for endpoint, started in found.devices.items()
         if (stage := _first_missing(found, endpoint)) is not None
     ]
-    never_started = journal.run.devices - len(found.devices)
-    if never_started > 0:
+    never_started = max(0, journal.run.devices - len(found.devices))
+    offline = len(faults) + never_started
+    if never_started:
         faults.append(
             Evidence(
-                observed=f"{never_started:,} devices were never switched on",
+                observed=f"devices never switched on: {never_started:,}",
                 expected=f"{journal.run.devices:,} devices",
             )
         )
     return _ONLINE.judge(
         faults,
         good=f"all {len(found.devices):,} devices came online through six stages",
-        bad=f"of {journal.run.devices:,} devices did not come online",
+        bad=f"{offline:,} of {journal.run.devices:,} devices did not come online",
     )
 
 
@@ -183,8 +186,8 @@ _ORDER = Claim(
 def stages_are_in_order(journal: Journal) -> Verdict:
     """No device's effect was observed before its cause by more than its observers can be late."""
     missing = unobserved(journal, DeviceStarted)
-    if missing is not None:
-        return _ORDER.inconclusive(missing)
+    if missing is not None or taps_were_off(journal):
+        return _ORDER.inconclusive(missing or f"{TAPS_OFF}: not every stage was observed")
     found, lag_ns = journal.derive(onboarding), observer_lag_ns(journal)
     faults = []
     for cause, effect in CAUSES:
@@ -196,7 +199,7 @@ def stages_are_in_order(journal: Journal) -> Verdict:
     return _ORDER.judge(
         faults,
         good=f"in order for {len(found.devices):,} devices, to {lag_ns / 1e6:.0f} ms",
-        bad="pairs of stages were out of order",
+        bad=f"pairs of stages out of order: {len(faults):,}",
     )
 
 
@@ -250,7 +253,7 @@ def devices_hold_their_own_credentials(journal: Journal) -> Verdict:
     return _OWN.judge(
         faults,
         good=f"{len(holders):,} devices hold their own",
-        bad="times a device held another's credentials",
+        bad=f"credentials held by another device: {len(faults):,}",
     )
 
 
@@ -284,7 +287,7 @@ def unknown_devices_are_ignored(journal: Journal) -> Verdict:
         return _UNKNOWN.inconclusive("the story switched on no unknown device")
     faults = list(_attention(journal, found.unknown))
     if faults:
-        return _UNKNOWN.broken(f"{len(faults):,} times an unknown device was served", faults)
+        return _UNKNOWN.broken(f"services to unknown devices: {len(faults):,}", faults)
     registered = found.stages["registered"]
     seen = [
         Evidence(
@@ -298,7 +301,7 @@ def unknown_devices_are_ignored(journal: Journal) -> Verdict:
     ]
     silent = len(found.unknown - set(registered))
     if silent:
-        return _UNKNOWN.inconclusive(f"{silent:,} unknown devices never registered", seen)
+        return _UNKNOWN.inconclusive(f"unknown devices that never registered: {silent:,}", seen)
     return _UNKNOWN.holds(f"{len(seen):,} unknown devices registered and were ignored", seen)
 
 

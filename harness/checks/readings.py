@@ -14,6 +14,8 @@ from contracts.journal import (
     ReadingsStored,
 )
 from contracts.report import Evidence
+from contracts.telemetry import ReadingKey
+from fake_devices.devices import MODELS
 from harness.checks.accounting import Fault, PackKey, account, packs
 from harness.checks.onboarding import onboarding
 from harness.checks.verdict import Check, Claim, Verdict, unobserved
@@ -28,7 +30,7 @@ def _evidence(journal: Journal, faults: Iterable[Fault]) -> list[Evidence]:
     return [
         Evidence(
             endpoint=fault.key.endpoint,
-            observed=f"{fault.key.path} of {fault.key.time_us} µs: {fault.observed}",
+            observed=f"{fault.key.path} dated {_dated(journal, fault.key)}: {fault.observed}",
             expected=fault.expected,
             at_s=journal.since_start_s(fault.at_ns),
         )
@@ -36,14 +38,20 @@ def _evidence(journal: Journal, faults: Iterable[Fault]) -> list[Evidence]:
     ]
 
 
+def _dated(journal: Journal, key: ReadingKey) -> str:
+    """The reading's device time, on the clock of the report: seconds since the run began."""
+    return f"t{(key.time_us - journal.unix_us(journal.began_ns)) / 1e6:+.3f} s"
+
+
 def _judged(
     journal: Journal, claim: Claim, faults: Sequence[Fault], good: str, bad: str
 ) -> Verdict:
+    """Broken when there are faults: `bad` says of what the readings are that are counted."""
     missing = unobserved(journal, PackGenerated, ReadingsStored)
     if missing is not None:
         return claim.inconclusive(missing)
     devices = len({fault.key.endpoint for fault in faults})
-    bad = f"{bad}, devices concerned: {devices:,}"
+    bad = f"readings {bad}: {len(faults):,}, devices concerned: {devices:,}"
     return claim.judge(_evidence(journal, faults), good=good, bad=bad)
 
 
@@ -58,7 +66,7 @@ def acknowledged_readings_are_stored(journal: Journal) -> Verdict:
     """Nothing that was acknowledged is lost."""
     books = journal.derive(account)
     good = f"{books.acknowledged:,} acknowledged, {books.stored:,} stored, none lost"
-    return _judged(journal, _STORED, books.lost, good, "acknowledged readings are lost")
+    return _judged(journal, _STORED, books.lost, good, "acknowledged and lost")
 
 
 _UNALTERED = Claim(
@@ -72,7 +80,7 @@ def readings_are_unaltered(journal: Journal) -> Verdict:
     books = journal.derive(account)
     faults = books.altered + books.conflicted
     good = f"{books.stored:,} stored readings are as they were made"
-    return _judged(journal, _UNALTERED, faults, good, "readings are not what was made")
+    return _judged(journal, _UNALTERED, faults, good, "altered")
 
 
 _ONCE = Claim(
@@ -86,7 +94,7 @@ def readings_arrive_once(journal: Journal) -> Verdict:
     """Repetitions have a reason."""
     books = journal.derive(account)
     good = f"none arrived again without a reason; {books.redelivered:,} with one"
-    return _judged(journal, _ONCE, books.duplicated, good, "readings arrived again")
+    return _judged(journal, _ONCE, books.duplicated, good, "repeated without a reason")
 
 
 _HOME = Claim(
@@ -99,7 +107,7 @@ def readings_stay_with_their_device(journal: Journal) -> Verdict:
     """Nothing is misrouted."""
     books = journal.derive(account)
     good = f"{books.stored:,} readings are stored under the device that made them"
-    return _judged(journal, _HOME, books.misrouted, good, "readings came in as another's")
+    return _judged(journal, _HOME, books.misrouted, good, "misrouted")
 
 
 _ACKNOWLEDGED = Claim(
@@ -134,7 +142,7 @@ def every_reading_is_acknowledged(journal: Journal) -> Verdict:
     return _ACKNOWLEDGED.judge(
         faults,
         good=f"all {len(made):,} packs were acknowledged",
-        bad=f"of {len(made):,} packs were never acknowledged",
+        bad=f"packs never acknowledged: {len(faults):,} of {len(made):,}",
     )
 
 
@@ -182,7 +190,7 @@ def streams_report(journal: Journal, readings_min: int = READINGS_MIN) -> Verdic
     return claim.judge(
         faults,
         good=f"{streams:,} streams have {readings_min} readings or more",
-        bad=f"streams have fewer than {readings_min} readings",
+        bad=f"streams with fewer than {readings_min} readings: {len(faults):,}",
     )
 
 
@@ -196,9 +204,9 @@ def at_least(readings_min: int) -> Check:
 
 
 def _paths_by_model(journal: Journal) -> dict[str, dict[str, None]]:
-    """The paths that any device of a model reported, in order of appearance."""
+    """The paths that a model says its devices report, and those that any of them did report."""
     devices = journal.derive(onboarding).devices
-    paths: dict[str, dict[str, None]] = {}
+    paths = {name: dict.fromkeys(map(str, model.reported), None) for name, model in MODELS.items()}
     for record in journal.of(PackGenerated):
         if record.endpoint in devices:
             of_model = paths.setdefault(devices[record.endpoint].model, {})

@@ -39,9 +39,9 @@ class Claim:
         return self._verdict("inconclusive", summary, seen)
 
     def judge(self, faults: Sequence[Evidence], *, good: str, bad: str) -> Verdict:
-        """Broken when there are faults: `bad` is told with their number in front of it."""
+        """Broken, as `bad` words it, when there are faults; else it holds, as `good` does."""
         if faults:
-            return self.broken(f"{len(faults):,} {bad}", faults)
+            return self.broken(bad, faults)
         return self.holds(good)
 
     def _verdict(self, outcome: Outcome, summary: str, evidence: Iterable[Evidence]) -> Verdict:
@@ -57,11 +57,18 @@ class Claim:
         )
 
 
+TAPS_OFF = "the taps were off"
+
+
 def unobserved(journal: Journal, *kinds: type[Record]) -> str | None:
     """Why nothing can be said: of which kinds no record is there. None when all kinds are."""
     missing = [kind.__name__ for kind in kinds if not journal.of(kind)]
     if not missing:
         return None
-    taps = journal.run.options.get("taps") if journal.run is not None else None
-    reason = "the taps were off" if taps == "off" else "nothing recorded them"
+    reason = TAPS_OFF if taps_were_off(journal) else "nothing recorded them"
     return f"there is no {' and no '.join(missing)} in the journal: {reason}"
+
+
+def taps_were_off(journal: Journal) -> bool:
+    """Whether the user chose to run without the broker's and the server's taps."""
+    return journal.run is not None and journal.run.options.get("taps") == "off"

@@ -7,17 +7,22 @@ from pathlib import Path
 
 from rich.console import Console
 
-from contracts.report import EXIT_OTHER
+from contracts.report import EXIT_HOLDS, EXIT_OTHER
 from harness.errors import HarnessError, LamplighterError
 from harness.journal import read_run
 from harness.reporting import print_summary, remake_report
 from harness.runner.scenario import find_scenario
 
+USAGE = "usage: python -m harness.reporting RUN_FOLDER\n"
+
 
 def main(arguments: list[str]) -> int:
     """Judge the journal with its scenario's checks, write, print; returns the exit code."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m harness.reporting RUN_FOLDER\n")
+    if arguments in (["-h"], ["--help"]):
+        sys.stdout.write(USAGE)
+        return EXIT_HOLDS
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        sys.stderr.write(USAGE)
         return EXIT_OTHER
     directory = Path(arguments[0])
     try:

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from functools import partial
 
 import jinja2
+from markupsafe import Markup, escape
 
 from contracts.report import EXIT_OTHER, CheckResult, Report
 from harness.journal import Journal
 from harness.reporting import scale
-from harness.reporting.series import STAGE_WORDS, charts, latency_chart
+from harness.reporting.series import QUANTILES, STAGE_WORDS, charts, latency_charts
 from harness.reporting.svg import bar
 
 _SIDE_STYLES = {"fleet": "s1", "emulated": "s2", "platform": "s3", "instruments": "s4"}
@@ -31,10 +32,8 @@ def render_page(report: Report, journal: Journal) -> str:
             for o in ("holds", "broken", "inconclusive")
         },
         charts=charts(journal),
-        latency={
-            "since_start": latency_chart(journal, since_start=True),
-            "since_previous": latency_chart(journal, since_start=False),
-        },
+        latency=dict(zip(("since_start", "since_previous"), latency_charts(journal), strict=True)),
+        quantiles=QUANTILES,
         stage_words=STAGE_WORDS,
         side_styles=_SIDE_STYLES,
         state_styles=_STATE_STYLES,
@@ -71,6 +70,14 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def whole_names(text: str) -> Markup:
+    """The text with every hyphenated word, such as `lamp-0071`, kept on one line."""
+    return Markup(" ").join(
+        Markup('<span class="whole">{}</span>').format(word) if "-" in word else escape(word)
+        for word in text.split(" ")
+    )
+
+
 def _urgency(check: CheckResult) -> int:
     return ("broken", "inconclusive", "holds").index(check.outcome)
 
@@ -94,6 +101,7 @@ def _environment() -> jinja2.Environment:
         "s": partial(_or_dash, "{:.2f} s"),
         "ms": lambda value: "–" if value is None else scale.milliseconds(value),
         "mib": scale.mebibytes,
+        "whole_names": whole_names,
         "percent": partial(_or_dash, "{:.1%}"),
     }
     environment.globals["bar"] = bar

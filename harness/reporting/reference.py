@@ -43,22 +43,26 @@ def _section(schema: Mapping[str, Any]) -> Iterator[str]:
     yield "| field | type | meaning |"
     yield "|---|---|---|"
     for field, of_field in schema["properties"].items():
-        yield f"| `{field}` | {_type(of_field)} | {of_field.get('description', '')} |"
+        yield f"| `{field}` | {type_text(of_field)} | {of_field.get('description', '')} |"
 
 
-def _type(schema: Mapping[str, Any]) -> str:
+def type_text(schema: Mapping[str, Any]) -> str:
+    """A JSON Schema as words: `list of [Value](#value)`, `string or null`."""
     if "$ref" in schema:
         name = str(schema["$ref"]).rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
     if "anyOf" in schema:
-        return " or ".join(_type(option) for option in schema["anyOf"])
+        # `{}` stands for what is handed on undecoded: the other options say what it is.
+        return " or ".join(type_text(option) for option in schema["anyOf"] if option)
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     match schema.get("type"):
+        case "array" if "prefixItems" in schema:
+            return f"[{', '.join(type_text(item) for item in schema['prefixItems'])}]"
         case "array":
-            return f"list of {_type(schema['items'])}"
+            return f"list of {type_text(schema['items'])}"
         case "object":
-            return f"map of text to {_type(schema.get('additionalProperties', {}))}"
+            return f"map of text to {type_text(schema.get('additionalProperties', {}))}"
         case str() as name:
             return name
     return "any"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import ceil
 
@@ -16,7 +16,7 @@ from harness.checks.onboarding import onboarding, stage_gaps_ns
 from harness.journal import Journal
 from harness.reporting.build import SIDES, cpu_used_s, readings_ns
 from harness.reporting.scale import Tick, linear_ticks, seconds
-from harness.reporting.svg import Line, Marker, Ridge, line_chart, ridges
+from harness.reporting.svg import Line, Marker, Ridge, latency_ticks, line_chart, ridges
 
 POINTS_MAX = 240
 _S = 1_000_000_000
@@ -34,8 +34,11 @@ _CURVES: tuple[tuple[Stage, str], ...] = (
     ("bootstrapped", "s2"),
     ("online", "s3"),
 )
+# More kills than these are told by the legend, not each in words.
+KILLS_NAMED_MAX = 4
 Legend = list[tuple[str, str]]
-"""(what a colour stands for, its class)"""
+"""(what a colour or a kind of line stands for, its class)"""
+QUANTILES: Legend = [("p50", "rule"), ("p99", "rule dashed")]
 Chart = tuple[Markup, Legend]
 
 
@@ -54,14 +57,14 @@ def onboarding_chart(journal: Journal) -> Chart | None:
     ends = max(times[-1] for _, _, times in curves if times) + _S // 4
     ticks = _time_ticks(0.0, (ends - begins) / _S)
     lines = [Line(name, style, _cumulative(times, begins, ends)) for name, style, times in curves]
+    kills = _kills(journal, begins, ends)
     chart = line_chart(
         lines,
         title="Devices over time: intended arrivals, registered, bootstrapped, online",
         x_ticks=ticks,
-        y_unit="devices",
-        markers=_kills(journal, begins, ends),
+        markers=kills,
     )
-    return chart, [(line.name, line.style) for line in lines]
+    return chart, _legend(lines, kills)
 
 
 def readings_chart(journal: Journal) -> Chart | None:
@@ -74,7 +77,7 @@ def readings_chart(journal: Journal) -> Chart | None:
         Line("Made by devices", "s0", _per_second(sorted(made), begins, ends)),
         Line("Stored", "s3", _per_second(sorted(stored), begins, ends)),
     ]
-    return _over_run(journal, lines, "Readings per second, made and stored", "per second")
+    return _over_run(journal, lines, "Readings per second, made and stored")
 
 
 def cpu_chart(journal: Journal) -> Chart | None:
@@ -86,20 +89,32 @@ def cpu_chart(journal: Journal) -> Chart | None:
         Line(side.capitalize(), f"s{SIDES.index(side) + 1}", points)
         for side, points in cores.items()
     ]
-    return _over_run(journal, lines, "CPU cores in use by side", "cores", stacked=True)
+    return _over_run(journal, lines, "CPU cores in use by side", stacked=True)
 
 
-def latency_chart(journal: Journal, *, since_start: bool) -> Markup:
-    """The distribution of each stage's latency, from the start or from the stage before."""
-    values: dict[Stage, list[float]] = {stage: [] for stage in STAGES}
+def latency_charts(journal: Journal) -> tuple[Markup, Markup]:
+    """Distributions of each stage's latency, from the intended start and from the stage before.
+
+    Both on one scale, so that the one can be compared with the other.
+    """
+    since_start: dict[Stage, list[float]] = {stage: [] for stage in STAGES}
+    since_previous: dict[Stage, list[float]] = {stage: [] for stage in STAGES}
     for stage, _, start_ns, previous_ns in stage_gaps_ns(journal.derive(onboarding)):
-        values[stage].append((start_ns if since_start else previous_ns) / 1e6)
-    rows = [
-        Ridge(STAGE_WORDS[stage], found := sorted(of), _marks(found))
-        for stage, of in values.items()
+        since_start[stage].append(start_ns / 1e6)
+        since_previous[stage].append(previous_ns / 1e6)
+    start, previous = _ridges(since_start), _ridges(since_previous)
+    ticks = latency_ticks([*start, *previous])
+    return (
+        ridges(start, ticks, title="Latency of each stage since the intended start"),
+        ridges(previous, ticks, title="Latency of each stage since the previous stage"),
+    )
+
+
+def _ridges(values: Mapping[Stage, list[float]]) -> list[Ridge]:
+    return [
+        Ridge(STAGE_WORDS[stage], found := sorted(of_stage), _marks(found))
+        for stage, of_stage in values.items()
     ]
-    since = "intended start" if since_start else "previous stage"
-    return ridges(rows, title=f"Latency of each stage since the {since}")
 
 
 def _marks(values_ms: Sequence[float]) -> list[tuple[str, float]]:
@@ -145,19 +160,24 @@ def _used_at(curve: Sequence[tuple[int, float]], at_ns: int) -> float:
 
 
 def _over_run(
-    journal: Journal, lines: Sequence[Line], title: str, unit: str, *, stacked: bool = False
+    journal: Journal, lines: Sequence[Line], title: str, *, stacked: bool = False
 ) -> Chart:
     begins, ends = journal.began_ns, journal.ended_ns
+    kills = _kills(journal, begins, ends)
     chart = line_chart(
         lines,
         title=title,
         x_ticks=_time_ticks(0.0, (ends - begins) / _S),
-        y_unit=unit,
-        markers=[*_phases(journal), *_kills(journal, begins, ends)],
+        markers=[*_phases(journal), *kills],
         height=220.0,
         stacked=stacked,
     )
-    return chart, [(line.name, line.style) for line in lines]
+    return chart, _legend(lines, kills)
+
+
+def _legend(lines: Sequence[Line], kills: Sequence[Marker]) -> Legend:
+    counted = [(f"kills ({len(kills)})", "kill")] if len(kills) > KILLS_NAMED_MAX else []
+    return [(line.name, line.style) for line in lines] + counted
 
 
 def _phases(journal: Journal) -> list[Marker]:
@@ -167,10 +187,15 @@ def _phases(journal: Journal) -> list[Marker]:
 
 
 def _kills(journal: Journal, begins: int, ends: int) -> list[Marker]:
+    kills = [kill for kill in journal.of(ProcessKilled) if begins <= kill.at_ns <= ends]
     return [
-        Marker((kill.at_ns - begins) / _S, f"{kill.process} killed", "kill")
-        for kill in journal.of(ProcessKilled)
-        if begins <= kill.at_ns <= ends
+        Marker(
+            (kill.at_ns - begins) / _S,
+            f"{kill.process} killed",
+            "kill",
+            is_named=len(kills) <= KILLS_NAMED_MAX,
+        )
+        for kill in kills
     ]
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console, Group
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from contracts.report import CheckResult, Report
+from contracts.report import CheckResult, ReadingCounts, Report, StageFigures
 from harness.reporting.page import headline, words
 from harness.reporting.scale import milliseconds
 
 _STYLES = {"holds": "green", "broken": "red", "inconclusive": "yellow"}
 _MARKS = {"holds": "✓", "broken": "✕", "inconclusive": "?"}
 EVIDENCE_SHOWN = 3
+_FAULTS = ("lost", "duplicated", "altered", "misrouted", "conflicted", "dropped")
 
 
 def print_summary(report: Report, directory: Path, console: Console) -> None:
@@ -34,7 +37,7 @@ def print_summary(report: Report, directory: Path, console: Console) -> None:
 def _verdict(report: Report) -> Panel:
     style = _STYLES[report.verdict]
     title = Text(f"{_MARKS[report.verdict]} {report.verdict.upper()}", style=f"bold {style}")
-    lines = [Text(headline(report)), Text(report.claim, style="dim")]
+    lines = [Text(headline(report)), Text(f"Claim: {report.claim}", style="dim")]
     if report.defect:
         lines.append(Text(f"planted defect: {report.defect}", style="yellow"))
     return Panel(
@@ -47,34 +50,44 @@ def _verdict(report: Report) -> Panel:
     )
 
 
-def _stages(report: Report) -> Table:
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("stage")
-    for name in ("devices", "p50", "p90", "p99", "max", "after previous, p50", "p99"):
-        table.add_column(name, justify="right")
-    for stage, figures in report.stages.items():
-        start, previous = figures.since_start, figures.since_previous
-        values = [start.p50, start.p90, start.p99, start.max] if start else []
-        values += [previous.p50, previous.p99] if previous else []
-        table.add_row(words(stage), f"{figures.count:,}", *map(milliseconds, values))
-    return table
+def _stages(report: Report) -> Group:
+    """Laid out by hand: 80 columns hold it without a break, and a heading spans its columns."""
+    return Group(
+        Text(f"{'':31}{'since intended start':>24}   {'since previous':>16}", style="dim"),
+        _stage_line("stage", "devices", ("p50", "p99", "max", "p50", "p99"), "dim"),
+        *(
+            _stage_line(words(stage), f"{figures.count:,}", _latencies(figures))
+            for stage, figures in report.stages.items()
+        ),
+    )
+
+
+def _stage_line(stage: str, devices: str, latencies: Sequence[str], style: str = "") -> Text:
+    p50, p99, most, previous_p50, previous_p99 = latencies
+    return Text(
+        f"{stage:<23}{devices:>8}{p50:>8}{p99:>8}{most:>8}   {previous_p50:>8}{previous_p99:>8}",
+        style=style,
+        no_wrap=True,
+    )
+
+
+def _latencies(figures: StageFigures) -> list[str]:
+    start, previous = figures.since_start, figures.since_previous
+    return [
+        *(map(milliseconds, (start.p50, start.p99, start.max)) if start else ("–",) * 3),
+        *(map(milliseconds, (previous.p50, previous.p99)) if previous else ("–",) * 2),
+    ]
 
 
 def _figures(report: Report) -> Table:
     online = report.throughput.get("online")
-    readings, commands, loader = report.readings, report.commands, report.loader
-    faults = [
-        f"{count:,} {name}"
-        for name in ("lost", "duplicated", "altered", "misrouted", "unknown")
-        if (count := getattr(readings, name))
-    ]
+    commands, loader = report.commands, report.loader
     rate = (
         "–" if online is None or online.sustained_per_s is None else f"{online.sustained_per_s:g}"
     )
     rows = {
         "devices": f"{report.devices.online:,} of {report.devices.total:,} online, {rate} a second",
-        "readings": f"{readings.stored:,} stored of {readings.generated:,}, "
-        + (", ".join(faults) or "nothing lost, duplicated, altered, misrouted or unknown"),
+        "readings": _readings(report.readings),
         "commands": f"{commands.succeeded:,} of {commands.issued:,} succeeded",
         "alarms": ", ".join(
             f"{words(alarm)} {counts.raised}↑ {counts.cleared}↓"
@@ -90,22 +103,37 @@ def _figures(report: Report) -> Table:
     return table
 
 
+def _readings(counts: ReadingCounts) -> str:
+    faults = [f"{count:,} {name}" for name in _FAULTS if (count := getattr(counts, name))]
+    if counts.unknown:
+        faults.append(f"{counts.unknown:,} unknown: sent or not, never acknowledged")
+    return (
+        f"{counts.generated:,} made, {counts.acknowledged:,} acknowledged, "
+        f"{counts.stored:,} stored; "
+        + (", ".join(faults) or "none lost, duplicated, altered, misrouted or unknown")
+    )
+
+
 def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f} s"
 
 
 def _check(check: CheckResult) -> Group:
     style = _STYLES[check.outcome]
-    lines = [
+    lines: list[Text | Padding] = [
         Text.assemble(
             (f"{_MARKS[check.outcome]} {words(check.name)}", f"bold {style}"), f": {check.summary}"
         )
     ]
     for row in check.evidence[:EVIDENCE_SHOWN]:
         at = "" if row.at_s is None else f"t+{row.at_s:.2f} s  "
-        expected = f", expected {row.expected}" if row.expected else ""
-        lines.append(Text(f"    {at}{row.endpoint}  {row.observed}{expected}", style="dim"))
+        expected = f" (expected: {row.expected})" if row.expected else ""
+        lines.append(_indented(f"{at}{row.endpoint}  {row.observed}{expected}"))
     more = check.evidence_total - len(check.evidence[:EVIDENCE_SHOWN])
     if more > 0:
-        lines.append(Text(f"    … and {more:,} more in the report", style="dim"))
+        lines.append(_indented(f"… and {more:,} more in the report"))
     return Group(*lines)
+
+
+def _indented(text: str) -> Padding:
+    return Padding(Text(text, style="dim"), (0, 0, 0, 4))

@@ -13,6 +13,9 @@ from harness.reporting.scale import Scale, Tick, linear_ticks, log_ticks, millis
 WIDTH = 940.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 14.0, 16.0, 30.0
 _MARKER_ROWS = 3
+_MARKER_ROW_HEIGHT = 15.0
+_MARKER_GAP = 10.0
+_CHARACTER_WIDTH = 6.4
 _RIDGE_BINS = 72
 _RIDGE_HEIGHT = 46.0
 _RIDGE_LABEL = 168.0
@@ -28,11 +31,12 @@ class Line(NamedTuple):
 
 
 class Marker(NamedTuple):
-    """A moment that is worth a word."""
+    """A moment that is worth a word, or with `is_named` false a line."""
 
     x: float
     label: str
     style: str = "phase"
+    is_named: bool = True
 
 
 class Ridge(NamedTuple):
@@ -48,7 +52,6 @@ def line_chart(
     *,
     title: str,
     x_ticks: Sequence[Tick],
-    y_unit: str,
     markers: Sequence[Marker] = (),
     height: float = 260.0,
     stacked: bool = False,
@@ -58,8 +61,13 @@ def line_chart(
     highest = max((y for points in tops for _, y in points), default=1.0)
     y_ticks = linear_ticks(highest or 1.0, 4, plain)
     x = Scale(x_ticks[0].value, x_ticks[-1].value, _LEFT, WIDTH - _RIGHT)
-    y = Scale(0.0, y_ticks[-1].value, height - _BOTTOM, _TOP)
-    parts = [*_grid(x, y, x_ticks, y_ticks, y_unit), *_markers(markers, x, y)]
+    labels = place_labels(markers, x)
+    rows = 1 + max((label.row for label in labels if label is not None), default=-1)
+    # The words have rows of their own above the curves, which would strike them through.
+    headroom = _MARKER_ROW_HEIGHT * rows
+    height += headroom
+    y = Scale(0.0, y_ticks[-1].value, height - _BOTTOM, _TOP + headroom)
+    parts = [*_grid(x, y, x_ticks, y_ticks), *_markers(markers, labels, x, y)]
     if stacked:
         floors = [[(at, 0.0) for at, _ in points] for points in tops[:1]] + list(tops[:-1])
         for line, top, below in zip(lines, tops, floors, strict=True):
@@ -69,11 +77,15 @@ def line_chart(
     return _svg(parts, title, height)
 
 
-def ridges(rows: Sequence[Ridge], *, title: str) -> Markup:
-    """Distributions under each other on one logarithmic axis of milliseconds."""
+def latency_ticks(rows: Sequence[Ridge]) -> list[Tick]:
+    """Ticks of a logarithmic axis of milliseconds that holds all the rows."""
     values = [value for row in rows for value in row.values_ms]
     low = max(0.01, min((value for value in values if value > 0.0), default=1.0))
-    ticks = log_ticks(low, max(values, default=10.0), milliseconds)
+    return log_ticks(low, max(values, default=10.0), milliseconds)
+
+
+def ridges(rows: Sequence[Ridge], ticks: Sequence[Tick], *, title: str) -> Markup:
+    """Distributions under each other on one logarithmic axis of milliseconds."""
     x = Scale(ticks[0].value, ticks[-1].value, _RIDGE_LABEL, WIDTH - _RIDGE_FIGURES, is_log=True)
     height = _RIDGE_HEIGHT * len(rows) + _BOTTOM + 6.0
     base = height - _BOTTOM
@@ -110,35 +122,60 @@ def _text(x: float, y: float, text: str, style: str, anchor: str = "start") -> s
     return f'<text class="{style}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _grid(
-    x: Scale, y: Scale, x_ticks: Sequence[Tick], y_ticks: Sequence[Tick], y_unit: str
-) -> Iterable[str]:
+def _grid(x: Scale, y: Scale, x_ticks: Sequence[Tick], y_ticks: Sequence[Tick]) -> Iterable[str]:
     for tick in y_ticks:
         place = y.place(tick.value)
         style = "axis" if tick.value == 0.0 else "grid"
         yield f'<line class="{style}" x1="{x.begins}" x2="{x.ends}" y1="{place}" y2="{place}"/>'
-        is_top = tick is y_ticks[-1]
         yield _text(x.begins - 8, place + 4, tick.label, "tick", "end")
-        if is_top and y_unit:
-            yield _text(x.begins + 4, place - 5, y_unit, "unit")
     for tick in x_ticks:
         yield _text(x.place(tick.value), y.begins + 19, tick.label, "tick", "middle")
 
 
-def _markers(markers: Sequence[Marker], x: Scale, y: Scale) -> Iterable[str]:
-    """Upright lines with a word each, in the first of three rows that has room for it."""
-    free_from = [x.begins] * _MARKER_ROWS
-    for marker in sorted(markers, key=lambda each: each.x):
-        place = x.place(marker.x)
-        line = f'<line class="marker {marker.style}" x1="{place}" x2="{place}" '
-        line += f'y1="{y.ends}" y2="{y.begins}"><title>{escape(marker.label)}</title></line>'
-        yield line
-        width = 6.2 * len(marker.label) + 10.0
-        rows = (row for row, free in enumerate(free_from) if place >= free)
-        row = next(rows, None)
-        if row is not None and place + width < x.ends:
-            yield _text(place + 5, y.ends + 10 + 13 * row, marker.label, f"mark {marker.style}")
-            free_from[row] = place + width
+class Label(NamedTuple):
+    """Where a marker's word begins; its line begins beneath its row, 0 being the highest."""
+
+    begins: float
+    row: int
+
+
+def place_labels(markers: Sequence[Marker], x: Scale) -> list[Label | None]:
+    """A place for each marker's word; None where no row has room, or it is not to be named.
+
+    No word touches another, and no marker's line crosses one.
+    """
+    free_from, words_end = [x.begins] * _MARKER_ROWS, [x.begins] * _MARKER_ROWS
+    placed: list[Label | None] = [None] * len(markers)
+    for number, marker in sorted(enumerate(markers), key=lambda each: each[1].x):
+        if not marker.is_named:
+            continue
+        place, width = x.place(marker.x), _CHARACTER_WIDTH * len(marker.label)
+        for row, free in enumerate(free_from):
+            begins = min(max(place, free), x.ends - width)
+            is_near = free <= begins <= place + _MARKER_GAP
+            if is_near and all(place >= end for end in words_end[row + 1 :]):
+                placed[number] = Label(begins, row)
+                words_end[row] = begins + width
+                free_from[row] = begins + width + _MARKER_GAP
+                # Its line goes down through the rows below.
+                free_from[row + 1 :] = (max(place + 4.0, f) for f in free_from[row + 1 :])
+                break
+    return placed
+
+
+def _markers(
+    markers: Sequence[Marker], labels: Sequence[Label | None], x: Scale, y: Scale
+) -> Iterable[str]:
+    """Upright lines, each from its word, where it has one, down to the axis."""
+    for marker, label in zip(markers, labels, strict=True):
+        place, top = x.place(marker.x), y.ends
+        if label is not None:
+            top = 4.0 + _MARKER_ROW_HEIGHT * (label.row + 1)
+            yield _text(label.begins, top - 4.0, marker.label, f"mark {marker.style}")
+        yield (
+            f'<line class="marker {marker.style}" x1="{place}" x2="{place}" '
+            f'y1="{top}" y2="{y.begins}"><title>{escape(marker.label)}</title></line>'
+        )
 
 
 def _path(points: Iterable[tuple[float, float]], x: Scale, y: Scale) -> str:

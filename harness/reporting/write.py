@@ -7,9 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from contracts.journal import Note
+from contracts.journal import Note, SecretsScanned
 from contracts.report import Report, encode_report
 from harness.checks import Check, judge
+from harness.errors import HarnessError
 from harness.journal import Journal, read_run
 from harness.reporting.build import report
 from harness.reporting.environment import NOTE_VERSION, environment_notes
@@ -22,7 +23,7 @@ def write_report(directory: Path, scenario: str, claim: str, checks: Sequence[Ch
     """Judge the run in `directory` and write its report; returns it.
 
     Versions and machine are added to the journal first. Raises `HarnessError` when the journal is
-    missing or malformed, `OSError` when nothing can be written.
+    missing or malformed or the run did not end, `OSError` when nothing can be written.
     """
     journal = read_run(directory)
     if not any(note.name.startswith(NOTE_VERSION) for note in journal.of(Note)):
@@ -35,7 +36,16 @@ def write_report(directory: Path, scenario: str, claim: str, checks: Sequence[Ch
 def remake_report(
     directory: Path, journal: Journal, scenario: str, claim: str, checks: Sequence[Check]
 ) -> Report:
-    """Judge `journal` and write the report into `directory`; the journal is left as it is."""
+    """Judge `journal` and write the report into `directory`; the journal is left as it is.
+
+    Raises `HarnessError` when the run did not end: what it had not come to yet looks lost.
+    """
+    # The search for secrets is the last thing that a run does.
+    if not journal.of(SecretsScanned):
+        raise HarnessError(
+            f"the run in {directory} did not end (interrupted, or its runner was killed): "
+            "nothing can be judged"
+        )
     made = report(journal, judge(journal, checks), scenario=scenario, claim=claim)
     write_atomically(directory / "report.json", encode_report(made))
     write_atomically(directory / "report.html", render_page(made, journal).encode())

@@ -39,6 +39,7 @@ from contracts.journal import (
 from harness import checks
 from harness.checks import Check, Verdict
 from harness.journal import Journal
+from harness.journal.example import UNIX_US
 
 if TYPE_CHECKING:
     from tests.harness.checks.conftest import Spoiled
@@ -123,7 +124,14 @@ def test_a_device_without_a_stored_reading_is_not_online(good: Spoiled) -> None:
 def test_a_device_that_was_never_switched_on_is_missed(good: Spoiled) -> None:
     spoiled = good.drop(DeviceStarted, endpoint=LAMP)
     verdict = _broken(spoiled, checks.every_device_comes_online, "")
-    assert "1 devices were never switched on" in verdict.evidence[0].observed
+    assert verdict.evidence[0].observed == "devices never switched on: 1"
+
+
+def test_every_device_that_was_never_switched_on_is_counted(good: Spoiled) -> None:
+    spoiled = good.drop(DeviceStarted, model="street_lamp")
+    lamps = len(good.records) - len(spoiled.records)
+    verdict = _broken(spoiled, checks.every_device_comes_online, "")
+    assert verdict.summary == f"{lamps} of 40 devices did not come online"
 
 
 def test_of_several_attempts_the_first_success_counts(good: Spoiled) -> None:
@@ -316,7 +324,10 @@ def test_an_altered_value_is_named_with_what_was_made(good: Spoiled) -> None:
     rows = [commit.rows[0], (endpoint, path, time_us, value + 1), *commit.rows[2:]]
     verdict = _broken(good.swap(commit, rows=rows), checks.readings_are_unaltered, LAMP)
     assert verdict.evidence_total == 1
-    assert verdict.evidence[0].expected == f"{value!r} was made"
+    assert verdict.evidence[0].expected == f"{value!r}"
+    made_s = (time_us - UNIX_US) / 1e6
+    assert f"{path} dated t+{made_s:.3f} s" in verdict.evidence[0].observed
+    assert verdict.summary == "readings altered: 1, devices concerned: 1"
 
 
 @pytest.mark.parametrize(("made", "stored"), [(True, 1), (0, False)])
@@ -334,7 +345,7 @@ def test_a_reading_that_nobody_made_is_altered(good: Spoiled) -> None:
     commit = _stored_pack(good, LAMP, 5)
     spoiled = good.swap(commit, rows=[*commit.rows, (LAMP, "/3416/0/3", 17, 0.123)])
     verdict = _broken(spoiled, checks.readings_are_unaltered, LAMP)
-    assert verdict.evidence[0].expected == "never made"
+    assert verdict.evidence[0].expected == "no such reading"
 
 
 def test_a_conflict_is_an_alteration(good: Spoiled) -> None:
@@ -535,7 +546,7 @@ def test_evidence_is_cut_and_counted_honestly(good: Spoiled) -> None:
     verdict = _judge(spoiled, checks.acknowledged_readings_are_stored)
     assert len(verdict.evidence) == 25
     assert verdict.evidence_total == 2_136
-    assert verdict.summary.startswith("2,136 ")
+    assert "acknowledged and lost: 2,136, " in verdict.summary
 
 
 def test_when_taps_were_off_it_is_said(good: Spoiled) -> None:

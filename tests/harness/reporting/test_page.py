@@ -8,13 +8,21 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
+from markupsafe import escape
 
-from contracts.journal import DeviceBootstrapped, DeviceConnected, Record, RunStarted
+from contracts.journal import (
+    DeviceBootstrapped,
+    DeviceConnected,
+    ProcessKilled,
+    Record,
+    RunStarted,
+)
 from contracts.report import Report
 from harness import checks
 from harness.journal import Journal
 from harness.reporting import junit_xml, render_page, report
-from harness.reporting.page import headline
+from harness.reporting.page import headline, whole_names
+from harness.reporting.series import latency_charts
 
 VOID = {"meta", "link", "br"}
 
@@ -113,6 +121,46 @@ def test_a_broken_run_opens_its_evidence(records: list[Record]) -> None:
     assert "<code>lamp-0002</code>" in page
 
 
+def test_every_check_shows_its_claim(records: list[Record], holding: Report) -> None:
+    page, _ = _page(records)
+    for check in holding.checks:
+        assert f"<small>Claim: {escape(check.claim)}</small>" in page
+
+
+def test_many_kills_are_counted_in_the_legend_and_few_are_named(records: list[Record]) -> None:
+    began_ns = records[0].at_ns
+    kills = [
+        ProcessKilled(at_ns=began_ns + n * 100_000_000, process="bridge", point="published")
+        for n in range(20, 40)
+    ]
+    named = '<text class="mark kill"'
+    many, _ = _page([*records, *kills])
+    assert "kills (20)" in many
+    assert named not in many
+    few, _ = _page([*records, *kills[:1]])
+    assert "kills (" not in few
+    assert named in few
+
+
+def test_both_latency_charts_have_one_scale(records: list[Record]) -> None:
+    axes = [
+        re.findall(r'<text class="tick"[^>]*>([^<]*)<', chart)
+        for chart in latency_charts(Journal(records))
+    ]
+    assert axes[0] == axes[1]
+
+
+def test_sides_are_not_listed_among_processes(records: list[Record], holding: Report) -> None:
+    page, _ = _page(records)
+    by_process = page[page.index("<h3>By process</h3>") :]
+    assert "share of CPU" not in by_process
+    assert by_process[: by_process.index("</table>")].count("<tr>") == 1 + len(holding.processes)
+
+
+def test_a_name_is_not_broken_at_its_hyphen() -> None:
+    assert whole_names("is lamp-0071 <b>") == 'is <span class="whole">lamp-0071</span> &lt;b&gt;'
+
+
 def test_a_page_can_be_made_of_an_empty_journal() -> None:
     page, _ = _page([])
     assert "no device was observed" in page
@@ -140,6 +188,14 @@ def test_junit_has_a_case_per_check(holding: Report) -> None:
     assert (root.get("failures"), root.get("errors"), root.get("skipped")) == ("0", "0", "0")
     names = [case.get("name") for case in root.iter("testcase")]
     assert names == [check.name for check in holding.checks]
+
+
+def test_junit_gives_the_suite_the_duration_of_the_run_and_cases_none(holding: Report) -> None:
+    root = _suite(holding)
+    suite = root.find("testsuite")
+    assert suite is not None
+    assert suite.get("time") == root.get("time") == f"{holding.duration_s:.3f}"
+    assert all(case.get("time") is None for case in root.iter("testcase"))
 
 
 def test_broken_is_a_failure_and_inconclusive_an_error(holding: Report) -> None:

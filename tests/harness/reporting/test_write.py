@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
-from contracts.journal import DeviceBootstrapped, Record
-from contracts.report import Report, decode_report, encode_report
+from contracts.journal import STAGES, DeviceBootstrapped, Record, SecretsScanned
+from contracts.report import ReadingCounts, Report, decode_report, encode_report
 from harness import checks
 from harness.errors import HarnessError
-from harness.journal import read_run
-from harness.reporting import print_summary, remake_report, write_report
+from harness.journal import Journal, read_run
+from harness.reporting import print_summary, remake_report, report, write_report
+from harness.reporting.__main__ import USAGE, main
 from harness.reporting.reference import reference_page, schema_document
 
 ROOT = Path(__file__).parents[3]
@@ -22,9 +25,9 @@ NAME, CLAIM = "onboarding.city_block_comes_online", "Everything is as it should 
 WriteRun = Callable[[list[Record]], Path]
 
 
-def _print(report: Report, directory: Path) -> str:
+def _print(made: Report, directory: Path, width: int = 120) -> str:
     text = io.StringIO()
-    print_summary(report, directory, Console(file=text, width=120))
+    print_summary(made, directory, Console(file=text, width=width))
     return text.getvalue()
 
 
@@ -66,6 +69,65 @@ def test_versions_are_recorded_once(write_run: WriteRun, records: list[Record]) 
 def test_a_folder_without_a_journal_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="no journal"):
         write_report(tmp_path, NAME, CLAIM, checks.MAIN_JOB)
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_run_that_did_not_end_is_not_judged(
+    write_run: WriteRun, records: list[Record], kept: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = [record for record in records if not isinstance(record, SecretsScanned)]
+    directory = write_run(cut if kept else cut[:1])
+    with pytest.raises(HarnessError, match="did not end"):
+        write_report(directory, NAME, CLAIM, checks.MAIN_JOB)
+    assert main([str(directory)]) == 3
+    said = capsys.readouterr().err
+    assert said == (
+        f"harness.reporting: the run in {directory} did not end "
+        "(interrupted, or its runner was killed): nothing can be judged\n"
+    )
+    assert not (directory / "report.json").exists()
+
+
+def test_a_folder_without_a_journal_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path)]) == 3
+    assert capsys.readouterr().err == f"harness.reporting: there is no journal in {tmp_path}\n"
+
+
+def test_help_is_no_error_and_a_wrong_call_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == USAGE
+    for arguments in ([], ["a", "b"], ["--nonsense"]):
+        assert main(arguments) == 3
+        assert capsys.readouterr().err == USAGE
+
+
+def test_the_stages_fit_eighty_columns_whole(holding: Report, tmp_path: Path) -> None:
+    lines = _print(holding, tmp_path, width=80).splitlines()
+    heading = next(n for n, line in enumerate(lines) if line.startswith("stage "))
+    stages = lines[heading + 1 : heading + 1 + len(STAGES)]
+    assert [line[:23].strip() for line in stages] == [s.replace("_", " ") for s in STAGES]
+    begins = [line.rstrip().rfind(" ") for line in (lines[heading], stages[0])]
+    assert all(0 < at < 80 for at in begins)
+    assert all("…" not in line for line in lines)
+
+
+def test_stages_that_nothing_reached_have_no_latencies(tmp_path: Path) -> None:
+    empty = report(Journal([]), [], scenario=NAME, claim=CLAIM)
+    text = _print(empty, tmp_path, width=80)
+    assert re.search(r"^online +0( +–){5}$", text, re.MULTILINE)
+
+
+def test_a_claim_is_marked_as_one(holding: Report, tmp_path: Path) -> None:
+    broken = msgspec.structs.replace(holding, verdict="broken", exit_code=1)
+    assert f"Claim: {CLAIM}" in _print(broken, tmp_path)
+
+
+def test_readings_are_told_as_made_acknowledged_and_stored(holding: Report, tmp_path: Path) -> None:
+    counts = ReadingCounts(generated=1348, acknowledged=1343, stored=1348, unknown=5)
+    text = _print(msgspec.structs.replace(holding, readings=counts), tmp_path)
+    assert "1,348 made, 1,343 acknowledged, 1,348 stored; 5 unknown" in text
 
 
 def test_the_summary_says_verdict_stages_and_where_the_report_is(
