@@ -91,7 +91,7 @@ async def _onboard(
         await live.until(
             f"{count} devices bootstrapped",
             lambda: len(live.bootstrapped) >= count,
-            count / options.rate_per_s + PATIENCE_S,
+            count / (options.rate_per_s or 1.0) + PATIENCE_S,
         )
         measured = {"cpu_us_per_device": meter.us_each(count), "conditions": meter.conditions()}
     await run.end_fleet()

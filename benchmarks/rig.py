@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import msgspec
 import psutil
 
-from harness.bench.bench import Bench, BenchPlan, bench_up, make_state_dir
+from harness.bench.bench import Bench, BenchPlan, bench_up
+from harness.bench.state import temporary_state
 from harness.errors import HarnessError
 from harness.reporting.environment import environment_notes
 from harness.runner.live import Live
@@ -56,19 +57,18 @@ async def rig_up(output: Path, live: Live, **plan: Any) -> AsyncIterator[Rig]:
     """A bench with fresh state; `plan` are fields of `BenchPlan`."""
     clock = SystemClock()
     journal = JournalFile(output / "journal" / "runner.jsonl")
-    state = make_state_dir()
 
     def heard(process: str, message: Mapping[str, Any]) -> None:
         if process == "fleet":
             live.fleet_said(message)
 
     try:
-        whole = BenchPlan(output_dir=output, state_dir=state, **plan)
-        async with bench_up(whole, journal, clock, heard, live.fail) as bench:
-            yield Rig(bench, live, journal, clock, output)
+        with temporary_state() as state:
+            whole = BenchPlan(output_dir=output, state_dir=state, **plan)
+            async with bench_up(whole, journal, clock, heard, live.fail) as bench:
+                yield Rig(bench, live, journal, clock, output)
     finally:
         journal.close()
-        shutil.rmtree(state, ignore_errors=True)
 
 
 def write_line(fields: Mapping[str, Any], write: Callable[[str], object]) -> None:

@@ -6,6 +6,7 @@ error does not pass for an optional field. JSON is an array of objects or one ob
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import date
 from typing import Final, Literal
@@ -147,7 +148,8 @@ def _degrees(fields: dict[str, object], field: str, limit: int) -> float:
         raise InvalidField(field, "is missing")
     degrees = float("nan")
     if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
-        degrees = float(value)
+        with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
+            degrees = float(value)
     if not -limit <= degrees <= limit or isinstance(value, bool):
         raise InvalidField(field, f"{str(value)[:40]!r} is not a number from -{limit} to {limit}")
     return degrees

@@ -84,8 +84,9 @@ def how_to_use(bench: Bench, endpoints: list[str]) -> str:
             f"   token: {configs.data_token_file(bench.plan)}",
             *(
                 f"  {name:<16} http://{bench.address(name, 'http')}"
-                for name in ("provisioning", "control", "ingestion")
+                for name in ("provisioning", "control", "ingestion", "bootstrap")
             ),
+            f"  server admin     http://{bench.address('server', 'admin')}",
             f"  bearer token     {token}",
             "",
             f"Provisioned endpoint names: {', '.join(endpoints[:3])}"

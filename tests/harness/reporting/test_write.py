@@ -71,12 +71,15 @@ def test_a_folder_without_a_journal_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path, NAME, CLAIM, checks.MAIN_JOB)
 
 
-@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("is_killed_early", [True, False])
 def test_a_run_that_did_not_end_is_not_judged(
-    write_run: WriteRun, records: list[Record], kept: int, capsys: pytest.CaptureFixture[str]
+    write_run: WriteRun,
+    records: list[Record],
+    is_killed_early: bool,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    cut = [record for record in records if not isinstance(record, SecretsScanned)]
-    directory = write_run(cut if kept else cut[:1])
+    cut: list[Record] = [r for r in records if not isinstance(r, SecretsScanned)]
+    directory = write_run(cut[:1] if is_killed_early else cut)
     with pytest.raises(HarnessError, match="did not end"):
         write_report(directory, NAME, CLAIM, checks.MAIN_JOB)
     assert main([str(directory)]) == 3
