@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import Any, cast
@@ -28,7 +29,7 @@ _MEMINFO = struct.Struct("9I")
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 
 
-class SocketLink:
+class SocketLink(ABC):
     """A UDP socket whose datagrams go to a callback in lists.
 
     When the kernel's send buffer is full, up to `SEND_QUEUE_MAX` datagrams wait; further ones are
@@ -122,11 +123,13 @@ class SocketLink:
         if received:
             self._receive(received)
 
+    @abstractmethod
     def _send_one(self, data: bytes, peer: Any) -> None:
-        raise NotImplementedError
+        """Hand one datagram to the kernel."""
 
+    @abstractmethod
     def _receive_one(self) -> tuple[bytes, Any]:
-        raise NotImplementedError
+        """Take one datagram from the kernel."""
 
 
 class UdpLink(SocketLink):
