@@ -17,12 +17,13 @@ from typing import Any
 import msgspec
 import psutil
 
+from contracts.api import ImportJob
 from contracts.journal import BenchDown, BenchReady, ProcessExited, ProcessKilled, ProcessStarted
 from contracts.names import service_identity
 from contracts.topics import Topics
 from harness.bench import configs
 from harness.bench.process import BenchProcess, Side
-from harness.errors import BenchFailed
+from harness.errors import BenchFailed, HarnessError
 from runtime.clock import Clock
 from runtime.files import write_secret
 from runtime.http_client import HttpClient
@@ -30,6 +31,7 @@ from runtime.journal import JournalSink
 
 READY_WITHIN_S = 20.0
 SETTLE_S = 0.3
+IMPORT_ASKED_EVERY_S = 0.02
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +114,18 @@ class Bench:
     def token(self) -> str:
         """The per-run bearer token."""
         return configs.token_file(self.plan).read_text().strip()
+
+    async def import_manifest(self, manifest: bytes, content_type: str) -> ImportJob:
+        """Import a manifest and wait until it is finished. Raises `HarnessError` when it failed."""
+        client = self.http("provisioning")
+        job = await client.send("POST", "/v1/imports", manifest, ImportJob, content_type)
+        while job.state == "running":
+            await asyncio.sleep(IMPORT_ASKED_EVERY_S)
+            job = await client.get(f"/v1/imports/{job.id}", ImportJob)
+        await client.close()
+        if job.state == "failed":
+            raise HarnessError(f"the import failed: {job.reason}")
+        return job
 
     # ---- disturb ----
 

@@ -11,11 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
-from contracts.api import ImportJob
 from harness.bench import configs
 from harness.bench.bench import Bench, BenchPlan, bench_up, tap_identity
 from harness.bench.state import temporary_state
-from harness.errors import HarnessError
 from harness.runner.cohort import Cohort, choose, told_rejections
 from harness.runner.scenario import Broker
 from runtime.clock import SystemClock
@@ -59,7 +57,7 @@ async def _keep(plan: BenchPlan, cohort: Cohort, console: Console) -> None:
 
     try:
         async with bench_up(plan, NoJournal(), SystemClock(), _nobody, failed) as bench:
-            await _provision(bench, cohort.manifest, cohort.content_type)
+            await bench.import_manifest(cohort.manifest, cohort.content_type)
             told = how_to_use(bench, [row.endpoint for row in cohort.rows])
             console.print(told, highlight=False, soft_wrap=True)
             await failure
@@ -112,17 +110,6 @@ def how_to_use(bench: Bench, endpoints: list[str]) -> str:
             f"Logs: {bench.plan.output_dir}/logs. Interfaces: docs/reference/interfaces.md.",
         ]
     )
-
-
-async def _provision(bench: Bench, manifest: bytes, content_type: str) -> None:
-    client = bench.http("provisioning")
-    job = await client.send("POST", "/v1/imports", manifest, ImportJob, content_type)
-    while job.state == "running":
-        await asyncio.sleep(0.02)
-        job = await client.get(f"/v1/imports/{job.id}", ImportJob)
-    await client.close()
-    if job.state == "failed":
-        raise HarnessError(f"the import failed: {job.reason}")
 
 
 def _nobody(process: str, message: Mapping[str, Any]) -> None:

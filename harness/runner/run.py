@@ -28,7 +28,6 @@ from contracts.manifest import ManifestRow
 from fake_devices.devices import MODELS
 from harness.bench import configs
 from harness.bench.bench import Bench, tap_identity
-from harness.errors import HarnessError
 from harness.runner.cohort import Cohort
 from harness.runner.live import Live, NotReached
 from harness.runner.progress import Progress
@@ -133,13 +132,8 @@ class Run:
         """Import a manifest and wait until the job has finished. Raises `HarnessError`."""
         self.begin("provisioning")
         began_ns = self.clock.now_ns()
+        job = await self.bench.import_manifest(manifest, content_type)
         client = self.bench.http("provisioning")
-        job = await client.send("POST", "/v1/imports", manifest, ImportJob, content_type)
-        while job.state == "running":
-            await asyncio.sleep(0.02)
-            job = await client.get(f"/v1/imports/{job.id}", ImportJob)
-        if job.state == "failed":
-            raise HarnessError(f"the import failed: {job.reason}")
         errors = await client.get(f"/v1/imports/{job.id}/errors?limit=100", RowErrors)
         self.journal.record(
             ImportEnded(
