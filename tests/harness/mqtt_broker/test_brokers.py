@@ -165,12 +165,18 @@ def test_a_subscription_beyond_the_policy_is_refused(target: Target) -> None:
         assert peer.subscribe(credentials(server, "+")) == (1,)
 
 
+def answer_to(peer: Peer, data: bytes) -> object:
+    """The packet that follows `data`. Raises `Closed`, also while the data is still being sent."""
+    peer.send_bytes(data)
+    return peer.receive()
+
+
 def test_an_oversize_packet_is_not_acknowledged_and_ends_the_connection(target: Target) -> None:
     device = target.new_device()
     with target.client(device) as peer:
-        peer.send_bytes(encode(Publish(f"devices/{device}/state", bytes(70_000), 1, 1)))
+        oversize = encode(Publish(f"devices/{device}/state", bytes(70_000), 1, 1))
         with pytest.raises(Closed):
-            peer.receive()
+            answer_to(peer, oversize)
     with target.client(device) as peer:
         assert peer.is_served()
 
