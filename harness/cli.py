@@ -18,6 +18,8 @@ from harness.runner.scenario import DEFECTS, Broker, Defect, RunOptions
 from runtime.http_client import HttpError
 
 EXIT_OTHER = 3
+# Longer than a teardown takes.
+CANCEL_AGAIN_AFTER_S = 4.0
 Result = TypeVar("Result")
 
 app = typer.Typer(
@@ -154,8 +156,16 @@ def run_loop(work: Coroutine[Any, Any, Result]) -> Result:
 
 async def _until_signalled(work: Coroutine[Any, Any, Result]) -> Result:
     task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+
+    def cancel() -> None:
+        # A wait that ends in the same turn can swallow a cancellation: ask until it is heard.
+        if not task.done():
+            task.cancel()
+            loop.call_later(CANCEL_AGAIN_AFTER_S, cancel)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, cancel)
     return await task
 
 
