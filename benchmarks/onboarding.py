@@ -1,10 +1,12 @@
 """How many devices a second come from power-on to the last write of their credentials.
 
     python -m benchmarks.onboarding [--devices N] [--rate N/s] [--broker embedded|mosquitto]
+                                    [--security none|psk|x509]
 
-Devices are switched on at an open rate, without DTLS, and open no MQTT connection of their own:
-that is another measurement. Prints one JSON line. `--profile DIR` samples every process with
-py-spy, when that is installed, and puts folded stacks of each into the directory.
+Devices are switched on at an open rate and open no MQTT connection of their own: that is another
+measurement. With DTLS each makes a full handshake first. Prints one JSON line. `--profile DIR`
+samples every process with py-spy, when that is installed, and puts folded stacks of each into the
+directory.
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ from contracts.journal import (
 from harness.bench import configs
 from harness.journal import Journal, read_run
 from harness.runner.cohort import choose
+from harness.runner.execute import security_of
 from harness.runner.live import Live
 from harness.runner.progress import Progress
 from harness.runner.run import Run, taps_on
 from harness.runner.scenario import RunOptions
+from harness.security import SECURITIES
 
 PATIENCE_S = 30.0
 # Completions between these parts of all count: the ramp at either end does not.
@@ -53,22 +57,23 @@ class BootstrapsSeen(Live):
 
 
 async def measure(
-    devices: int, rate_per_s: float, broker: str, out: Path | None, profile: Path | None
+    options: RunOptions, broker: str, out: Path | None, profile: Path | None
 ) -> Fields:
     """The figures of one run. Raises `HarnessError` when a device was not bootstrapped."""
-    options = RunOptions(devices=devices, rate_per_s=rate_per_s)
+    security = security_of(options)
     live = BootstrapsSeen()
     with output_directory(out) as output:
         async with (
-            rig_up(output, live, broker=broker) as rig,
+            rig_up(output, live, broker=broker, security=security) as rig,
             taps_on(rig.bench, rig.journal, rig.clock, live, broker=True),
         ):
             measured = await _onboard(options, rig, live, profile)
         return {
             "benchmark": "onboarding",
-            "devices": devices,
-            "offered_per_s": rate_per_s,
+            "devices": options.devices,
+            "offered_per_s": options.rate_per_s,
             "broker": broker,
+            "security": security,
             **figures(read_run(output)),
             **measured,
         }
@@ -83,7 +88,8 @@ async def _onboard(
         options, rig.bench, cohort, rig.journal, rig.clock, live, Progress(Console(quiet=True), 1)
     )
     await run.provision_rows()
-    fleet = configs.fleet(rig.bench, cohort.rows, options, [])
+    credentials = await rig.bench.device_credentials(cohort.rows)
+    fleet = configs.fleet(rig.bench, cohort.rows, options, [], credentials)
     await rig.bench.start_fleet({**fleet, "connects": False})
     async with profiled(rig, profile):
         meter = CpuMeter(rig.bench, rig.clock)
@@ -175,10 +181,12 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=3_000)
     parser.add_argument("--rate", type=float, default=1_000.0, help="devices switched on a second")
     parser.add_argument("--broker", choices=["embedded", "mosquitto"], default="embedded")
+    parser.add_argument("--security", choices=SECURITIES, default="none")
     parser.add_argument("--out", type=Path, default=None, help="keep logs and journal here")
     parser.add_argument("--profile", type=Path, default=None, help="directory for py-spy's output")
     told = parser.parse_args()
-    line = uvloop.run(measure(told.devices, told.rate, told.broker, told.out, told.profile))
+    options = RunOptions(devices=told.devices, rate_per_s=told.rate, security=told.security)
+    line = uvloop.run(measure(options, told.broker, told.out, told.profile))
     write_line(line, sys.stdout.write)
 
 

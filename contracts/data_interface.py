@@ -25,6 +25,7 @@ Operation = Literal[
     "create",
     "delete",
     "observe",
+    "observe_composite",
     "cancel_observation",
     "read_composite",
     "write_composite",
@@ -34,6 +35,7 @@ EventKind = Literal[
     "updated",
     "deregistered",
     "notification",
+    "observation_ended",
     "send",
     "sleeping",
     "awake",
@@ -41,6 +43,10 @@ EventKind = Literal[
     "result",
 ]
 DeregistrationReason = Literal["client", "expired", "replaced"]
+# cancelled: by a command; replaced: by a newer observe of the same; registration_ended: with the
+# registration; refused: the device answered with an error, on a notification or on the way back
+# after a restart; malformed: a notification that broke CoAP.
+ObservationEnd = Literal["cancelled", "replaced", "registration_ended", "refused", "malformed"]
 ValueType = Literal[
     "string", "integer", "unsigned", "float", "boolean", "opaque", "time", "objlnk", "corelnk"
 ]
@@ -51,11 +57,16 @@ SecurityMode = Literal["nosec", "psk", "rpk", "x509", "oscore"]
 
 
 class Value(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One value at one path. Integers beyond 2^53 are strings, opaque base64, objlnk `o:i`."""
+    """One value at one path. Integers beyond 2^53 are strings, opaque base64, objlnk `o:i`.
+
+    `time_us` is when the device took it, Unix time, where it says so: history in a notification or
+    a send has a path more than once.
+    """
 
     path: str
     type: ValueType
     value: str | int | float | bool
+    time_us: int | None = None
 
 
 class ObjectLink(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -109,7 +120,13 @@ class ResultError(msgspec.Struct, frozen=True, gc=False):
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """How a command ended. `code` is the CoAP code as text (`"2.04"`), None when there was none."""
+    """How a command ended. `code` is the CoAP code as text (`"2.04"`), None when there was none.
+
+    A code of 2.xx with an `error` (stage `coap`): the device did it, but what it answered cannot be
+    read or is not what the standard asks; it is neither success nor refusal. `remark` tells of a
+    success what was not as the standard asks. `observation_id` is the id of the observe command,
+    which the observation's events carry. `local`: the server alone did it, no request was needed.
+    """
 
     id: str
     operation: Operation
@@ -119,11 +136,23 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     links: list[ObjectLink] | None = None
     location: str | None = None
     error: ResultError | None = None
+    observation_id: str | None = None
+    remark: str | None = None
+    local: bool = False
 
     @property
     def succeeded(self) -> bool:
-        """Whether the device did it."""
-        return self.error is None and self.code is not None and self.code.startswith("2.")
+        """Whether it was done, and answered as the standard asks."""
+        return self.error is None and (self.local or self._is_positive)
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether the device did it and its answer cannot be used: its effect is not known."""
+        return self.error is not None and self._is_positive
+
+    @property
+    def _is_positive(self) -> bool:
+        return self.code is not None and self.code.startswith("2.")
 
 
 class _Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
@@ -183,6 +212,10 @@ class Event(_Frame, frozen=True, tag="event"):
 
     (`server`, `epoch`, `seq`) is the key for duplicates; `at_us` Unix time. `snapshot` is true on
     MQTT when a bridge tells of a registration that it learned from a snapshot: `seq` is `as_of`.
+
+    A `notification` is of `path`, or of `paths` when it is a composite one; `observation_id` is the
+    id of the command that began the observation, `sequence` the Observe option's number (RFC 7641
+    §3.4), `detail` why it cannot be read and has no `values`. The values of `send` have full paths.
     """
 
     server: str
@@ -199,6 +232,11 @@ class Event(_Frame, frozen=True, tag="event"):
     path: str | None = None
     values: list[Value] | None = None
     snapshot: bool = False
+    paths: list[str] | None = None
+    observation_id: str | None = None
+    sequence: int | None = None
+    ended: ObservationEnd | None = None
+    detail: str | None = None
 
 
 class Ack(_Frame, frozen=True, tag="ack"):
@@ -212,9 +250,16 @@ class Command(_Frame, frozen=True, tag="command"):
     """An operation on a device; also the MQTT payload of the command topics.
 
     `id` is the caller's; a repeated id gets the stored outcome. `expires_at_us` is Unix time.
-    `write` replaces the instance or resource unless `mode` is `update`; `values` have full paths;
-    for `create`, `path` is the object or the new instance. `format` is a CoAP content format,
-    chosen by the server when absent. `attributes` are of write_attributes.
+    `write` replaces the instance or resource unless `mode` is `update`; `values` have full paths.
+    For `create`, `path` is the object or the new instance; values of instance 65535 leave its id to
+    the device. `format` is a CoAP content format: of what is sent, or asked for by Accept; without
+    it the server chooses one that the device takes, and with `any_format` the device does.
+
+    `paths` are of the composite operations (`/` is all there is) and of the cancellation of a
+    composite observation; in write_composite they are resource instances to remove. `attributes`
+    are of write_attributes (an empty text removes one) and, from LwM2M 1.2, of observe and
+    observe_composite. `depth` (0 to 3) is of discover, from LwM2M 1.2. With `passive`,
+    cancel_observation sends nothing: the next notification is answered by Reset.
     """
 
     id: str
@@ -231,6 +276,9 @@ class Command(_Frame, frozen=True, tag="command"):
     holder: Holder | None = None
     completes: Completes | None = None
     issued_by: str | None = None
+    depth: int | None = None
+    passive: bool = False
+    any_format: bool = False
 
 
 class Cancel(_Frame, frozen=True, tag="cancel"):

@@ -3,8 +3,6 @@
 Each process that observes writes a file of its own, `<source>.jsonl`; readers merge them by time.
 `at_ns` is CLOCK_MONOTONIC, one clock for all processes of a run. A last line that a kill cut short
 is dropped by readers. Nothing secret is ever recorded: no values of writes, only their paths.
-
-
 """
 
 from __future__ import annotations
@@ -242,12 +240,39 @@ class DeviceBootstrapped(_Record, frozen=True, tag="device_bootstrapped"):
     version: str
 
 
+class BootstrapSessionEnded(_Record, frozen=True, tag="bootstrap_session_ended"):
+    """A bootstrap server is done with a device: `finished`, or `failed` at the last operation.
+
+    `code` is the answer to that operation, empty when none came.
+    """
+
+    server: str
+    endpoint: str
+    state: str
+    steps: int
+    last_operation: str = ""
+    last_path: str = ""
+    code: str = ""
+
+
 class DatagramRefused(_Record, frozen=True, tag="datagram_refused"):
     """A datagram or registration was refused; `reason` is the counter's name."""
 
     server: str
     reason: str
     address: str
+
+
+class HandshakeRefused(_Record, frozen=True, tag="handshake_refused"):
+    """A security session was refused, or broke off; `reason` is the counter's name.
+
+    `identity_hash` is the first eight bytes, as hex, of the SHA-256 of what the peer said it is.
+    """
+
+    server: str
+    address: str
+    reason: str
+    identity_hash: str = ""
 
 
 # ---- the broker tap (an MQTT client that may read and never publish) ----
@@ -450,7 +475,9 @@ Record = (
     | CommandSent
     | CommandEnded
     | DeviceBootstrapped
+    | BootstrapSessionEnded
     | DatagramRefused
+    | HandshakeRefused
     | MessageSeen
     | ClientSeen
     | ReadingsStored

@@ -8,14 +8,20 @@ import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 
+from contracts.names import IllegalName
 from harness.errors import LamplighterError
 from harness.runner.scenario import DEFECTS, Broker, Defect, RunOptions
+from harness.security import Security
+from runtime.component import ConfigError
 from runtime.http_client import HttpError
+
+if TYPE_CHECKING:
+    from harness.objects_command import Printed
 
 EXIT_OTHER = 3
 # Longer than a teardown takes.
@@ -32,6 +38,10 @@ app = typer.Typer(
 
 
 BrokerOption = Annotated[Broker, typer.Option(metavar="KIND", help="embedded, amqtt or mosquitto.")]
+SecurityOption = Annotated[
+    Security,
+    typer.Option(metavar="MODE", help="How devices prove themselves by DTLS: psk, x509 or none."),
+]
 DefectOption = Annotated[
     Defect | None,
     typer.Option(metavar="NAME", help="Plant one that must be found: " + ", ".join(DEFECTS)),
@@ -71,6 +81,10 @@ def run(
     rate: RateOption = None,
     seed: Annotated[int, typer.Option(help="Every random choice follows from it.")] = 1,
     broker: BrokerOption = "embedded",
+    security: Annotated[
+        Security | None,
+        typer.Option(metavar="MODE", help="DTLS: psk, x509 or none. Default: psk, where it can."),
+    ] = None,
     defect: DefectOption = None,
     report_every: Annotated[
         float | None, typer.Option(help="Seconds between two packs of a device.")
@@ -95,6 +109,7 @@ def run(
         rate_per_s=rate,
         seed=seed,
         broker=broker,
+        security=security,
         defect=defect,
         manifest=manifest,
         out=out,
@@ -129,6 +144,7 @@ def list_scenarios() -> None:
 @app.command()
 def up(
     broker: BrokerOption = "embedded",
+    security: SecurityOption = "psk",
     manifest: ManifestOption = None,
     devices: DevicesOption = None,
     state: Annotated[
@@ -136,6 +152,7 @@ def up(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for logs and journal.")] = Path("reports"),
     coap_port: PortOption = 0,
+    coaps_port: PortOption = 0,
     mqtt_port: PortOption = 0,
     data_port: PortOption = 0,
     control_port: PortOption = 0,
@@ -143,8 +160,134 @@ def up(
     """Bring the bench up and keep it until Ctrl-C, so that a real device or client can connect."""
     from harness.runner.keep_up import keep_up
 
-    ports = {"coap": coap_port, "mqtt": mqtt_port, "data": data_port, "control": control_port}
-    run_loop(keep_up(broker, manifest, devices, state, out, ports, Console()))
+    ports = {
+        "coap": coap_port,
+        "coaps": coaps_port,
+        "mqtt": mqtt_port,
+        "data": data_port,
+        "control": control_port,
+    }
+    run_loop(keep_up(broker, security, manifest, devices, state, out, ports, Console()))
+
+
+FileOption = Annotated[Path | None, typer.Option(metavar="FILE")]
+
+
+@app.command()
+def device(
+    model: Annotated[str, typer.Option(help="street_lamp, water_meter, …")] = "street_lamp",
+    server: Annotated[str, typer.Option(metavar="URI", help="coap:// or coaps://host:port.")] = "",
+    bootstrap: Annotated[
+        str, typer.Option(metavar="URI", help="Bootstrap server; with --server, a fallback.")
+    ] = "",
+    endpoint: Annotated[str, typer.Option(help="Endpoint name. Default: the model's.")] = "",
+    identity: Annotated[str, typer.Option(help="PSK identity. Default: the endpoint.")] = "",
+    psk: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Pre-shared key in hex; - reads a line of input."),
+    ] = None,
+    certificate: FileOption = None,
+    key: FileOption = None,
+    trust: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM of who signs server certificates.")
+    ] = None,
+    lwm2m_version: Annotated[str, typer.Option(help="1.0, 1.1 or 1.2.")] = "1.1",
+    lifetime: Annotated[int, typer.Option(help="Registration lifetime in seconds.")] = 300,
+    queue_mode: Annotated[bool, typer.Option(help="Sleep between messages.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Print every message, decoded.")] = False,
+) -> None:
+    """Run one simulated device against any LwM2M server until Ctrl-C."""
+    from harness.run_device import DeviceOptions, run_device
+
+    options = DeviceOptions(
+        model=model,
+        server=server,
+        bootstrap_server=bootstrap,
+        endpoint=endpoint,
+        identity=identity,
+        psk_file=psk,
+        certificate_file=certificate,
+        key_file=key,
+        trust_anchors_file=trust,
+        lwm2m_version=lwm2m_version,
+        lifetime_s=lifetime,
+        queue_mode=queue_mode,
+        trace=trace,
+    )
+    run_loop(run_device(options, Console()))
+
+
+@app.command()
+def serve(
+    security: SecurityOption = "psk",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    coap_port: PortOption = 5683,
+    coaps_port: PortOption = 5684,
+    bootstrap_port: PortOption = 5783,
+    bootstrap_secure_port: PortOption = 5784,
+    admin_port: PortOption = 0,
+    state: Annotated[
+        Path | None, typer.Option(help="Keep registrations and keys here; default: nowhere.")
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Devices' keys: {endpoint, identity, key} a line."),
+    ] = None,
+    entries: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What devices are bootstrapped to, an entry a line."),
+    ] = None,
+    objects: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Further object definitions (XML).")
+    ] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Print every message, decoded.")] = False,
+) -> None:
+    """Run the LwM2M server and its bootstrap server alone until Ctrl-C, for devices of yours."""
+    from harness.serve import ServeOptions
+    from harness.serve import serve as serve_both
+
+    options = ServeOptions(
+        security=security,
+        host=host,
+        coap_port=coap_port,
+        coaps_port=coaps_port,
+        bootstrap_port=bootstrap_port,
+        bootstrap_secure_port=bootstrap_secure_port,
+        admin_port=admin_port,
+        state=state,
+        keys_file=keys,
+        bootstrap_file=entries,
+        object_files=tuple(objects or ()),
+        trace=trace,
+    )
+    run_loop(serve_both(options, Console()))
+
+
+objects_app = typer.Typer(help="Object definitions: what is known, and whether yours are right.")
+app.add_typer(objects_app, name="objects")
+
+
+@objects_app.command(name="check")
+def check_objects(
+    files: Annotated[list[Path], typer.Argument(help="OMA object XML, or folders of it.")],
+) -> None:
+    """Check object definitions; a line per problem with file and line number."""
+    from harness.objects_command import check_files
+
+    _print_lines(check_files(files))
+
+
+@objects_app.command(name="list")
+def list_objects() -> None:
+    """List the built-in object definitions and their versions."""
+    from harness.objects_command import list_objects as listed
+
+    _print_lines(listed())
+
+
+def _print_lines(printed: Printed) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in printed.lines))
+    raise typer.Exit(printed.exit_code)
 
 
 def run_loop(work: Coroutine[Any, Any, Result]) -> Result:
@@ -174,7 +317,7 @@ def main() -> None:
     try:
         # Outside its standalone mode click returns the code of `typer.Exit`.
         sys.exit(app(standalone_mode=False))
-    except LamplighterError as error:
+    except (LamplighterError, ConfigError, IllegalName) as error:
         fail(str(error))
     except (OSError, HttpError) as error:
         fail(f"{error}: see the logs of the run, or choose another folder")

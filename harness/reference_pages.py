@@ -20,9 +20,22 @@ from contracts import data_interface as frames
 from contracts.names import Principal, PrincipalKind, service_identity
 from contracts.policy import POLICY_TABLE, policy_for
 from contracts.topics import Topics
-from harness.lwm2m_server.admin import RegistrationPage, RejectedRow, SecurityImport
-from harness.lwm2m_server.operations import NOT_OFFERED
+from harness.bootstrap_server.core import SessionReport
+from harness.bootstrap_server.entries import AccountEntry, BootstrapEntry, EntrySummary
+from harness.lwm2m_server.admin import (
+    ObservationPage,
+    ObservationRow,
+    OperationOpen,
+    OperationRequest,
+    RegistrationPage,
+)
+from harness.lwm2m_server.answer_codes import SUCCESS
+from harness.lwm2m_server.bodies import RejectedRow, SecurityImport
+from harness.lwm2m_server.oscore_store import OscoreRow
+from harness.printed_pages import write_printed_pages
 from harness.reporting.reference import type_text
+from lwm2m.bootstrap import StepResult
+from lwm2m.coap import codes
 
 PAGES: Final = ("docs/reference/interfaces.md", "docs/reference/manifest.md")
 COMMAND: Final = "python -m harness.reference_pages"
@@ -44,25 +57,39 @@ _EVENT_KINDS: Final[dict[frames.EventKind, str]] = {
     "registered": "the device registered; `registration` has all of it",
     "updated": "it updated its registration",
     "deregistered": "its registration ended; `reason` says why",
-    "notification": "an observed path changed",
+    "notification": "what is observed changed; `path` or `paths` with `values`, and whose "
+    "`observation_id`",
+    "observation_ended": "nothing more is reported of it; `ended` says why",
     "send": "the device sent values unasked (LwM2M Send)",
-    "sleeping": "a queue-mode device went to sleep",
-    "awake": "a queue-mode device woke up",
+    "sleeping": "a queue-mode device went to sleep: its commands wait",
+    "awake": "a queue-mode device that slept was heard of",
     "bootstrap": "the last command of a procedure succeeded; `completed` names procedure, version",
     "result": "a command ended; `result` is its outcome",
 }
 _OPERATIONS: Final[dict[frames.Operation, str]] = {
-    "read": "read an object, an instance or a resource",
-    "discover": "list what is there, with attributes",
+    "read": "read an object, an instance, a resource or a resource instance",
+    "discover": "list what is there, with attributes; `depth` from LwM2M 1.2",
     "write": "write `values`; what is not among them goes, unless `mode` is `update`",
-    "write_attributes": "set notification attributes",
+    "write_attributes": "set notification `attributes`; one with an empty text is removed",
     "execute": "execute a resource, with `arguments`; never sent twice",
-    "create": "create an instance with `values`; never sent twice",
-    "delete": "delete an instance",
-    "observe": "have changes reported",
-    "cancel_observation": "end that",
-    "read_composite": "read several `paths`",
-    "write_composite": "write several paths",
+    "create": "create an instance with `values`, whose instance 65535 leaves its id to the device; "
+    "never sent twice",
+    "delete": "delete an instance or, from LwM2M 1.2, a resource instance",
+    "observe": "have changes reported; from LwM2M 1.2 with `attributes`",
+    "observe_composite": "the same of several `paths`; from LwM2M 1.1, `attributes` from 1.2",
+    "cancel_observation": "end what was observed by `path`, or by those `paths`; with `passive`, "
+    "the next notification is answered by Reset",
+    "read_composite": "read several `paths`; `/` is all there is; from LwM2M 1.1",
+    "write_composite": "write `values` of any instances, and remove the resource instances in "
+    "`paths`, all or nothing; from LwM2M 1.1",
+}
+_OBSERVATION_ENDS: Final[dict[frames.ObservationEnd, str]] = {
+    "cancelled": "a command cancelled it",
+    "replaced": "a newer observe of the same took its place",
+    "registration_ended": "its registration ended; a new one has no observations",
+    "refused": "the device answered with an error: to a notification's turn, or when it was asked "
+    "again after a restart or in a new session",
+    "malformed": "a notification broke CoAP",
 }
 _COMMAND_STATES: Final[dict[api.CommandState, str]] = {
     "queued": "it is on disk and not published yet",
@@ -83,7 +110,11 @@ OUTCOME_STAGES: Final[dict[frames.Stage, tuple[str, api.CommandState]]] = {
     "not_registered": ("this server, or the named holder, does not hold the device", "refused"),
     "expired": ("it waited for the device until `expires_at_us`", "expired"),
     "timeout": ("it was sent and never answered: it may have happened", "unknown"),
-    "coap": ("the device refused it (`code`), or its answer cannot be read", "refused"),
+    "coap": (
+        "the device refused it (`code`), or broke CoAP (no `code`). With a `code` of 2.xx the "
+        "device did it, and its answer cannot be used",
+        "refused",
+    ),
     "cancelled": ("it was taken back before it was sent", "refused"),
     "unknown": ("it was sent and its answer was lost: it may have happened", "unknown"),
 }
@@ -130,7 +161,19 @@ _CREDENTIALS: Final[tuple[type[msgspec.Struct], ...]] = (
 _ADMIN_BODIES: Final[tuple[type[msgspec.Struct], ...]] = (
     SecurityImport,
     RejectedRow,
+    OscoreRow,
     RegistrationPage,
+    ObservationPage,
+    ObservationRow,
+    OperationRequest,
+    OperationOpen,
+)
+_BOOTSTRAP_BODIES: Final[tuple[type[msgspec.Struct], ...]] = (
+    BootstrapEntry,
+    AccountEntry,
+    EntrySummary,
+    SessionReport,
+    StepResult,
 )
 _API_BODIES: Final[tuple[type[msgspec.Struct], ...]] = (
     api.Problem,
@@ -169,6 +212,9 @@ def make_blocks(golden: Callable[[str], Golden]) -> dict[str, str]:
         "event_kinds": _table(("kind", "what happened"), _texts(frames.EventKind, _EVENT_KINDS)),
         "command_states": _command_states(),
         "outcome_stages": _outcome_stages(),
+        "observation_ends": _table(
+            ("`ended`", "why"), _texts(frames.ObservationEnd, _OBSERVATION_ENDS)
+        ),
         "pack_keys": _pack_keys(),
         "units": _units(),
         "server_frames": _frames(frames.ServerFrame, examples["server_frames"]),
@@ -177,6 +223,7 @@ def make_blocks(golden: Callable[[str], Golden]) -> dict[str, str]:
         "operations": _operations(),
         "credentials": "\n\n".join(map(_section, _CREDENTIALS)),
         "admin_bodies": "\n\n".join(map(_section, _ADMIN_BODIES)),
+        "bootstrap_bodies": "\n\n".join(map(_section, _BOOTSTRAP_BODIES)),
         "bodies": _bodies(golden("api")),
         "manifest_columns": _manifest_columns(),
         "manifest_csv": _manifest_csv(golden("manifest")),
@@ -264,10 +311,10 @@ def _outcome_stages() -> str:
 
 def _operations() -> str:
     rows = [
-        (f"`{name}`", _OPERATIONS[name], "not yet" if name in NOT_OFFERED else "yes")
-        for name in get_args(frames.Operation)
+        (f"`{name}`", f"`{codes.code_text(SUCCESS[name])}`", what)
+        for name, what in _texts_of(frames.Operation, _OPERATIONS)
     ]
-    return _table(("operation", "what it does", "the emulator offers it"), rows)
+    return _table(("operation", "done", "what it does"), rows)
 
 
 def _frames(union: Any, examples: Sequence[Golden]) -> str:
@@ -376,6 +423,10 @@ def _reason(fields: dict[str, object]) -> str:
 # ---- Markdown ----
 
 
+def _texts_of(names: Any, texts: Mapping[Any, str]) -> list[tuple[Any, str]]:
+    return [(name, texts[name]) for name in get_args(names)]
+
+
 def _texts(names: Any, texts: Mapping[Any, str]) -> list[tuple[str, str]]:
     return [(f"`{name}`", texts[name]) for name in get_args(names)]
 
@@ -398,11 +449,12 @@ def golden_examples(name: str) -> Golden:
 
 
 def main() -> None:
-    """Make the blocks of both pages anew, in place."""
+    """Make the blocks of both pages anew, in place, and the pages that are printed whole."""
     blocks = make_blocks(golden_examples)
     for page in PAGES:
         path = ROOT / page
         path.write_text(filled(path.read_text(), blocks))
+    write_printed_pages()
 
 
 if __name__ == "__main__":

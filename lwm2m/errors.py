@@ -3,8 +3,13 @@
 LwM2mError
 ├── MalformedPayload          the other side's bytes break their format
 │   ├── MalformedCbor
+│   ├── MalformedJson
 │   ├── MalformedLinkFormat
+│   ├── MalformedLwm2mCbor
+│   ├── MalformedOmaJson
 │   ├── MalformedOpaque
+│   ├── MalformedPackage
+│   │   └── DamagedPackage
 │   ├── MalformedSenml
 │   ├── MalformedText
 │   └── MalformedTlv
@@ -13,7 +18,9 @@ LwM2mError
 ├── IllegalPath               a text or a tuple that is no object path
 ├── InvalidValue              a value does not fit the resource's definition
 ├── OperationNotAllowed       the resource's definition has no such operation
-├── MalformedDefinition       an object definition of ours is wrong
+├── MalformedAttribute        a notification attribute that is unknown, misplaced or contradictory
+├── MalformedDefinition       an object definition of ours or of a user's is wrong
+│   └── DefinedTwice          the same version of an object, and nobody said which of them counts
 ├── MalformedMessage          lwm2m.coap: a datagram that is not CoAP
 ├── MalformedBlock            lwm2m.coap: a Block option without meaning
 ├── BlockwiseBroken           lwm2m.coap: the other side's blocks make no body
@@ -21,8 +28,23 @@ LwM2mError
 ├── PeerQueueFull             lwm2m.coap: the caller asks more than NSTART's queue holds
 ├── UnknownExchange           lwm2m.coap: the caller answers what does not wait for an answer
 ├── NotLoopback               lwm2m.transport: the caller names a local address that is not ours
-├── RegistrationRefused       a Register or Update must be answered with `code`
-│   └── UnknownRegistration
+├── InvalidMaterial           lwm2m.transport.oscore: material that makes no security context
+├── UnknownContext            lwm2m.transport.oscore: the caller names a context that is not there
+├── MalformedOscore           lwm2m.transport.oscore: an option, or what was encrypted, is broken
+├── DecryptionFailed          … the other end of the context did not make these bytes
+├── Replayed                  … a sequence number that came before
+├── FreshnessUnknown          … the replay window was lost: an Echo has to come back
+├── SequenceExhausted         … a context without sequence numbers left
+├── MalformedFrame            lwm2m.transport.reliable: bytes that are no CoAP over TCP
+├── BadSettings               … a critical option of a CSM that is not known
+├── ConnectionGone            … the caller asks over a connection that has ended
+├── DtlsError                 lwm2m.transport.dtls
+│   ├── MissingBinding        the installed cryptography lacks an OpenSSL function
+│   └── UnusableCredentials   the caller's keys, certificates or cipher suites cannot be used
+├── RequestRefused            a client's request must be answered with `code`
+│   ├── BootstrapRefused      … a Bootstrap-Request or Bootstrap-Pack-Request
+│   └── RegistrationRefused   … a Register or Update
+│       └── UnknownRegistration
 └── IllegalTransition         the caller asked for a step that the state does not allow
 """
 
@@ -41,6 +63,10 @@ class MalformedCbor(MalformedPayload):
     """Not one CBOR data item of the kinds that are taken here (RFC 8949)."""
 
 
+class MalformedJson(MalformedPayload):
+    """Not one JSON text of the kinds that are taken here (RFC 8259)."""
+
+
 class MalformedLinkFormat(MalformedPayload):
     """Not a link-format document (RFC 6690 §2); `offset` is where it goes wrong."""
 
@@ -49,8 +75,30 @@ class MalformedLinkFormat(MalformedPayload):
         self.offset = offset
 
 
+class MalformedLwm2mCbor(MalformedPayload):
+    """Not LwM2M CBOR: maps of ids, with values at the ends."""
+
+
+class MalformedOmaJson(MalformedPayload):
+    """Not OMA JSON of LwM2M 1.0. `entry` is the index, from 0, of the entry at fault; None when it
+    is the document as a whole.
+    """
+
+    def __init__(self, reason: str, entry: int | None = None) -> None:
+        super().__init__(reason if entry is None else f"entry {entry}: {reason}")
+        self.entry = entry
+
+
 class MalformedOpaque(MalformedPayload):
     """An octet-stream payload that cannot be this resource's value."""
+
+
+class MalformedPackage(MalformedPayload):
+    """Not a firmware package of our format (result 6, unsupported package type)."""
+
+
+class DamagedPackage(MalformedPackage):
+    """A firmware package whose bytes are not those that were packed (result 5)."""
 
 
 class MalformedSenml(MalformedPayload):
@@ -110,12 +158,32 @@ class OperationNotAllowed(LwM2mError):
     """The resource's definition does not allow the operation; answered 4.05."""
 
 
+class MalformedAttribute(LwM2mError, ValueError):
+    """A notification attribute that is unknown, misplaced or contradictory; answered 4.00."""
+
+    def __init__(self, attribute: str, reason: str) -> None:
+        super().__init__(f"{attribute[:40]} {reason}")
+        self.attribute = attribute
+        self.reason = reason
+
+
 class MalformedDefinition(LwM2mError):
-    """An object definition file cannot be read, or contradicts itself."""
+    """An object definition file cannot be read, or contradicts itself.
+
+    `problems` has one line of text for each thing that is wrong.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
-class RegistrationRefused(LwM2mError):
-    """A Register or Update that must be answered with the CoAP code `code`.
+class DefinedTwice(MalformedDefinition):
+    """A version of an object is defined already, and nobody said which definition counts."""
+
+
+class RequestRefused(LwM2mError):
+    """A request of a client that must be answered with the CoAP code `code`.
 
     `reason` is a short name to count by, such as `missing_endpoint_name`.
     """
@@ -125,6 +193,14 @@ class RegistrationRefused(LwM2mError):
         self.code = code
         self.reason = reason
         self.detail = detail
+
+
+class BootstrapRefused(RequestRefused):
+    """A Bootstrap-Request or Bootstrap-Pack-Request that is not granted."""
+
+
+class RegistrationRefused(RequestRefused):
+    """A Register or Update that is not accepted."""
 
 
 class UnknownRegistration(RegistrationRefused):

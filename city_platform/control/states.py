@@ -70,6 +70,9 @@ def occurrence_of(outcome: Outcome) -> Occurrence:
     """What an outcome says of its command."""
     if outcome.succeeded:
         return Occurrence.SUCCEEDED
+    if outcome.is_unreadable:
+        # The device did it, and what it answered cannot be used: neither done nor refused.
+        return Occurrence.LOST
     if outcome.error is not None and outcome.code is None:
         return _OCCURRENCE_OF_STAGE[outcome.error.stage]
     return Occurrence.REFUSED if outcome.code is not None else Occurrence.LOST

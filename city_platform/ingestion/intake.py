@@ -48,7 +48,8 @@ class Intake:
         while self.end <= position:
             self._grown.clear()
             try:
-                await asyncio.wait_for(self._grown.wait(), within_s)
+                async with asyncio.timeout(within_s):
+                    await self._grown.wait()
             except TimeoutError:
                 return self.end > position
         return True

@@ -6,6 +6,7 @@ The keys that wait are those that the key store marks: a kill or a server that i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,8 @@ class HandOver:
     async def done(self, within_s: float) -> bool:
         """Whether the server has all keys, waiting at most `within_s` for it."""
         try:
-            await asyncio.wait_for(self._settled.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self._settled.wait()
         except TimeoutError:
             return False
         return True
@@ -80,13 +82,19 @@ class HandOver:
             except (OSError, HttpError, KeysRefused, msgspec.DecodeError) as error:
                 self.last_problem = str(error)
                 _log.warning("keys wait for the LwM2M server, again in %.1f s: %s", pause_s, error)
-                self._wanted.set()
-                await asyncio.sleep(pause_s)
+                await self._pause(pause_s)
                 pause_s = min(pause_s * 2, RETRY_S_MAX)
             else:
                 pause_s = RETRY_S_MIN
                 if not self._wanted.is_set():
                     self._settled.set()
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait, unless an import brings more: it is tried at once."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._wanted.wait()
+        self._wanted.set()
 
     async def _send_all(self) -> None:
         address, token_file = self._server()

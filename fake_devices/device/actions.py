@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 import msgspec
 
 from fake_devices.device.account import BrokerAccount
 from fake_devices.device.outbox import Pack
-from lwm2m.coap.requests import Request
+from lwm2m.bootstrap import ServerAccount
+from lwm2m.coap.requests import Request, Response
+
+
+class Purpose(Enum):
+    """What a request of the device is for."""
+
+    REGISTRATION = "registration"
+    BOOTSTRAP = "bootstrap"
+    BOOTSTRAP_PACK = "bootstrap_pack"
+    SEND = "send"
+    FIRMWARE = "firmware"
 
 
 class SendRequest(msgspec.Struct, frozen=True, gc=False):
-    """Send a request to the LwM2M server; answer with `response_received` or `exchange_failed`."""
+    """Send a request to the server of `account`; answer with `response_received` or
+    `exchange_failed`, giving this action back."""
 
     request: Request
+    account: ServerAccount
+    purpose: Purpose = Purpose.REGISTRATION
+
+
+class Notify(msgspec.Struct, frozen=True, gc=False):
+    """Notify the observer of `exchange`; an exchange that ends is told by `observation_ended`."""
+
+    exchange: int
+    response: Response
+    confirmable: bool = False
+
+
+class EndExchange(msgspec.Struct, frozen=True, gc=False):
+    """Forget the observation of `exchange`: nothing will be sent on it any more."""
+
+    exchange: int
 
 
 class OpenUplink(msgspec.Struct, frozen=True):
@@ -36,4 +66,4 @@ class PublishPack(msgspec.Struct, frozen=True, gc=False):
     pack: Pack
 
 
-Action = SendRequest | OpenUplink | CloseUplink | PublishPack
+Action = SendRequest | Notify | EndExchange | OpenUplink | CloseUplink | PublishPack

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from contracts.journal import Record
 from fake_devices.device.account import Stream
+from fake_devices.device.downlink import Served
 from fake_devices.device.settings import DeviceSettings
 from fake_devices.device.telemetry import ReportedResource, plan_report
-from fake_devices.devices import DeviceModel
+from fake_devices.devices import DeviceModel, Values
 from lwm2m.objects import Models, ObjectPath
 from lwm2m.registration import RetryPolicy
 
 _FOR_EVER = 2**31
+_VERSIONS = ("1.2", "1.1", "1.0")
 
 
 class IncidentPlan(msgspec.Struct, frozen=True):
@@ -29,9 +32,22 @@ class Environment:
     """Handed to every device.
 
     `record` takes what happened; `chance` gives numbers in [0, 1); `draw_boot_id` a new boot id.
+    `served`, if any, is told of every request that a server made and what it did to the values.
     """
 
-    __slots__ = ("_alarms", "_plans", "chance", "draw_boot_id", "record", "retries", "settings")
+    __slots__ = (
+        "_alarms",
+        "_plans",
+        "chance",
+        "draw_boot_id",
+        "record",
+        "retries",
+        "retries_with_bootstrap",
+        "served",
+        "server_plans",
+        "settings",
+        "versions",
+    )
 
     def __init__(
         self,
@@ -39,19 +55,29 @@ class Environment:
         record: Callable[[Record], None],
         chance: Callable[[], float],
         draw_boot_id: Callable[[], str],
+        served: Callable[[Served, Values], None] | None = None,
     ) -> None:
         self.settings = settings
         self.retries = RetryPolicy(
             attempts_per_sequence=settings.register_retries + 1,
             retry_s=settings.register_retry_s,
             sequence_delay_s=settings.register_pause_s,
-            sequences=_FOR_EVER,
+            sequences=settings.register_sequences or _FOR_EVER,
             jitter_ratio=settings.reconnect_jitter_ratio,
             update_before_s=settings.update_before_s,
         )
+        # Of a device that bootstraps again when its registration has failed.
+        self.retries_with_bootstrap = msgspec.structs.replace(
+            self.retries, sequences=settings.register_sequences or 1
+        )
+        # The versions that a device offers, its own first.
+        self.versions = _VERSIONS[_VERSIONS.index(settings.lwm2m_version) :]
+        # What devices that were born alike have in /0 and /1, by `servers`.
+        self.server_plans: dict[object, Any] = {}
         self.record = record
         self.chance = chance
         self.draw_boot_id = draw_boot_id
+        self.served = served
         self._plans: dict[tuple[str, tuple[ObjectPath, ...]], tuple[ReportedResource, ...]] = {}
         self._alarms: dict[tuple[str, tuple[ObjectPath, ...]], int] = {}
 

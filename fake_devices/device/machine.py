@@ -6,14 +6,13 @@ Feed it what happened with the moment at which it did, take the actions, wake it
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 
 from contracts.journal import (
     CredentialsActivated,
     DeviceConnected,
     DeviceDisconnected,
     DeviceEnded,
-    DeviceRegistered,
-    DeviceRegistrationFailed,
     DeviceStarted,
     DownlinkServed,
 )
@@ -30,23 +29,30 @@ from fake_devices.device.actions import (
     PublishPack,
     SendRequest,
 )
-from fake_devices.device.downlink import Served, serve
+from fake_devices.device.downlink import Served
 from fake_devices.device.environment import Environment, IncidentPlan
+from fake_devices.device.firmware import firmware_values
+from fake_devices.device.management import Management
 from fake_devices.device.moment import Moment
-from fake_devices.device.registrar import LIFETIME, Registrar, RegistrationOutcome
+from fake_devices.device.registrar import LIFETIME
 from fake_devices.device.reporting import Reporter
+from fake_devices.device.servers import (
+    DEFAULT_ACCOUNT,
+    ServerAccount,
+    access_values,
+    account_values,
+)
 from fake_devices.device.tree import ModelTemplate, ObjectTree
 from fake_devices.device.uplink import TRANSITIONS, UplinkEvent, UplinkState, pause_s
-from fake_devices.devices import DeviceIdentity, DeviceModel
+from fake_devices.devices import Changes, DeviceIdentity, DeviceModel
 from lwm2m.coap import codes
 from lwm2m.coap.requests import Request, Response
 from lwm2m.objects import ObjectPath
 
-UPDATE_TRIGGER = ObjectPath(1, 0, 8)
 REBOOT = ObjectPath(3, 0, 4)
 _CURRENT_TIME = ObjectPath(3, 0, 13)
 _IP_ADDRESS = ObjectPath(4, 0, 4, 0)
-EXECUTABLE = (UPDATE_TRIGGER, REBOOT)
+_SERVER_OBJECT, _ACCESS_OBJECT = 1, 2
 _UPLINK_OBJECTS = frozenset({BROKER_OBJECT, PUBLICATION_OBJECT})
 
 
@@ -55,13 +61,12 @@ class Device:
 
     __slots__ = (
         "_account",
-        "_actions",
         "_attempt",
         "_drain_at",
         "_environment",
         "_is_generating",
+        "_management",
         "_pause_at",
-        "_registrar",
         "_reporter",
         "_settle_at",
         "identity",
@@ -81,15 +86,19 @@ class Device:
         phase: float,
         address: str = "127.0.0.1",
         incidents: tuple[IncidentPlan, ...] = (),
+        accounts: Sequence[ServerAccount] = (DEFAULT_ACCOUNT,),
     ) -> None:
+        """`accounts` is what the factory wrote into /0 and /1."""
         self._environment = environment
         self.identity = identity
         self.model = model
         initial = model.initial(identity, city_s)
         initial[LIFETIME] = environment.settings.lifetime_s
         initial[_IP_ADDRESS] = address
-        self.tree = ObjectTree(template, initial)
-        self._registrar = Registrar(identity.endpoint, environment)
+        if environment.settings.firmware is not None:
+            initial |= firmware_values(environment.settings.firmware)
+        self.tree = born_tree(template, initial, accounts)
+        self._management = Management(identity.endpoint, environment, self.tree)
         self._reporter = Reporter(
             environment, identity, model, model.new_memory(identity, city_s), phase, incidents
         )
@@ -100,18 +109,18 @@ class Device:
         self._drain_at: float | None = None
         self._settle_at: float | None = None
         self._is_generating = True
-        self._actions: list[Action] = []
 
     # ---- what the fleet asks ----
 
     def take_actions(self) -> list[Action]:
         """What is to be done now, in order."""
-        actions, self._actions = self._actions, []
+        management = self._management
+        actions, management.actions = management.actions, []
         return actions
 
     def next_timer(self) -> float | None:
         """When `handle_timer` is due, monotonic seconds."""
-        at = self._registrar.next_timer()
+        at = self._management.next_timer()
         if self._is_generating:
             at = _earlier(at, self._reporter.next_sample_at)
         return _earlier(_earlier(at, self._pause_at), _earlier(self._drain_at, self._settle_at))
@@ -119,7 +128,16 @@ class Device:
     @property
     def is_registered(self) -> bool:
         """Whether the server has confirmed a registration that still stands."""
-        return self._registrar.is_registered
+        return self._management.is_registered
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether datagrams reach the device; one in queue mode sleeps (LwM2M Core §6.5)."""
+        return self._management.is_listening
+
+    def account_at(self, uri: str) -> ServerAccount | None:
+        """The account of the server with this URI, or None."""
+        return self._management.account_at(uri)
 
     @property
     def unacknowledged(self) -> int:
@@ -129,7 +147,7 @@ class Device:
     # ---- switched on and off ----
 
     def start(self, intended_at_ns: int, moment: Moment) -> None:
-        """The device was switched on: it registers."""
+        """The device was switched on: it registers, or bootstraps."""
         self._environment.record(
             DeviceStarted(
                 at_ns=moment.at_ns,
@@ -138,8 +156,11 @@ class Device:
                 intended_at_ns=intended_at_ns,
             )
         )
-        self._registrar.start()
-        self._send_due_request(moment)
+        self._management.start(moment)
+
+    def stop(self, moment: Moment) -> None:
+        """The device is switched off in good order: it de-registers."""
+        self._management.stop(moment)
 
     def stop_generating(self) -> None:
         """Measure nothing more; what is under way still goes out."""
@@ -159,10 +180,14 @@ class Device:
     def handle_timer(self, moment: Moment) -> None:
         """Do what is due."""
         now = moment.now
-        self._send_due_request(moment)
+        if self._management.needs_values(now):
+            self._bring_up_to_date(moment)
+        if self._management.handle_timer(moment):
+            self._reboot(moment)
         sample_at = self._reporter.next_sample_at
         if self._is_generating and sample_at is not None and sample_at <= now:
             self._reporter.sample(self.tree, moment)
+            self._management.values_changed(None, moment)
             if self._drain_at is None:
                 self._publish_waiting(moment)
         if self._settle_at is not None and self._settle_at <= now:
@@ -175,11 +200,20 @@ class Device:
 
     # ---- the LwM2M server ----
 
-    def serve(self, request: Request, message_id: int, moment: Moment) -> Response:
-        """Carry out one request of the server; its response goes out before any action."""
-        if request.code == codes.GET:
+    def serve(
+        self,
+        request: Request,
+        exchange: int,
+        message_id: int,
+        account: ServerAccount | None,
+        moment: Moment,
+    ) -> Response:
+        """Carry out one request of the server of `account`; its response goes out before any
+        action. None is nobody that the device knows: it is refused.
+        """
+        if request.code in (codes.GET, codes.FETCH):
             self._bring_up_to_date(moment)
-        served = serve(self.tree, request)
+        served = self._management.serve(request, exchange, account, moment)
         self._environment.record(
             DownlinkServed(
                 at_ns=moment.at_ns,
@@ -193,28 +227,32 @@ class Device:
         )
         if served.touched:
             self._react(served, moment)
+            if self._environment.served is not None:
+                self._environment.served(served, self.tree)
         return served.response
 
-    def response_received(self, response: Response, moment: Moment) -> None:
-        """The server answered the request of the last `SendRequest`."""
-        outcome = self._registrar.response_received(response, moment.now)
-        if outcome is RegistrationOutcome.REGISTERED:
-            self._environment.record(
-                DeviceRegistered(
-                    at_ns=moment.at_ns,
-                    endpoint=self.identity.endpoint,
-                    location=self._registrar.location_text,
-                )
-            )
-        elif outcome is RegistrationOutcome.NOT_REGISTERED:
-            self._record_registration_failed(codes.code_text(response.code), moment)
-        self._send_due_request(moment)
+    def response_received(self, sent: SendRequest, response: Response, moment: Moment) -> None:
+        """A server answered the request of `sent`."""
+        self._management.response_received(sent, response, moment)
 
-    def exchange_failed(self, moment: Moment) -> None:
-        """The server did not answer the request of the last `SendRequest`."""
-        if self._registrar.exchange_failed(moment.now) is RegistrationOutcome.NOT_REGISTERED:
-            self._record_registration_failed("", moment)
-        self._send_due_request(moment)
+    def exchange_failed(self, sent: SendRequest, moment: Moment, alert: int | None = None) -> None:
+        """No server answered the request of `sent`; `alert` is the number of DTLS's alert when
+        security was refused."""
+        self._management.exchange_failed(sent, moment, alert)
+
+    def observation_ended(self, exchange: int, moment: Moment) -> None:
+        """The observer of `exchange` cancelled, reset, or did not acknowledge."""
+        self._management.observation_ended(exchange)
+
+    def send_now(self, paths: Iterable[ObjectPath], moment: Moment) -> int:
+        """Send the values at `paths` to all servers that take Sends; how many there are."""
+        self._bring_up_to_date(moment)
+        return self._management.send_now(paths, moment)
+
+    def values_changed(self, changes: Changes, moment: Moment) -> None:
+        """Something outside changed these values: they are set, and observers are told."""
+        self.tree.apply(changes)
+        self._management.values_changed(tuple(changes), moment)
 
     # ---- the MQTT connection ----
 
@@ -276,34 +314,20 @@ class Device:
         if served.operation == "execute":
             if touched[0] == REBOOT:
                 self._reboot(moment)
-            elif touched[0] == UPDATE_TRIGGER:
-                self._registrar.request_update()
-            self._send_due_request(moment)
             return
-        if served.operation in ("create", "delete"):
-            self._registrar.object_links_changed(moment.now)
         if any(path.object_id in _UPLINK_OBJECTS for path in touched):
             self._refresh_uplink(moment, at_once=served.operation == "delete")
-        elif served.operation == "write":
+        elif served.operation in ("write", "write_composite"):
             # A command takes effect when it comes, not when the next report is due.
             self._reporter.measure(self.tree, moment.unix_us)
-        if LIFETIME in touched:
-            lifetime_s = self.tree[LIFETIME]
-            assert isinstance(lifetime_s, int)
-            self._registrar.lifetime_changed(lifetime_s)
-            self._send_due_request(moment)
+            self._management.values_changed(None, moment)
 
     def _reboot(self, moment: Moment) -> None:
         if self._account is not None:
             self._drop_account("rebooted", moment)
         self._reporter.reboot()
-        self._registrar.start()
+        self._management.start(moment)
         self._refresh_uplink(moment, at_once=True)
-
-    def _send_due_request(self, moment: Moment) -> None:
-        request = self._registrar.take_request(self.tree, moment.now)
-        if request is not None:
-            self._actions.append(SendRequest(request))
 
     def _refresh_uplink(self, moment: Moment, *, at_once: bool = False) -> None:
         account, streams, is_whole = read_uplink(self.tree, self._environment.settings.topics)
@@ -353,28 +377,23 @@ class Device:
         if step.state is not UplinkState.CONNECTED:
             self._drain_at = None
         if step.closes:
-            self._actions.append(CloseUplink())
+            self._management.actions.append(CloseUplink())
         if step.opens and self._environment.settings.connects:
             assert self._account is not None
             self._attempt += 1
-            self._actions.append(OpenUplink(self._account, renews_session))
+            self._management.actions.append(OpenUplink(self._account, renews_session))
 
     def _publish_waiting(self, moment: Moment) -> None:
         if self.uplink_state is UplinkState.CONNECTED:
             while (pack := self._reporter.next_pack(moment)) is not None:
-                self._actions.append(PublishPack(pack))
+                self._management.actions.append(PublishPack(pack))
 
     def _drain_one(self, moment: Moment) -> None:
         pack = self._reporter.next_pack(moment)
         if pack is not None:
-            self._actions.append(PublishPack(pack))
+            self._management.actions.append(PublishPack(pack))
         pause = 1.0 / self._environment.settings.drain_per_s
         self._drain_at = moment.now + pause if self._reporter.waiting else None
-
-    def _record_registration_failed(self, code: str, moment: Moment) -> None:
-        self._environment.record(
-            DeviceRegistrationFailed(at_ns=moment.at_ns, endpoint=self.identity.endpoint, code=code)
-        )
 
     def _record_disconnected(self, reason: str, moment: Moment) -> None:
         self._environment.record(
@@ -384,7 +403,7 @@ class Device:
     def _state_name(self) -> str:
         if self.uplink_state is UplinkState.CONNECTED:
             return "connected"
-        if self._registrar.is_off:
+        if self._management.is_off:
             return "off"
         return "registered" if self.is_registered else "unregistered"
 
@@ -393,3 +412,24 @@ def _earlier(one: float | None, other: float | None) -> float | None:
     if one is None or other is None:
         return other if one is None else one
     return one if one < other else other
+
+
+def born_tree(
+    template: ModelTemplate, initial: Changes, accounts: Sequence[ServerAccount]
+) -> ObjectTree:
+    """The tree of a new device: its model's values, and what its factory wrote into /0 to /2.
+
+    `initial` is taken over.
+    """
+    own = [each for each in template.instances if each.object_id > _ACCESS_OBJECT]
+    server_values = {path: each for path, each in initial.items() if path[0] == _SERVER_OBJECT}
+    factory = account_values(accounts, server_values)
+    factory |= access_values(own, accounts, template.creatable)
+    for path in server_values:
+        del initial[path]
+    initial |= factory
+    tree = ObjectTree(template, initial)
+    found = {*own, *(path.instance for path in factory)}
+    if found != set(tree.instances):
+        tree.instances = tuple(sorted(found))
+    return tree

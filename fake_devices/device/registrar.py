@@ -1,4 +1,4 @@
-"""Keeps one device registered: when to send a Register or an Update, and what goes into it.
+"""Keeps one device registered with one server: when to send what, and what goes into it.
 
 The states are `lwm2m.registration`'s; here are the object list and what makes an Update due.
 """
@@ -9,10 +9,13 @@ from enum import Enum
 from typing import Final
 
 from fake_devices.device.account import BROKER_OBJECT, PUBLICATION_OBJECT
+from fake_devices.device.actions import SendRequest
 from fake_devices.device.environment import Environment
 from fake_devices.device.tree import ModelTemplate, ObjectTree
+from lwm2m.bootstrap import ServerAccount
 from lwm2m.coap import codes
-from lwm2m.coap.requests import Request, Response
+from lwm2m.coap.options import MAX_AGE, decode_uint
+from lwm2m.coap.requests import Request, Response, find_option
 from lwm2m.codecs import content_formats, link_format
 from lwm2m.objects import ObjectPath
 from lwm2m.registration import (
@@ -20,15 +23,24 @@ from lwm2m.registration import (
     ClientRegistration,
     ClientState,
     RegisterRequest,
+    ServerRules,
     UpdateRequest,
     encode_register,
     encode_update,
     list_objects,
 )
 
-LWM2M_VERSION: Final = "1.1"
 LIFETIME: Final = ObjectPath(1, 0, 1)
+BINDING: Final = "U"
+"""The transports of a simulated device: UDP."""
 _REGISTERED: Final = (ClientState.REGISTERED, ClientState.UPDATING)
+# LwM2M Core §6.2.1: the objects of bootstrap are in no object list.
+_UNLISTED: Final = frozenset({0, 21, 23})
+_FORMATS: Final = {
+    "1.0": (content_formats.TLV,),
+    "1.1": (content_formats.SENML_CBOR, content_formats.TLV),
+    "1.2": (content_formats.SENML_CBOR, content_formats.LWM2M_CBOR, content_formats.TLV),
+}
 # Query and object list are encoded apart: the list is the same for thousands of devices.
 _NO_OBJECTS: Final = list_objects((), {})
 
@@ -40,10 +52,11 @@ class RegistrationOutcome(Enum):
     NOT_REGISTERED = "not_registered"
     UPDATED = "updated"
     FORGOTTEN = "forgotten"
+    LEFT = "left"
 
 
 class Registrar:
-    """One device's registration; feed it answers and take a request whenever something happened."""
+    """One registration; feed it answers and take a request whenever something happened."""
 
     __slots__ = (
         "_action",
@@ -52,15 +65,29 @@ class Registrar:
         "_environment",
         "_has_new_lifetime",
         "_links_at",
+        "_names_binding",
+        "_sent",
+        "account",
+        "bootstraps_on_failure",
     )
 
-    def __init__(self, endpoint: str, environment: Environment) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        environment: Environment,
+        account: ServerAccount,
+        rules: ServerRules,
+        lifetime_s: int,
+    ) -> None:
         self._endpoint = endpoint
         self._environment = environment
-        self._client = ClientRegistration(environment.settings.lifetime_s, environment.retries)
+        self.account = account
+        self.bootstraps_on_failure = rules.bootstraps_on_failure
+        self._client = ClientRegistration(lifetime_s, rules.retries, environment.versions)
         self._action: ClientAction | None = None
         self._links_at: float | None = None
-        self._has_new_lifetime = False
+        self._has_new_lifetime = self._names_binding = False
+        self._sent: SendRequest | None = None
 
     @property
     def is_registered(self) -> bool:
@@ -68,9 +95,9 @@ class Registrar:
         return self._client.state in _REGISTERED
 
     @property
-    def is_off(self) -> bool:
-        """Whether the device was never switched on."""
-        return self._client.state is ClientState.UNREGISTERED
+    def gave_up(self) -> bool:
+        """Whether every attempt failed."""
+        return self._client.state is ClientState.GAVE_UP
 
     @property
     def location_text(self) -> str:
@@ -98,43 +125,78 @@ class Registrar:
         self._has_new_lifetime = True
         self.request_update()
 
-    def request_update(self) -> None:
+    def request_update(self, *, names_binding: bool = False) -> None:
         """The server wants an Update now; one who is not registered registers anyway."""
+        self._names_binding = self._names_binding or names_binding
         if self.is_registered:
             self._action = self._client.update() or self._action
 
-    def take_request(self, tree: ObjectTree, now: float) -> Request | None:
+    def disable(self, disable_s: float, now: float) -> None:
+        """The server wants to hear nothing for so long (/1/x/4)."""
+        if self.is_registered:
+            self._action = self._client.disable(disable_s, now)
+
+    def deregister(self) -> None:
+        """End the registration, as when the device is switched off in good order."""
+        if self.is_registered:
+            self._action = self._client.deregister()
+
+    def take_request(self, tree: ObjectTree, now: float) -> SendRequest | None:
         """The request that is due at `now`, if any; until its answer nothing is."""
         action = self._action or self._client.handle_timer(now)
         if action is None and self._is_links_update_due(now):
             action = self._client.update()
         self._action = None
+        if action is None:
+            return None
         if action is ClientAction.SEND_REGISTER:
-            return self._register(tree)
-        return self._update(tree, now) if action is ClientAction.SEND_UPDATE else None
+            request = self._register(tree)
+        elif action is ClientAction.SEND_UPDATE:
+            request = self._update(tree)
+        else:
+            request = Request(codes.DELETE, self._client.location)
+        self._sent = SendRequest(request, self.account)
+        return self._sent
+
+    def awaits(self, sent: SendRequest) -> bool:
+        """Whether this was the latest request: answers to earlier ones are nobody's."""
+        return self._sent is sent
 
     def response_received(self, response: Response, now: float) -> RegistrationOutcome:
         """The server answered."""
-        was_registering = self._client.state is ClientState.REGISTERING
+        self._sent = None
+        before = self._client.state
+        max_age = find_option(response.options, MAX_AGE) if response.options else None
         self._action = self._client.response_received(
-            response.code, response.location_path, now, self._environment.chance()
+            response.code,
+            response.location_path,
+            now,
+            self._environment.chance(),
+            None if max_age is None else decode_uint(max_age),
         )
-        return self._outcome(was_registering)
+        return self._outcome(before)
 
-    def exchange_failed(self, now: float) -> RegistrationOutcome:
-        """The server did not answer within CoAP's limits."""
-        was_registering = self._client.state is ClientState.REGISTERING
-        self._action = self._client.exchange_failed(now, self._environment.chance())
-        return self._outcome(was_registering)
+    def exchange_failed(self, now: float, alert: int | None = None) -> RegistrationOutcome:
+        """The server did not answer within CoAP's limits, or security refused it by an alert."""
+        self._sent = None
+        before, chance = self._client.state, self._environment.chance()
+        self._action = (
+            self._client.exchange_failed(now, chance)
+            if alert is None
+            else self._client.alert_received(alert, now, chance)
+        )
+        return self._outcome(before)
 
-    def _outcome(self, was_registering: bool) -> RegistrationOutcome:
+    def _outcome(self, before: ClientState) -> RegistrationOutcome:
+        was_registering = before is ClientState.REGISTERING
         if self.is_registered:
             return (
                 RegistrationOutcome.REGISTERED if was_registering else RegistrationOutcome.UPDATED
             )
-        return (
-            RegistrationOutcome.NOT_REGISTERED if was_registering else RegistrationOutcome.FORGOTTEN
-        )
+        if was_registering:
+            return RegistrationOutcome.NOT_REGISTERED
+        is_lost = before in _REGISTERED
+        return RegistrationOutcome.FORGOTTEN if is_lost else RegistrationOutcome.LEFT
 
     def _is_links_update_due(self, now: float) -> bool:
         return (
@@ -144,24 +206,37 @@ class Registrar:
         )
 
     def _register(self, tree: ObjectTree) -> Request:
-        self._links_at, self._has_new_lifetime = None, False
+        self._links_at, self._has_new_lifetime, self._names_binding = None, False, False
+        client = self._client
         query = encode_register(
-            RegisterRequest(self._endpoint, self._client.lifetime_s, LWM2M_VERSION, _NO_OBJECTS)
+            RegisterRequest(
+                self._endpoint,
+                client.lifetime_s,
+                client.lwm2m_version,
+                _NO_OBJECTS,
+                BINDING,
+                self._environment.settings.queue_mode,
+            )
         ).query
         return Request(
             codes.POST, ("rd",), query, content_formats.LINK_FORMAT, payload=object_list(tree)
         )
 
-    def _update(self, tree: ObjectTree, now: float) -> Request:
-        lifetime_s = self._client.lifetime_s if self._has_new_lifetime else None
-        query = encode_update(UpdateRequest(lifetime_s), LWM2M_VERSION).query
-        self._has_new_lifetime = False
+    def _update(self, tree: ObjectTree) -> Request:
+        client = self._client
+        update = UpdateRequest(
+            client.lifetime_s if self._has_new_lifetime else None,
+            BINDING if self._names_binding else None,
+            self._environment.settings.queue_mode if self._names_binding else None,
+        )
+        query = encode_update(update, client.lwm2m_version).query
+        self._has_new_lifetime = self._names_binding = False
         if not self._links_at:
-            return Request(codes.POST, self._client.location, query)
+            return Request(codes.POST, client.location, query)
         self._links_at = None
         return Request(
             codes.POST,
-            self._client.location,
+            client.location,
             query,
             content_formats.LINK_FORMAT,
             payload=object_list(tree),
@@ -184,9 +259,9 @@ _OBJECT_LISTS_CACHED_MAX: Final = 256
 
 def _encode_object_list(template: ModelTemplate, instances: tuple[ObjectPath, ...]) -> bytes:
     found = list_objects(
-        instances,
+        (each for each in instances if each.object_id not in _UNLISTED),
         {number: model.version for number, model in template.models.items()},
-        (content_formats.SENML_CBOR, content_formats.TLV),
+        _FORMATS[template.lwm2m_version],
         (BROKER_OBJECT, PUBLICATION_OBJECT),
     )
     return link_format.encode(found.links)

@@ -7,11 +7,19 @@ from typing import Literal
 import msgspec
 
 from contracts.topics import Topics
+from lwm2m.bootstrap import FINISH_WITHIN_S
+from lwm2m.codecs import content_formats
+from lwm2m.firmware import FirmwareSettings
+from lwm2m.registration import AWAKE_S
+
+LwM2mVersion = Literal["1.0", "1.1", "1.2"]
 
 
 class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Configuration that all devices of a fleet share."""
 
+    lwm2m_version: LwM2mVersion = "1.1"
+    """The LwM2M version that devices speak; a server that answers 4.12 is offered older ones."""
     lifetime_s: int = 300
     """Registration lifetime, seconds (LwM2M /1/x/1)."""
     update_before_s: float = 93.0
@@ -29,6 +37,26 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How often it is doubled before the long pause (/1/x/17)."""
     register_pause_s: float = 240.0
     """The long pause, after which the sequence begins again (/1/x/19), seconds."""
+    register_sequences: int | None = None
+    """Sequences before a registration has failed (/1/x/20); None: 1 for a device that has a
+    bootstrap server to turn to, for ever without."""
+    queue_mode: bool = False
+    """Whether devices register in queue mode, and sleep."""
+    awake_s: float = AWAKE_S
+    """How long a device in queue mode listens after it spoke, seconds. Default: MAX_TRANSMIT_WAIT,
+    RFC 7252 §4.8.2."""
+    bootstrap_format: int | None = content_formats.SENML_CBOR
+    """The content format that a device prefers to be bootstrapped in (`pct`, LwM2M 1.1)."""
+    bootstrap_pack: bool = False
+    """Whether a device asks for a Bootstrap-Pack before anything else (LwM2M 1.2)."""
+    bootstrap_finish_s: float = FINISH_WITHIN_S
+    """Seconds without Finish after which a bootstrap has failed. Default: EXCHANGE_LIFETIME."""
+    firmware: FirmwareSettings | None = None
+    """How devices update their firmware (object 5); None: they cannot."""
+    send_paths: tuple[str, ...] = ()
+    """What a device sends by LwM2M Send to servers that have not muted it, such as `/3303/0`."""
+    send_every_s: float | None = None
+    """Seconds between two Sends; None: only when it is told to."""
     report_every_s: float = 5.0
     """Seconds between two packs of a stream."""
     city_offset_s: float = 0.0

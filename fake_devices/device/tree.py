@@ -18,6 +18,10 @@ class _Absent:
 
 
 _ABSENT: Final = _Absent()
+# MQTT Broker and MQTT Publication: what a platform sets up on a device. All others are soldered in.
+CREATABLE_OBJECTS: Final = (18830, 18831)
+# Objects that bootstrap fills: Security, Access Control, OSCORE, COSE, MQTT Server.
+_BOOTSTRAPPED_WHOLE: Final = frozenset({0, 2, 21, 23, 24})
 _PATHS_SHARED_MAX: Final = 4_096
 _Kind = TypeVar("_Kind")
 
@@ -25,18 +29,26 @@ _Kind = TypeVar("_Kind")
 class ModelTemplate:
     """What all devices of one model share: object instances, values, and the registry's models.
 
-    `executable` are the resources that can be executed. `object_lists` caches the encoded
+    `executable` are the resources that can be executed. Servers may create instances of `creatable`
+    objects, with all resources that the registry knows, and delete those of `deletable` ones. Of
+    other objects a device has the resources that it was born with, and `supported` ones, as
+    (object id, resource id), that have no value at first. `object_lists` caches the encoded
     object list of a registration by its instances, `sources` the parsed link lists
     of publications.
     """
 
     __slots__ = (
+        "creatable",
+        "deletable",
         "executable",
         "instances",
+        "lwm2m_version",
         "models",
         "object_lists",
+        "objects",
         "paths",
         "sources",
+        "supported",
         "values",
     )
 
@@ -46,11 +58,23 @@ class ModelTemplate:
         values: Changes,
         models: Models,
         executable: Iterable[ObjectPath] = (),
+        *,
+        creatable: Iterable[int] = CREATABLE_OBJECTS,
+        deletable: Iterable[int] | None = None,
+        supported: Iterable[tuple[int, int]] = (),
+        lwm2m_version: str = "1.1",
     ) -> None:
         self.instances = tuple(sorted(instances))
         self.values = values
         self.models = models
         self.executable = frozenset(executable)
+        self.creatable = frozenset(creatable)
+        self.deletable = self.creatable if deletable is None else frozenset(deletable)
+        self.objects = self.creatable | {path.object_id for path in self.instances}
+        self.supported = frozenset(
+            [*supported, *((path[0], path[2]) for path in (*values, *self.executable))]
+        )
+        self.lwm2m_version = lwm2m_version
         # The one copy of each path: tables of two thousand devices hold references to it.
         self.paths = {path: path for path in values}
         self.object_lists: dict[tuple[ObjectPath, ...], bytes] = {}
@@ -135,6 +159,21 @@ class ObjectTree(Mapping[ObjectPath, Value]):
         self.remove(self.values_beneath(instance))
         self.instances = tuple(each for each in self.instances if each != instance)
 
+    def supports(self, path: ObjectPath) -> bool:
+        """Whether the device has the resource at or above `path`, with or without a value."""
+        template = self.template
+        if path.object_id in template.creatable or path.object_id in _BOOTSTRAPPED_WHOLE:
+            return True
+        if (path.object_id, path.resource_id) in template.supported or path in self:
+            return True
+        resource = path.resource
+        return any(resource.contains(each) for each in self._own if each in self)
+
+    def own_values(self, objects_below: int) -> tuple[tuple[ObjectPath, object], ...]:
+        """What of the objects with lower ids differs from the template; equal for equal trees."""
+        # A list first: a generator costs a device's start as much again.
+        return tuple([item for item in self._own.items() if item[0][0] < objects_below])
+
     def instances_of(self, object_id: int) -> list[ObjectPath]:
         """The instances of an object, by instance id."""
         return [each for each in self.instances if each.object_id == object_id]
@@ -142,6 +181,8 @@ class ObjectTree(Mapping[ObjectPath, Value]):
     def values_beneath(self, base: ObjectPath) -> list[ObjectPath]:
         """Paths of all values at or beneath `base`, in order."""
         # Missing levels never meet numbers here: a resource has a value or instances, not both.
+        if base.resource_id is not None and base in self:
+            return [base]
         depth = base.depth
         levels = base[:depth]
         return sorted(path for path in self if path[:depth] == levels)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from fake_devices.fleet.config import AddressMode, ServerAddress
 from lwm2m.transport import Link, SocketLink, UdpLink, open_many_addresses, open_udp
@@ -92,21 +92,27 @@ class _OwnSockets:
             link.close()
 
 
-async def open_shared(
-    server: ServerAddress, devices: int, receive: Receive
-) -> tuple[CountingLink, list[Hashable]]:
-    """One socket for all devices, and what each device's server is to it."""
+class Opened(NamedTuple):
+    """The link of a fleet, the sockets beneath it, what each device's server is to it, and the
+    server's host in figures."""
+
+    link: Link
+    sockets: Sequence[SocketLink]
+    peers: list[Hashable]
+    host: str
+
+
+async def open_shared(server: ServerAddress, devices: int, receive: Receive) -> Opened:
+    """One socket for all devices."""
     link = await open_many_addresses(receive)
     peers: list[Hashable] = [
         (address_of(number), server.host, server.port) for number in range(devices)
     ]
-    return CountingLink(link, [link]), peers
+    return Opened(link, [link], peers, server.host)
 
 
-async def open_own(
-    server: ServerAddress, devices: int, receive: Receive
-) -> tuple[CountingLink, list[Hashable]]:
-    """A socket for each device, and what its server is to it. Raises `ConfigError`."""
+async def open_own(server: ServerAddress, devices: int, receive: Receive) -> Opened:
+    """A socket for each device. Raises `ConfigError`."""
     host = await _resolve(server)
     local = "::" if ":" in host else "127.0.0.1" if server.is_loopback else "0.0.0.0"
     links: list[UdpLink] = []
@@ -121,7 +127,7 @@ async def open_own(
             "fewer devices, a higher limit of open files, or addresses = shared"
         ) from error
     peers: list[Hashable] = [(number, host, server.port) for number in range(devices)]
-    return CountingLink(_OwnSockets(links), links), peers
+    return Opened(_OwnSockets(links), links, peers, host)
 
 
 def _receive_as(number: int, receive: Receive, datagrams: list[tuple[bytes, UdpAddress]]) -> None:
@@ -129,9 +135,13 @@ def _receive_as(number: int, receive: Receive, datagrams: list[tuple[bytes, UdpA
 
 
 async def _resolve(server: ServerAddress) -> str:
-    loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(server.host, server.port)
+        return await resolve_host(server.host)
     except OSError as error:
         raise ConfigError(f"the server {server.host!r} is not known: {error.strerror}") from error
+
+
+async def resolve_host(host: str) -> str:
+    """The first address of a host, in figures. Raises `OSError`."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, None)
     return str(found[0][4][0])

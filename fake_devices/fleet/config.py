@@ -5,17 +5,17 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
 from contracts.names import IllegalName, check_endpoint_name
 from fake_devices.device import DeviceSettings
 from fake_devices.devices import MODELS
+from fake_devices.fleet.credentials import check_owner_only
+from lwm2m.bootstrap import parse_uri
 from runtime.component import ConfigError
 
 AddressMode = Literal["auto", "shared", "own"]
-_COAP_PORT = 5683
 
 
 class IncidentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,8 +32,15 @@ class FleetConfig(DeviceSettings, frozen=True, kw_only=True, forbid_unknown_fiel
 
     devices_file: str
     """NDJSON, one `DeviceLine` a line."""
-    server: str
-    """The LwM2M server, `coap://host:port`."""
+    server: str = ""
+    """The LwM2M server, `coap://host:port` or `coaps://host:port`; empty: devices are to bootstrap.
+    """
+    bootstrap_server: str = ""
+    """The bootstrap server likewise. Devices without `server` begin there; with both, it is where
+    they turn to when the server refuses them or cannot be reached."""
+    trust_anchor_file: str | None = None
+    """PEM certificates of the authorities that servers' certificates must come from. None: the
+    certificate that bootstrap wrote must be the server's own."""
     seed: int = 0
     """Of arrivals, phases, back-offs and everything that devices measure."""
     incidents: tuple[IncidentConfig, ...] = ()
@@ -56,20 +63,32 @@ class FleetConfig(DeviceSettings, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class DeviceLine(msgspec.Struct, frozen=True):
-    """One device of the devices file; further fields are ignored."""
+    """One device of the devices file; further fields are ignored.
+
+    Its credentials, for every server of the configuration: a PSK identity and key (hexadecimal), or
+    PEM files of certificate and key. A file with keys must be its owner's alone.
+    """
 
     endpoint: str
     serial: str
     model: str
     latitude: float
     longitude: float
+    psk_identity: str | None = None
+    psk: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"DeviceLine({self.endpoint!r}, {self.model!r}, …)"
 
 
 class ServerAddress(msgspec.Struct, frozen=True):
-    """Where the LwM2M server listens."""
+    """Where an LwM2M server listens, and whether by DTLS."""
 
     host: str
     port: int
+    is_secure: bool = False
 
     @property
     def is_loopback(self) -> bool:
@@ -81,15 +100,19 @@ class ServerAddress(msgspec.Struct, frozen=True):
 
 
 def parse_server(uri: str) -> ServerAddress:
-    """The address in a `coap://host:port` URI. Raises `ConfigError`."""
-    try:
-        parts = urlsplit(uri)
-        port = parts.port or _COAP_PORT
-    except ValueError:
-        raise ConfigError(f"server {uri!r}: the port is not a number") from None
-    if parts.scheme != "coap" or not parts.hostname:
-        raise ConfigError(f"server {uri!r}: expected coap://host:port")
-    return ServerAddress(parts.hostname, port)
+    """The address in a `coap://host:port` or `coaps://host:port` URI. Raises `ConfigError`."""
+    address = parse_uri(uri)
+    if address is None or address[0] not in ("coap", "coaps"):
+        raise ConfigError(f"server {uri!r}: expected coap://host:port or coaps://host:port")
+    scheme, host, port = address
+    return ServerAddress(host, port, scheme == "coaps")
+
+
+def main_server(config: FleetConfig) -> ServerAddress:
+    """The server that devices turn to first. Raises `ConfigError`."""
+    if not config.server and not config.bootstrap_server:
+        raise ConfigError("server or bootstrap_server: one of them is needed")
+    return parse_server(config.server or config.bootstrap_server)
 
 
 def read_devices(path: Path) -> list[DeviceLine]:
@@ -113,6 +136,8 @@ def read_devices(path: Path) -> list[DeviceLine]:
             raise ConfigError(f"{path}, line {number}: no model {device.model!r}")
         if device.endpoint in seen:
             raise ConfigError(f"{path}, line {number}: {device.endpoint} is there twice")
+        if device.psk is not None:
+            check_owner_only(path)
         seen.add(device.endpoint)
         devices.append(device)
     return devices

@@ -13,24 +13,31 @@ from typing import Protocol
 from fake_devices.device import (
     CloseUplink,
     Device,
+    EndExchange,
     Moment,
+    Notify,
     OpenUplink,
     PublishPack,
     SendRequest,
+    ServerAccount,
 )
 from fake_devices.fleet.arrivals import intended_at_ns
 from fake_devices.fleet.loop_health import LoopHealth
+from fake_devices.fleet.peers import PeerBook, UnusableAddress
 from fake_devices.fleet.timers import TICK_S, TimerHeap
 from fake_devices.fleet.tls import TlsContexts
 from fake_devices.fleet.uplink import Uplink
 from lwm2m.coap import (
     Event,
     ExchangeFailed,
+    PeerQueueFull,
     Request,
     RequestReceived,
     Response,
     ResponseReceived,
+    UnknownExchange,
 )
+from lwm2m.registration import AlertReaction, reaction_to
 from runtime.clock import Clock
 
 
@@ -42,6 +49,15 @@ class CoapSide(Protocol):
 
     def respond(self, exchange: int, response: Response) -> None:
         """Answer a request that was received."""
+
+    def notify(self, exchange: int, response: Response, *, confirmable: bool) -> None:
+        """Notify the observer of an exchange."""
+
+    def cancel(self, exchange: int) -> None:
+        """Forget an observation."""
+
+    def forget_peer(self, peer: Hashable) -> None:
+        """Give everything with this peer up: its security session is gone."""
 
 
 class Counts:
@@ -58,30 +74,38 @@ class Counts:
 
 
 class Fleet:
-    """Devices in the order in which they are switched on; `peers` is what each is to `coap`."""
+    """Devices in the order in which they are switched on; `book` has what each is to `coap`.
+
+    `session_lost` is told of a peer that did not answer: its security session may be gone there.
+    """
 
     def __init__(
         self,
         devices: Sequence[Device],
-        peers: Sequence[Hashable],
+        book: PeerBook,
         coap: CoapSide,
         clock: Clock,
         *,
         in_flight_max: int,
         starts_per_turn_max: int,
+        session_lost: Callable[[Hashable], None] | None = None,
     ) -> None:
         self.counts = Counts()
         self.health = LoopHealth()
         self._devices = devices
-        self._peers = peers
-        self._numbers = {peer: number for number, peer in enumerate(peers)}
+        self._book = book
+        self._session_lost = session_lost
         self._coap = coap
         self._clock = clock
         self._in_flight_max = in_flight_max
         self._starts_per_turn_max = starts_per_turn_max
         self._loop = asyncio.get_running_loop()
         self._contexts = TlsContexts()
-        self._exchanges = [-1] * len(devices)
+        self._exchanges: dict[int, SendRequest] = {}
+        # Alerts that ended handshakes, until the failed exchange comes by.
+        self._alerts: dict[Hashable, int] = {}
+        self._resolving: dict[str, asyncio.Task[None]] = {}
+        self._unresolved: list[tuple[int, SendRequest]] = []
         self._uplinks: list[Uplink | None] = [None] * len(devices)
         self._timers = TimerHeap(clock, self._loop, self._wake)
         self._to_flush: list[Uplink] = []
@@ -126,6 +150,8 @@ class Fleet:
         if self._starting is not None:
             self._starting.cancel()
         self._timers.close()
+        for task in tuple(self._resolving.values()):
+            task.cancel()
         for device in self._devices:
             device.end(moment)
         for uplink in self._uplinks:
@@ -143,24 +169,53 @@ class Fleet:
         """Give each event to the device that it concerns."""
         moment = self._moment()
         for event in events:
-            number = self._numbers.get(event.peer)
+            number = self._book.number_of(event.peer)
             if number is None:
                 continue  # a datagram to an address that no device has
             device = self._devices[number]
             if isinstance(event, RequestReceived):
-                response = device.serve(event.request, event.message_id, moment)
+                account = device.account_at(self._book.uri_of(event.peer))
+                response = device.serve(
+                    event.request, event.exchange, event.message_id, account, moment
+                )
                 self._coap.respond(event.exchange, response)
             elif isinstance(event, ResponseReceived | ExchangeFailed):
-                # A request that the device has forgotten, by a reboot, is nobody's.
-                if event.exchange != self._exchanges[number]:
-                    continue
                 was_registered = device.is_registered
-                if isinstance(event, ResponseReceived):
-                    device.response_received(event.response, moment)
-                else:
-                    device.exchange_failed(moment)
+                self._handle_end(event, device, moment)
                 self.counts.registered += device.is_registered - was_registered
             self._carry_out(number)
+
+    def security_failed(self, peer: Hashable, alert: int | None) -> None:
+        """A handshake with this peer came to nothing; `alert` is the number of the other side's."""
+        if alert is not None:
+            if reaction_to(alert) is AlertReaction.IGNORE:
+                return
+            self._alerts[peer] = alert
+        # RFC 7252 §9.1: exchanges do not outlive their session.
+        self._coap.forget_peer(peer)
+
+    def main_account(self, peer: Hashable) -> ServerAccount | None:
+        """The account that a device has with the main server, whose peer this is."""
+        number = self._book.number_of(peer)
+        return None if number is None else self._devices[number].account_at(self._book.main_uri)
+
+    def is_listening(self, peer: Hashable) -> bool:
+        """Whether the device that this peer is a server of hears it."""
+        number = self._book.number_of(peer)
+        return number is None or self._devices[number].is_listening
+
+    def _handle_end(
+        self, event: ResponseReceived | ExchangeFailed, device: Device, moment: Moment
+    ) -> None:
+        sent = self._exchanges.pop(event.exchange, None)
+        if sent is not None and isinstance(event, ResponseReceived):
+            device.response_received(sent, event.response, moment)
+        elif sent is not None:
+            if self._session_lost is not None and self._book.is_secure(event.peer):
+                self._session_lost(event.peer)
+            device.exchange_failed(sent, moment, self._alerts.pop(event.peer, None))
+        elif isinstance(event, ExchangeFailed):
+            device.observation_ended(event.exchange, moment)
 
     # ---- what uplinks report ----
 
@@ -238,14 +293,59 @@ class Fleet:
                 if isinstance(action, PublishPack):
                     self._uplink(number).publish(action.pack)
                 elif isinstance(action, SendRequest):
-                    self._exchanges[number] = self._coap.send_request(
-                        self._peers[number], action.request
-                    )
+                    self._send(number, action)
+                elif isinstance(action, Notify):
+                    self._notify(number, action)
+                elif isinstance(action, EndExchange):
+                    self._coap.cancel(action.exchange)
                 elif isinstance(action, OpenUplink):
                     self._uplink(number).open(action.account, action.renews_session, self._contexts)
                 elif isinstance(action, CloseUplink):
                     self.counts.connected -= self._uplink(number).close()
         self._schedule(number)
+
+    def _send(self, number: int, sent: SendRequest) -> None:
+        try:
+            peer = self._book.find(number, sent.account)
+            if peer is None:
+                self._resolve(number, sent)
+                return
+            self._exchanges[self._coap.send_request(peer, sent.request)] = sent
+        except (PeerQueueFull, UnusableAddress):
+            # Told in a turn of its own: the device is in the middle of something.
+            self._loop.call_soon(self._fail, number, sent)
+
+    def _fail(self, number: int, sent: SendRequest) -> None:
+        self._devices[number].exchange_failed(sent, self._moment())
+        self._carry_out(number)
+
+    def _notify(self, number: int, notify: Notify) -> None:
+        try:
+            self._coap.notify(notify.exchange, notify.response, confirmable=notify.confirmable)
+        except UnknownExchange:
+            self._devices[number].observation_ended(notify.exchange, self._moment())
+
+    def _resolve(self, number: int, sent: SendRequest) -> None:
+        """Send when the address of the server's host is known."""
+        self._unresolved.append((number, sent))
+        uri = sent.account.uri
+        if uri not in self._resolving:
+            task = self._loop.create_task(self._book.resolve(sent.account))
+            self._resolving[uri] = task
+            task.add_done_callback(lambda done: self._resolved(uri, done))
+
+    def _resolved(self, uri: str, done: asyncio.Task[None]) -> None:
+        del self._resolving[uri]
+        if done.cancelled():
+            return
+        is_known = done.exception() is None
+        waiting = [each for each in self._unresolved if each[1].account.uri == uri]
+        self._unresolved = [each for each in self._unresolved if each[1].account.uri != uri]
+        for number, sent in waiting:
+            if is_known:
+                self._send(number, sent)
+            else:
+                self._fail(number, sent)
 
     def _uplink(self, number: int) -> Uplink:
         uplink = self._uplinks[number]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,21 @@ import psutil
 
 from contracts.api import ImportJob
 from contracts.journal import BenchDown, BenchReady, ProcessExited, ProcessKilled, ProcessStarted
+from contracts.manifest import ManifestRow
 from contracts.names import service_identity
 from contracts.topics import Topics
 from harness.bench import configs
+from harness.bench.device_security import (
+    certificate_fields,
+    make_server_identity,
+    new_keys,
+    psk_fields,
+    stored_keys,
+    write_psk_files,
+)
 from harness.bench.process import BenchProcess, Side
 from harness.errors import BenchFailed, HarnessError
+from harness.security import Security
 from runtime.clock import Clock
 from runtime.files import write_secret
 from runtime.http_client import HttpClient
@@ -32,6 +42,7 @@ from runtime.journal import JournalSink
 READY_WITHIN_S = 20.0
 SETTLE_S = 0.3
 IMPORT_ASKED_EVERY_S = 0.02
+SERVER_HOST = "127.0.0.1"
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,10 +54,18 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     defect: Mapping[str, Any] | None = None
     server: str = "server-1"
     topics: Topics = Topics()
-    allow_nosec: bool = True
+    # How devices and the LwM2M server know each other; `none` is CoAP without DTLS.
+    security: Security = "none"
+    # Whether the server listens for plain CoAP beside DTLS; its devices then get no credentials.
+    listens_for_nosec: bool = False
     journals: bool = True
     with_fleet: bool = True
     ports: Mapping[str, int] = {}
+
+    @property
+    def serves_nosec(self) -> bool:
+        """Whether the server takes datagrams without security."""
+        return self.security == "none" or self.listens_for_nosec
 
 
 class Bench:
@@ -115,6 +134,33 @@ class Bench:
         """The per-run bearer token."""
         return configs.token_file(self.plan).read_text().strip()
 
+    async def device_credentials(self, rows: Sequence[ManifestRow]) -> dict[str, Mapping[str, str]]:
+        """What each device proves itself with, as fields of its line in the devices file.
+
+        A device without a key at the server gets one there: who its maker is is not what the
+        platform decides by.
+        """
+        if self.plan.security == "none":
+            return {row.endpoint: {} for row in rows}
+        if self.plan.security == "x509":
+            endpoints = [row.endpoint for row in rows]
+            return dict(certificate_fields(self.plan.state_dir, endpoints, self._clock.wall_us()))
+        keys = stored_keys(self.plan.state_dir)
+        made = new_keys(row for row in rows if row.endpoint not in keys)
+        if made:
+            client = HttpClient(self.address("server", "admin"), self.token())
+            body = b"\n".join(msgspec.json.encode(row) for row in made)
+            await client.send("POST", "/v1/security", body, msgspec.Raw, "application/x-ndjson")
+            await client.close()
+            keys.update((row.endpoint, row) for row in made)
+        return {row.endpoint: psk_fields(keys, row.endpoint) for row in rows}
+
+    async def write_device_keys(self, rows: Sequence[ManifestRow]) -> None:
+        """Put what each device proves itself with into a file, for devices that people run."""
+        await self.device_credentials(rows)
+        if self.plan.security == "psk":
+            write_psk_files(self.plan.state_dir, stored_keys(self.plan.state_dir))
+
     async def import_manifest(self, manifest: bytes, content_type: str) -> ImportJob:
         """Import a manifest and wait until it is finished. Raises `HarnessError` when it failed."""
         client = self.http("provisioning")
@@ -171,6 +217,8 @@ class Bench:
         for directory in ("logs", "journal"):
             (self.plan.output_dir / directory).mkdir(parents=True, exist_ok=True)
         self.plan.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.plan.security == "x509":
+            make_server_identity(self.plan.state_dir, SERVER_HOST, self._clock.wall_us())
         for path in (configs.token_file(self.plan), configs.data_token_file(self.plan)):
             if not path.exists():  # another bench may be using this state: it is refused later
                 write_secret(path, secrets.token_urlsafe(32).encode())

@@ -15,13 +15,16 @@ import msgspec
 from contracts.data_interface import PATH
 from contracts.manifest import ManifestRow
 from contracts.names import service_identity
+from harness.bench.device_security import server_files
 from harness.bench.process import Side
+from runtime.files import write_secret
 
 if TYPE_CHECKING:
     from harness.bench.bench import Bench, BenchPlan
     from harness.runner.scenario import RunOptions
 
 Config = dict[str, Any]
+FLEET_FILE = "fleet.ndjson"
 
 # In the order in which they are started: those that others wait for come first.
 PROCESSES: dict[str, tuple[Side, list[str]]] = {
@@ -106,12 +109,15 @@ def server(plan: BenchPlan) -> Config:
         "state_dir": str(state),
         "token_file": str(token_file(plan)),
         "data_token_file": str(data_token_file(plan)),
-        "coap": _listen(plan, "coap"),
+        "coap": _listen(plan, "coap") if plan.serves_nosec else None,
         "data": _listen(plan, "data"),
         "admin": _listen(plan, "admin"),
         "journal_file": _journal(plan, "server"),
         "gates": True,
     }
+    if plan.security != "none":
+        files = server_files(plan.state_dir) if plan.security == "x509" else {}
+        config["coaps"] = {**_listen(plan, "coaps"), "psk": plan.security == "psk", **files}
     if plan.defect and plan.defect["kind"] == "swap_credentials":
         config["defect"] = {"name": "swap_credentials", "endpoints": plan.defect["endpoints"]}
     return config
@@ -137,7 +143,7 @@ def bootstrap(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
         "pki_dir": str(plan.state_dir / "pki"),
         "state_dir": str(_made(plan.state_dir / "bootstrap")),
         "token_file": str(token_file(plan)),
-        "nosec_allowed": plan.allow_nosec,
+        "nosec_allowed": plan.security == "none",
         "topics": msgspec.to_builtins(plan.topics),
     }
 
@@ -169,13 +175,28 @@ def fleet(
     rows: Sequence[ManifestRow],
     options: RunOptions,
     incidents: Sequence[Mapping[str, Any]],
+    credentials: Mapping[str, Mapping[str, str]],
 ) -> Config:
-    """Configuration of the fleet process; its devices go to a file, without their keys."""
-    devices = bench.plan.state_dir / "fleet.ndjson"
-    devices.write_bytes(b"\n".join(msgspec.json.encode(_device(row)) for row in rows))
+    """Configuration of the fleet process; its devices go to a file of the owner's alone.
+
+    `credentials` are further fields of a device's line, by endpoint.
+    """
+    devices = bench.plan.state_dir / FLEET_FILE
+    lines = [msgspec.json.encode({**_device(row), **credentials[row.endpoint]}) for row in rows]
+    write_secret(devices, b"\n".join(lines))
+    plain = bench.plan.security == "none"
+    server = (
+        f"coap://{bench.address('server', 'coap')}"
+        if plain
+        else f"coaps://{bench.address('server', 'coaps')}"
+    )
+    with_certificates = bench.plan.security == "x509"
     return {
         "devices_file": str(devices),
-        "server": f"coap://{bench.address('server', 'coap')}",
+        "server": server,
+        "trust_anchor_file": (
+            server_files(bench.plan.state_dir)["trust_anchors_file"] if with_certificates else None
+        ),
         "seed": options.seed,
         "report_every_s": options.reporting_interval_s(len(rows)),
         "incidents": list(incidents),
@@ -198,8 +219,8 @@ def with_ports(config: Mapping[str, Any], addresses: Mapping[str, str]) -> Confi
     """`config` for a process that must come back on the ports that it had."""
     ports = {what: int(address.rpartition(":")[2]) for what, address in addresses.items()}
     changed = dict(config)
-    for what in ("coap", "data", "admin"):
-        if what in changed and what in ports:
+    for what in ("coap", "coaps", "data", "admin"):
+        if changed.get(what) and what in ports:
             changed[what] = {**changed[what], "port": ports[what]}
     return changed
 

@@ -132,7 +132,7 @@ class BenchProcess:
         assert self._process is not None
         await self._process.wait()
         if self._reading:
-            await self._reading
+            await asyncio.shield(self._reading)
         return self._process.returncode or 0
 
     async def stop(self) -> None:
@@ -142,7 +142,9 @@ class BenchProcess:
             return
         self.pid_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self.until_ended(), TERMINATE_WITHIN_S)
+            # Not `wait_for`: until Python 3.12 it swallows a cancellation that comes with the end.
+            async with asyncio.timeout(TERMINATE_WITHIN_S):
+                await self.until_ended()
         except TimeoutError:
             self.pid_signal(signal.SIGKILL)
             await self.until_ended()

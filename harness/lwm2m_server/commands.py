@@ -31,9 +31,11 @@ class CommandState(Enum):
 
 
 class CommandEvent(Enum):
-    """What moves a command. LOST: sent, and no answer will come."""
+    """What moves a command. LOST: sent, and no answer will come. CUT_OFF: sent, and no answer will
+    come, but the request may be sent again."""
 
     REQUEST_SENT = auto()
+    CUT_OFF = auto()
     SUCCEEDED = auto()
     REFUSED = auto()
     EXPIRED = auto()
@@ -44,11 +46,16 @@ class CommandEvent(Enum):
 TRANSITIONS: Final[dict[CommandState, dict[CommandEvent, CommandState]]] = {
     CommandState.QUEUED: {
         CommandEvent.REQUEST_SENT: CommandState.SENT,
+        # Done without a request, as a passive cancellation is.
+        CommandEvent.SUCCEEDED: CommandState.DONE,
         CommandEvent.REFUSED: CommandState.REFUSED,
         CommandEvent.EXPIRED: CommandState.REFUSED,
         CommandEvent.CANCELLED: CommandState.REFUSED,
+        # It has been cut off before: nobody knows.
+        CommandEvent.LOST: CommandState.UNKNOWN,
     },
     CommandState.SENT: {
+        CommandEvent.CUT_OFF: CommandState.QUEUED,
         CommandEvent.SUCCEEDED: CommandState.DONE,
         CommandEvent.REFUSED: CommandState.REFUSED,
         CommandEvent.LOST: CommandState.UNKNOWN,
@@ -67,7 +74,16 @@ class CommandsFull(Exception):
 class CommandEntry:
     """One command. Its values are dropped once it has ended."""
 
-    __slots__ = ("command", "exchange", "intent", "logged", "outcome", "secret", "state")
+    __slots__ = (
+        "command",
+        "exchange",
+        "intent",
+        "logged",
+        "outcome",
+        "secret",
+        "state",
+        "was_sent",
+    )
 
     def __init__(self, command: Command, *, secret: bool) -> None:
         self.command = command
@@ -76,6 +92,8 @@ class CommandEntry:
         self.state = CommandState.QUEUED
         # Whether the log already tells of it.
         self.logged = False
+        # Whether it waits again after a request that got no answer.
+        self.was_sent = False
         self.intent: CommandIntent | None = None
         self.exchange = -1
         self.outcome: Outcome | None = None
@@ -167,6 +185,18 @@ class CommandTable:
         entry.exchange = exchange
         self._sent[entry.command.endpoint] = entry
 
+    def mark_cut_off(self, entry: CommandEntry) -> None:
+        """The request of a command got no answer and may be sent again: it is the next one."""
+        endpoint = entry.command.endpoint
+        del self._sent[endpoint]
+        entry.move(CommandEvent.CUT_OFF)
+        entry.intent = None
+        entry.exchange = -1
+        entry.was_sent = True
+        self._queues.setdefault(endpoint, deque()).appendleft(entry)
+        # The deadline of a command that is out is looked at late: it waits now.
+        heappush(self._deadlines, (entry.command.expires_at_us, entry.command.id))
+
     def mark_ended(self, entry: CommandEntry, event: CommandEvent, outcome: Outcome) -> None:
         """A command has its outcome."""
         if entry.state is CommandState.QUEUED:
@@ -189,7 +219,9 @@ class CommandTable:
         expired: list[CommandEntry] = []
         while self._deadlines and self._deadlines[0][0] <= now_us:
             _, command_id = heappop(self._deadlines)
-            entry = self._entries[command_id]
+            entry = self._entries.get(command_id)
+            if entry is None:
+                continue  # a command that was cut off has more than one deadline
             if entry.has_ended and entry.command.expires_at_us + OUTCOME_GRACE_US <= now_us:
                 del self._entries[command_id]
                 continue

@@ -5,22 +5,38 @@ One turn: feed it, then take the records and put them on disk, and only then sen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from contracts.data_interface import Ack, Cancel, Command, Registration
+from contracts.data_interface import (
+    Ack,
+    Cancel,
+    Command,
+    ErrorFrame,
+    Outcome,
+    Registration,
+    Result,
+)
 from contracts.journal import ServerStarted
+from harness.lwm2m_server.command_recovery import CommandRecovery
 from harness.lwm2m_server.config import Defect, ServerLimits
 from harness.lwm2m_server.data_interface import CLOSE_BEHIND, BridgeSession, DataInterface
-from harness.lwm2m_server.devices import Address, address_text
-from harness.lwm2m_server.dispatcher import Dispatcher
+from harness.lwm2m_server.devices import Device, peer_text
+from harness.lwm2m_server.dispatcher import COMMAND_ID_LENGTH_MAX, CommandRefused, Dispatcher
+from harness.lwm2m_server.endpoints import DatagramEndpoint, Endpoints
 from harness.lwm2m_server.event_log import EventLog
 from harness.lwm2m_server.gates import Gates
+from harness.lwm2m_server.observations import Observation, Observations
+from harness.lwm2m_server.oscore_devices import OscoreDevices
+from harness.lwm2m_server.payloads import ModelsFor, Payloads
 from harness.lwm2m_server.recovery import ServerState, state_records
 from harness.lwm2m_server.registrar import Registrar
+from harness.lwm2m_server.sends import ROOT as SEND_ROOT
+from harness.lwm2m_server.sends import Sends
 from harness.lwm2m_server.tamper import Tamper
+from harness.lwm2m_server.wakefulness import Wakefulness
 from harness.lwm2m_server.writer import TurnWriter
 from lwm2m.coap import (
     CoapEndpoint,
@@ -31,8 +47,12 @@ from lwm2m.coap import (
     ResponseReceived,
     TransmissionParameters,
 )
-from lwm2m.objects import Models
+from lwm2m.registration import RegistrationPolicy
+from lwm2m.transport.oscore import OscoreEndpoint, OscorePeer
+from lwm2m.transport.peers import SecurePeer
 from runtime.clock import Clock
+
+MakeEndpoint = Callable[[TransmissionParameters, Callable[[int], bytes]], DatagramEndpoint]
 
 # Frames that a held gate keeps back before the bridge is disconnected.
 HELD_FRAMES_MAX: Final = 10_000
@@ -41,7 +61,8 @@ HELD_FRAMES_MAX: Final = 10_000
 class ServerCore:
     """One incarnation of a server, on the state that the log told of.
 
-    `draw(n)` gives n random bytes, for tokens, message ids and registration ids.
+    `draw(n)` gives n random bytes, for tokens, message ids and registration ids. `make_endpoint`
+    makes the endpoint of the datagram sockets; another transport's is added to `endpoints`.
     """
 
     def __init__(
@@ -51,68 +72,106 @@ class ServerCore:
         *,
         clock: Clock,
         draw: Callable[[int], bytes],
-        models: Models,
+        models_for: ModelsFor,
         limits: ServerLimits | None = None,
         parameters: TransmissionParameters | None = None,
+        policy: RegistrationPolicy | None = None,
+        profiles: Mapping[str, str] | None = None,
         defect: Defect | None = None,
+        make_endpoint: MakeEndpoint = CoapEndpoint,
+        oscore: OscoreDevices | None = None,
     ) -> None:
         bounds = limits or ServerLimits()
-        timing = parameters or TransmissionParameters(payload_bytes_max=bounds.payload_bytes_max)
+        timing = parameters or bounds.transmission()
         self._server = server
-        self._events = EventLog(
-            state.epoch,
-            newest=state.newest - len(state.events),
-            acknowledged=state.acknowledged,
-            kept_max=bounds.events_kept_max,
-        )
-        for frame in state.events:
-            self._events.append(frame)
+        self._events = _event_log(state, bounds)
+        self._held_frames: list[tuple[BridgeSession, bytes]] = []
         self._writer = TurnWriter(server, self._events, clock)
-        self._endpoint = CoapEndpoint(timing, draw)
-        self._registrar = Registrar(self._writer, bounds, draw)
+        # Other transports add theirs; see `Endpoints`.
+        self.endpoints = Endpoints(make_endpoint(timing, draw))
+        self._timing, self._draw = timing, draw
+        self._oscore = oscore
+        self._oscore_refused: Mapping[str, int] = {}
+        # Whose session or connection is just ending: its requests wait for the next one.
+        self._leaving: SecurePeer | None = None
+        payloads = Payloads(models_for)
+        self._registrar = Registrar(self._writer, bounds, draw, policy=policy, profiles=profiles)
+        self._wakefulness = Wakefulness(self._writer, bounds.awake_s)
+        self._observations = Observations(
+            writer=self._writer,
+            endpoints=self.endpoints,
+            payloads=payloads,
+            devices=self._registrar,
+            wakefulness=self._wakefulness,
+            limits=bounds,
+        )
+        self._sends = Sends(
+            writer=self._writer, registrar=self._registrar, payloads=payloads, limits=bounds
+        )
         self._data = DataInterface(server, self._events, bounds, self._registrar.registrations)
         self.gates = Gates()
-        self._held_frames: list[tuple[BridgeSession, bytes]] = []
         self._dispatcher = Dispatcher(
-            endpoint=self._endpoint,
-            parameters=timing,
+            endpoints=self.endpoints,
             devices=self._registrar,
-            data=self._data,
             writer=self._writer,
-            models=models,
+            payloads=payloads,
+            observations=self._observations,
+            wakefulness=self._wakefulness,
             limits=bounds,
             gates=self.gates,
             tamper=Tamper(defect),
         )
-        self._registrar.on_registered = self._dispatcher.device_registered
-        self._registrar.on_left = self._dispatcher.device_left
-        self._registrar.restore(state)
-        self._dispatcher.restore(state)
-        started = ServerStarted(
-            at_ns=clock.now_ns(),
-            server=server,
-            epoch=state.epoch,
-            resumed=len(state.registrations),
-        )
-        self._writer.observed.append(started)
+        self._join_parts()
+        self._restore(state)
 
-    # ---- datagrams and time ----
+    # ---- datagrams, sessions and time ----
 
-    def receive_datagrams(self, datagrams: Sequence[tuple[bytes, Address]]) -> None:
-        """Take what came on the CoAP socket. Never raises, whatever the bytes."""
+    def receive_datagrams(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
+        """Take what came on the CoAP sockets. Never raises, whatever the bytes."""
         now = self._writer.now()
-        receive = self._endpoint.receive_datagram
+        receive = self.endpoints.datagrams.receive_datagram
         for data, peer in datagrams:
             if not self.gates.is_deaf_to(peer):
                 receive(data, peer, now)
-        self._handle_events(now)
+        self.handle_events()
+
+    def handle_events(self) -> None:
+        """Take what the endpoints tell; an endpoint beside the datagram one calls it."""
+        while found := self.endpoints.events():
+            now = self._writer.now()
+            for number, event in found:
+                self._handle_event(number, event, now)
+
+    def peer_established(self, peer: SecurePeer) -> None:
+        """A new session is there: requests to the device that it names go over it at once."""
+        device = self._registrar.find_by_peer(peer)
+        if device is not None and peer.endpoint_name is not None:
+            self._registrar.move(device, peer)
+            self._spoke(device, self._writer.now())
+            self.handle_events()
+
+    def peer_gone(self, peer: SecurePeer) -> None:
+        """A session has ended: its device waits for the next one, and what was on its way too."""
+        device = self._registrar.find_by_peer(peer)
+        if device is not None and device.peer is peer:
+            self._registrar.lose_peer(device)
+            self._observations.peer_left(device)
+        self._leaving = peer
+        self.endpoints.forget_peer(peer, self._writer.now())
+        self.handle_events()
+        self._leaving = None
+
+    def refuse_handshake(self, reason: str, address: str, identity_hash: str = "") -> None:
+        """Count a session that never came to be, for the counters and the journal."""
+        self._writer.refuse_handshake(reason, address, identity_hash)
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has to be called, in seconds of the clock."""
         now = self._writer.now()
         times = (
-            self._endpoint.next_timer(),
+            self.endpoints.next_timer(),
             self._registrar.next_timer(),
+            self._wakefulness.next_timer(),
             self._dispatcher.next_timer(now),
         )
         return min((due for due in times if due is not None), default=None)
@@ -120,9 +179,10 @@ class ServerCore:
     def handle_timer(self) -> None:
         """Do what is due."""
         now = self._writer.now()
-        self._endpoint.handle_timer(now)
-        self._handle_events(now)
+        self.endpoints.handle_timer(now)
+        self.handle_events()
         self._registrar.expire(now)
+        self._wakefulness.handle_timer(now)
         self._dispatcher.handle_timer()
 
     # ---- the bridge ----
@@ -142,9 +202,9 @@ class ServerCore:
             self._writer.acknowledge(frame.seq)
         elif isinstance(frame, Command):
             if not self.gates.swallows(frame):
-                self._dispatcher.receive(frame)
+                self._take_command(frame)
         elif isinstance(frame, Cancel):
-            self._dispatcher.cancel(frame.id)
+            self._take_back(frame.id)
 
     def bridge_closed(self, session: BridgeSession) -> None:
         """A bridge's connection is gone; a gate that held it lets go."""
@@ -170,9 +230,9 @@ class ServerCore:
         found, self._writer.observed = self._writer.observed, []
         return found
 
-    def take_datagrams(self) -> list[tuple[bytes, Address]]:
+    def take_datagrams(self) -> list[tuple[bytes, Hashable]]:
         """Datagrams to send."""
-        return self._endpoint.datagrams_to_send()  # type: ignore[return-value] # peers are ours
+        return self.endpoints.datagrams.datagrams_to_send()
 
     def take_frames(self, session: BridgeSession, room_bytes: int) -> list[bytes]:
         """Frames for one bridge, as many as fit; see `DataInterface.take_frames`."""
@@ -192,11 +252,50 @@ class ServerCore:
         """All registrations."""
         return self._registrar.registrations()
 
+    def observations(self) -> list[Observation]:
+        """All observations."""
+        return self._observations.all()
+
+    def find_outcome(self, command_id: str) -> tuple[bool, Outcome | None]:
+        """Whether this command is remembered, and its outcome once it has one."""
+        entry = self._dispatcher.table.find(command_id)
+        return entry is not None, None if entry is None else entry.outcome
+
+    def operate(self, command: Command) -> Outcome | None:
+        """Take a command that is no bridge's; its outcome, if it is known by now.
+
+        Raises `CommandRefused`. `watch` first, to be told of an outcome that comes later.
+        """
+        found = self._dispatcher.receive(command)
+        self.handle_events()
+        return found
+
+    def watch(self, command_id: str) -> None:
+        """Have `take_watched` tell the outcome of this command."""
+        self._dispatcher.watched[command_id] = None
+
+    def unwatch(self, command_id: str) -> None:
+        """Wait for it no longer."""
+        self._dispatcher.watched.pop(command_id, None)
+
+    def take_watched(self) -> list[Outcome]:
+        """Outcomes that were waited for. Call it when the turn's records are on disk."""
+        watched = self._dispatcher.watched
+        if not watched:
+            return []
+        found = [outcome for outcome in watched.values() if outcome is not None]
+        for outcome in found:
+            del watched[outcome.id]
+        return found
+
     def counters(self) -> dict[str, int]:
         """How often what happened, and how full what is."""
         events = self._events
         numbers = {
             "registrations": len(self._registrar),
+            "registrations_in_queue_mode": len(self._wakefulness.registration_ids),
+            "observations": len(self._observations),
+            "notifications_dropped": self._observations.notifications_dropped,
             "events_newest": events.newest,
             "events_acknowledged": events.acknowledged,
             "events_kept": events.newest - events.oldest + 1,
@@ -205,6 +304,9 @@ class ServerCore:
             "commands_kept": len(self._dispatcher.table),
         }
         refused = {f"refused_{name}": count for name, count in self._writer.refusals.items()}
+        if self._oscore is not None:
+            numbers["oscore_contexts"] = len(self._oscore.endpoints)
+            refused |= {f"refused_oscore_{name}": n for name, n in self._oscore_refused.items()}
         return numbers | dict(sorted(refused.items()))
 
     def checkpoint(self) -> bytes:
@@ -217,26 +319,142 @@ class ServerCore:
             events=list(events.frames(events.oldest, events.newest - events.oldest + 1)),
         )
         self._registrar.checkpoint(state)
-        self._dispatcher.checkpoint(state)
+        self._wakefulness.checkpoint(state)
+        self._observations.checkpoint(state)
+        self._recovery.checkpoint(state)
         return state_records(state, server=self._server)
 
     # ---- inside ----
 
-    def _handle_events(self, now: float) -> None:
-        for event in self._endpoint.events():
-            self._handle_event(event, now)
+    def _join_parts(self) -> None:
+        self._recovery = CommandRecovery(
+            self._dispatcher,
+            endpoints=self.endpoints,
+            devices=self._registrar,
+            writer=self._writer,
+            parameters=self._timing,
+        )
+        self._registrar.on_left = self._device_left
+        self._registrar.on_moved = self._device_moved
+        oscore = self._oscore
+        if oscore is not None:
+            self._registrar.protected = oscore.endpoints
+            self._registrar.protected_peer = oscore.peer_of
+            oscore.on_changed = self._context_changed
+            self._speak_oscore(oscore)
 
-    def _handle_event(self, event: Event, now: float) -> None:
+    def _speak_oscore(self, oscore: OscoreDevices) -> None:
+        """Put OSCORE around the datagrams, from the first context on: without it costs nothing."""
+        plain = self.endpoints.datagrams
+        if not oscore.endpoints or not isinstance(plain, CoapEndpoint):
+            return
+        protected = OscoreEndpoint(
+            self._timing, oscore.contexts, self._draw, allow_unprotected=True, below=plain
+        )
+        self._oscore_refused = protected.refused
+        self.endpoints.replace_datagrams(protected)
+
+    def _context_changed(self, endpoint: str) -> None:
+        """What was agreed under the old context is over; the device comes with the new one."""
+        assert self._oscore is not None
+        self._speak_oscore(self._oscore)
+        device = self._registrar.find(endpoint)
+        if device is not None and isinstance(device.peer, OscorePeer):
+            self.peer_gone(device.peer)
+
+    def _restore(self, state: ServerState) -> None:
+        self._registrar.restore(state)
+        self._wakefulness.restore(self._registrar.devices(), state)
+        self._observations.restore(state)
+        self._recovery.restore(state)
+        self._observations.start()
+        started = ServerStarted(
+            at_ns=self._writer.clock.now_ns(),
+            server=self._server,
+            epoch=state.epoch,
+            resumed=len(state.registrations),
+        )
+        self._writer.observed.append(started)
+
+    def _handle_event(self, number: int, event: Event, now: float) -> None:
         if isinstance(event, RequestReceived):
-            peer: Address = event.peer  # type: ignore[assignment] # we gave it
-            response = self._registrar.handle(event.request, peer, now)
-            self._endpoint.respond(event.exchange, response, now)
+            self._handle_request(number, event, now)
         elif isinstance(event, ResponseReceived):
-            self._dispatcher.answered(event.exchange, event.response)
+            self._handle_response(self.endpoints.exchange_of(number, event.exchange), event, now)
         elif isinstance(event, ExchangeFailed):
-            self._dispatcher.not_answered(event.exchange, event.reason)
-        elif isinstance(event, DatagramRejected):
-            self._writer.refuse(f"datagram_{event.reason}", address_text(event.peer))  # type: ignore[arg-type] # we gave it
+            exchange = self.endpoints.exchange_of(number, event.exchange)
+            reason = "cancelled" if event.peer is self._leaving else event.reason
+            if self._observations.owns(exchange):
+                self._observations.failed(exchange, reason)
+            else:
+                self._dispatcher.not_answered(exchange, reason)
+        elif isinstance(event, DatagramRejected) and not (number and event.reason == "reset"):
+            # Of connections, "reset" tells that one has ended, which is nothing to refuse.
+            self._writer.refuse(f"datagram_{event.reason}", peer_text(event.peer), event.count)
+
+    def _handle_request(self, number: int, event: RequestReceived, now: float) -> None:
+        request = event.request
+        path = request.path
+        if path and path[0] == SEND_ROOT:
+            answer = self._sends.handle(request, event.peer)
+        else:
+            answer = self._registrar.handle(request, event.peer, now)
+        self.endpoints.numbered(number).respond(event.exchange, answer.response, now)
+        # LwM2M Core §6.2: nothing is asked of a device before its Register is answered.
+        if answer.device is not None:
+            self._spoke(answer.device, now)
+
+    def _handle_response(self, exchange: int, event: ResponseReceived, now: float) -> None:
+        if self._observations.owns(exchange):
+            endpoint: str | None = self._observations.received(exchange, event.response)
+        else:
+            endpoint = self._dispatcher.answered(exchange, event.response)
+        device = self._registrar.find(endpoint) if endpoint is not None else None
+        if device is not None:
+            self._spoke(device, now)
+
+    def _spoke(self, device: Device, now: float) -> None:
+        """A device was heard: it is awake, and takes what waited for it."""
+        # A fleet registers and updates with nothing of this going on: it should cost nothing then.
+        if self._wakefulness.registration_ids or device.registration.queue_mode:
+            self._wakefulness.heard_from(device, now)
+        if self._observations.of_device:
+            self._observations.ask_again(device.registration.endpoint)
+        if self._dispatcher.table.open_count:
+            self._dispatcher.device_spoke(device.registration.endpoint)
+
+    def _device_left(self, device: Device, successor: Device | None) -> None:
+        self._dispatcher.device_left(device, successor)
+        self._observations.device_left(device)
+        self._wakefulness.left(device.registration.endpoint)
+
+    def _device_moved(self, device: Device, before: Hashable | None) -> None:
+        """A device comes with another session: what went over the old one is over."""
+        self._observations.peer_left(device)
+        if before is not None:
+            self.endpoints.forget_peer(before, self._writer.now())
+
+    def _take_command(self, command: Command) -> None:
+        try:
+            outcome = self._dispatcher.receive(command)
+        except CommandRefused as error:
+            told = command.id[:COMMAND_ID_LENGTH_MAX]
+            self._data.answer(ErrorFrame(detail=str(error), id=told))
+            return
+        if outcome is not None:
+            self._answer_outcome(command.endpoint, outcome)
+
+    def _take_back(self, command_id: str) -> None:
+        try:
+            entry = self._dispatcher.cancel(command_id)
+        except CommandRefused as error:
+            self._data.refuse(str(error), command_id=command_id[:COMMAND_ID_LENGTH_MAX])
+            return
+        if entry is not None and entry.outcome is not None:
+            self._answer_outcome(entry.command.endpoint, entry.outcome)
+
+    def _answer_outcome(self, endpoint: str, outcome: Outcome) -> None:
+        self._data.answer(Result(server=self._server, endpoint=endpoint, result=outcome))
 
     def _hold_back(self, session: BridgeSession, text: bytes) -> None:
         if len(self._held_frames) >= HELD_FRAMES_MAX:
@@ -247,3 +465,16 @@ class ServerCore:
     def _release_held(self) -> None:
         self.gates.release()
         self._held_frames.clear()
+
+
+def _event_log(state: ServerState, limits: ServerLimits) -> EventLog:
+    """The events that the log told of, from the first that was not acknowledged."""
+    events = EventLog(
+        state.epoch,
+        newest=state.newest - len(state.events),
+        acknowledged=state.acknowledged,
+        kept_max=limits.events_kept_max,
+    )
+    for frame in state.events:
+        events.append(frame)
+    return events

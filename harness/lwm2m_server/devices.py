@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Protocol
 
 from contracts.data_interface import Registration
+from lwm2m.registration import RegisteredObjects
+from lwm2m.transport.peers import SecurePeer, address_of
 
 Address = tuple[str, int]
 
 
 class Device:
-    """One registration. `peer` is where requests to the device go."""
+    """One registration. `peer` is where requests to the device go.
 
-    __slots__ = ("peer", "registration", "renewed_at_us")
+    It is None after a restart for a device that had a security session: it has to make a new one.
+    """
 
-    def __init__(self, registration: Registration, peer: Address, renewed_at_us: int) -> None:
+    __slots__ = ("objects", "peer", "registration", "renewed_at_us")
+
+    def __init__(
+        self,
+        registration: Registration,
+        objects: RegisteredObjects,
+        peer: Hashable | None,
+        renewed_at_us: int,
+    ) -> None:
         self.registration = registration
+        self.objects = objects
         self.peer = peer
         self.renewed_at_us = renewed_at_us
 
@@ -25,6 +38,13 @@ class Devices(Protocol):
 
     def find(self, endpoint: str) -> Device | None:
         """The device with this endpoint name."""
+
+
+def peer_text(peer: Hashable) -> str:
+    """The address of any peer as text."""
+    if type(peer) is tuple and len(peer) == 2:
+        return address_text(peer)  # what a UDP socket hands out, a registration each
+    return address_text(address_of(peer))
 
 
 def address_text(address: Address) -> str:
@@ -37,3 +57,8 @@ def parse_address(text: str) -> Address:
     """What `address_text` wrote. Raises `ValueError` for another text."""
     host, _, port = text.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_lasting(peer: Hashable) -> bool:
+    """Whether the peer means something to the next incarnation: a plain address does."""
+    return not isinstance(peer, SecurePeer) and isinstance(peer, tuple)

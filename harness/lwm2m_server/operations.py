@@ -1,188 +1,60 @@
-"""Commands as CoAP requests, and the answers as outcomes (LwM2M Core §6.3, device management)."""
+"""Commands as CoAP requests (LwM2M Core §6.3, device management, and §6.4, reporting)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from contracts.data_interface import (
-    Command,
-    ObjectLink,
-    Operation,
-    Outcome,
-    ResultError,
-    Stage,
-    Value,
+from contracts.data_interface import Command, Operation
+from harness.lwm2m_server.payloads import (
+    Payloads,
+    Target,
+    answered_in,
+    format_of,
+    removing_format,
 )
 from harness.lwm2m_server.secret_resources import touches_secret
 from harness.lwm2m_server.values import ValueReader
-from lwm2m.coap import Request, Response, codes
-from lwm2m.codecs import (
-    Node,
-    content_formats,
-    decode_payload,
-    encode_payload,
-    link_format,
-)
+from lwm2m.coap import Request, codes
+from lwm2m.codecs import Node, content_formats
 from lwm2m.errors import LwM2mError
-from lwm2m.objects import Models, ObjectPath
+from lwm2m.objects import ObjectPath
+from lwm2m.reporting.attributes import parse_attributes, parse_observe_parameters
 
-# The only codes that say yes, by operation (LwM2M Core §6.3).
-SUCCESS: Final[dict[str, int]] = {
-    "read": codes.CONTENT,
-    "discover": codes.CONTENT,
-    "write": codes.CHANGED,
-    "execute": codes.CHANGED,
-    "create": codes.CREATED,
-    "delete": codes.DELETED,
-}
-NOT_OFFERED: Final[frozenset[Operation]] = frozenset(
-    {"write_attributes", "observe", "cancel_observation", "read_composite", "write_composite"}
-)
-_DIAGNOSTIC_MAX = 200
+DISCOVER_DEPTH_MAX: Final = 3
+# Paths of one composite operation: more would not fit what devices take.
+PATHS_MAX: Final = 128
+# LwM2M Core §6.3.5: digits that differ, each with a value in quotes or none.
+_ARGUMENT: Final = r"[0-9](='[!#-&(-\[\]-~]*')?"
+_ARGUMENTS: Final = re.compile(rf"{_ARGUMENT}(,{_ARGUMENT})*", re.ASCII)
+_DIGIT: Final = re.compile(r"(?:^|,)([0-9])(?=[=,]|$)", re.ASCII)
 
 
 class InvalidCommand(ValueError):
     """The command cannot be a request; the text says why, without any value."""
 
 
-class Operations:
-    """Requests and outcomes by one set of object definitions."""
+def request_of(command: Command, target: Target, payloads: Payloads) -> Request:
+    """The request that carries `command` to `target`. Raises `InvalidCommand`.
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
-        self._reader = ValueReader(models)
-
-    def request_of(self, command: Command, lwm2m_version: str) -> Request:
-        """The request that carries `command` to a device of that version.
-
-        Raises `InvalidCommand`.
-        """
-        build = _BUILDERS.get(command.operation)
-        if build is None:
-            raise InvalidCommand(f"{command.operation} is not offered yet by this server")
-        try:
-            path = self._reader.place(command.path or "").path
-            return build(self, command, path, _format(command, lwm2m_version))
-        except LwM2mError as error:
-            raise InvalidCommand(str(error)) from None
-
-    def outcome_of(self, command: Command, response: Response, *, secret: bool) -> Outcome:
-        """What a device's answer means. An answer that breaks its format is an error outcome."""
-        text = codes.code_text(response.code)
-        if response.code != SUCCESS[command.operation]:
-            detail = _refusal(command, response, secret=secret)
-            return failed(command, "coap", detail, code=text)
-        try:
-            values, links = self._content(command, response)
-        except LwM2mError as error:
-            detail = "the answer cannot be read"
-            return failed(command, "coap", detail if secret else f"{detail}: {error}", code=text)
-        location = "/" + "/".join(response.location_path) if response.location_path else None
-        return Outcome(
-            id=command.id,
-            operation=command.operation,
-            code=text,
-            path=command.path,
-            values=values,
-            links=links,
-            location=location,
-        )
-
-    def _read(self, command: Command, path: ObjectPath, accept: int) -> Request:
-        return Request(codes.GET, path.segments, accept=accept)
-
-    def _discover(self, command: Command, path: ObjectPath, accept: int) -> Request:
-        if path.depth > 3:
-            raise InvalidCommand("discover ends at a resource")
-        return Request(codes.GET, path.segments, accept=content_formats.LINK_FORMAT)
-
-    def _write(self, command: Command, path: ObjectPath, content_format: int) -> Request:
-        if path.depth < 2:
-            raise InvalidCommand("write needs an object instance or what lies beneath it")
-        # POST to a resource would be Execute: a partial write always goes to the instance.
-        if command.mode == "update":
-            return self._with_payload(codes.POST, command, path, path.instance, content_format)
-        return self._with_payload(codes.PUT, command, path, path, content_format)
-
-    def _execute(self, command: Command, path: ObjectPath, _: int) -> Request:
-        if path.depth != 3:
-            raise InvalidCommand("execute needs a resource")
-        if not command.arguments:
-            return Request(codes.POST, path.segments)
-        payload = command.arguments.encode()
-        return Request(
-            codes.POST, path.segments, content_format=content_formats.TEXT, payload=payload
-        )
-
-    def _create(self, command: Command, path: ObjectPath, content_format: int) -> Request:
-        if path.depth > 2:
-            raise InvalidCommand("create needs an object, or the new instance")
-        return self._with_payload(codes.POST, command, path, path.object, content_format)
-
-    def _delete(self, command: Command, path: ObjectPath, _: int) -> Request:
-        if path.depth not in (2, 4):
-            raise InvalidCommand("delete needs an object instance or a resource instance")
-        return Request(codes.DELETE, path.segments)
-
-    def _with_payload(
-        self,
-        code: int,
-        command: Command,
-        path: ObjectPath,
-        target: ObjectPath,
-        content_format: int,
-    ) -> Request:
-        """A request to `target` with the values, which must lie beneath `path`, in one instance."""
-        nodes = self._reader.nodes(command.values or ())
-        if not nodes:
-            raise InvalidCommand(f"{command.operation} needs values")
-        depth = path.depth
-        prefix, instance = path[:depth], nodes[0].path[:2]
-        for node in nodes:
-            if node.path[:depth] != prefix:
-                raise InvalidCommand(f"{node.path} does not lie beneath {path}")
-            if node.path[:2] != instance:
-                raise InvalidCommand(f"{command.operation} is of one instance")
-        payload = encode_payload(content_format, target, nodes, self._models)
-        return Request(code, target.segments, content_format=content_format, payload=payload)
-
-    def _content(
-        self, command: Command, response: Response
-    ) -> tuple[list[Value] | None, list[ObjectLink] | None]:
-        if command.operation == "read":
-            return self._reader.values(self._read_nodes(command, response)), None
-        if command.operation == "discover":
-            links = link_format.decode(response.payload)
-            return None, [ObjectLink(link.target, link.attributes) for link in links]
-        return None, None
-
-    def _read_nodes(self, command: Command, response: Response) -> list[Node]:
-        if not response.payload and response.content_format is None:
-            return []  # LwM2M Core §6.3.1: nothing readable beneath the path is a success
-        path = self._reader.place(command.path or "").path
-        return decode_payload(response.content_format, path, response.payload, self._models)
+    Of cancel_observation: what an observation has to be ended by sending again is not made here.
+    """
+    try:
+        return _BUILDERS[command.operation](command, target, payloads)
+    except LwM2mError as error:
+        raise InvalidCommand(str(error)) from None
 
 
-_BUILDERS: Final[dict[Operation, Callable[[Operations, Command, ObjectPath, int], Request]]] = {
-    "read": Operations._read,
-    "discover": Operations._discover,
-    "write": Operations._write,
-    "execute": Operations._execute,
-    "create": Operations._create,
-    "delete": Operations._delete,
-}
-
-
-def failed(command: Command, stage: Stage, detail: str, *, code: str | None = None) -> Outcome:
-    """An outcome that is no success."""
-    return Outcome(
-        id=command.id,
-        operation=command.operation,
-        code=code,
-        path=command.path,
-        error=ResultError(stage, detail),
-    )
+def paths_of(command: Command) -> list[ObjectPath | None]:
+    """The paths of a composite operation; None is the root. Raises `InvalidCommand`."""
+    try:
+        paths = [_path_or_root(text) for text in command.paths or ()]
+    except LwM2mError as error:
+        raise InvalidCommand(str(error)) from None
+    if not 0 < len(paths) <= PATHS_MAX:
+        raise InvalidCommand(f"{command.operation} needs 1 to {PATHS_MAX} paths")
+    return paths
 
 
 def is_secret_command(command: Command) -> bool:
@@ -190,17 +62,225 @@ def is_secret_command(command: Command) -> bool:
     return touches_secret([value.path for value in command.values or ()])
 
 
-def _format(command: Command, lwm2m_version: str) -> int:
-    if command.format is not None:
-        return command.format
-    return content_formats.TLV if lwm2m_version == "1.0" else content_formats.SENML_CBOR
+# ---- device management ----
 
 
-def _refusal(command: Command, response: Response, *, secret: bool) -> str:
-    if codes.is_success(response.code):
-        return f"{codes.code_text(response.code)} is not an answer to {command.operation}"
-    # RFC 7252 §5.5.2: a diagnostic text; a device might repeat what it was sent.
-    if secret or response.content_format not in (None, content_formats.TEXT):
-        return "refused by the device"
-    text = response.payload[:_DIAGNOSTIC_MAX].decode(errors="replace")
-    return "".join(letter for letter in text if letter.isprintable()) or "refused by the device"
+def _read(command: Command, target: Target, payloads: Payloads) -> Request:
+    path = _path(command)
+    return Request(codes.GET, target.segments(path), accept=_accept(command, target))
+
+
+def _discover(command: Command, target: Target, payloads: Payloads) -> Request:
+    path = _path(command)
+    if path.depth > 3:
+        raise InvalidCommand("discover ends at a resource")
+    query: tuple[str, ...] = ()
+    if command.depth is not None:
+        _require("discover with a depth", target, "1.2")
+        if not 0 <= command.depth <= DISCOVER_DEPTH_MAX:
+            raise InvalidCommand(f"the depth of discover is 0 to {DISCOVER_DEPTH_MAX}")
+        query = (f"depth={command.depth}",)
+    return Request(codes.GET, target.segments(path), query, accept=content_formats.LINK_FORMAT)
+
+
+def _write(command: Command, target: Target, payloads: Payloads) -> Request:
+    path = _path(command)
+    if path.depth < 2:
+        raise InvalidCommand("write needs an object instance or what lies beneath it")
+    # POST to a resource would be Execute: a partial write always goes to the instance.
+    if command.mode == "update":
+        return _with_values(codes.POST, command, target, payloads, path, path.instance)
+    return _with_values(codes.PUT, command, target, payloads, path, path)
+
+
+def _write_attributes(command: Command, target: Target, payloads: Payloads) -> Request:
+    path = _path(command)
+    query = _attribute_query(command)
+    if not query:
+        raise InvalidCommand("write_attributes needs attributes")
+    parse_attributes(query, target.lwm2m_version)
+    return Request(codes.PUT, target.segments(path), query)
+
+
+def _execute(command: Command, target: Target, payloads: Payloads) -> Request:
+    path = _path(command)
+    if path.depth != 3:
+        raise InvalidCommand("execute needs a resource")
+    if not command.arguments:
+        return Request(codes.POST, target.segments(path))
+    digits = _DIGIT.findall(command.arguments)
+    if _ARGUMENTS.fullmatch(command.arguments) is None or len(set(digits)) != len(digits):
+        raise InvalidCommand("arguments are digits that differ, such as 0,1='text'")
+    return Request(
+        codes.POST,
+        target.segments(path),
+        content_format=content_formats.TEXT,
+        payload=command.arguments.encode(),
+    )
+
+
+def _create(command: Command, target: Target, payloads: Payloads) -> Request:
+    path = _path(command)
+    if path.depth > 2:
+        raise InvalidCommand("create needs an object, or the new instance")
+    return _with_values(codes.POST, command, target, payloads, path, path.object)
+
+
+def _delete(command: Command, target: Target, payloads: Payloads) -> Request:
+    path = _path(command)
+    if path.depth not in (2, 4):
+        raise InvalidCommand("delete needs an object instance or a resource instance")
+    if path.depth == 4:
+        _require("delete of a resource instance", target, "1.2")
+    return Request(codes.DELETE, target.segments(path))
+
+
+def _read_composite(command: Command, target: Target, payloads: Payloads) -> Request:
+    return _fetch(command, target, payloads, ())
+
+
+def _write_composite(command: Command, target: Target, payloads: Payloads) -> Request:
+    _require("write_composite", target, "1.1")
+    nodes = _nodes(command, target)
+    removed = _removed(command)
+    if not nodes and not removed:
+        raise InvalidCommand("write_composite needs values, or paths to remove")
+    content_format = format_of(command, target, is_composite=True)
+    if removed:
+        content_format = removing_format(content_format)
+    payload = payloads.write_composite(target, content_format, nodes, removed)
+    return Request(
+        codes.IPATCH, target.segments(None), content_format=content_format, payload=payload
+    )
+
+
+# ---- information reporting ----
+
+
+def _observe(command: Command, target: Target, payloads: Payloads) -> Request:
+    path = _path(command)
+    query = _observe_query(command, target, is_composite=False)
+    return Request(
+        codes.GET, target.segments(path), query, accept=_accept(command, target), observe=0
+    )
+
+
+def _observe_composite(command: Command, target: Target, payloads: Payloads) -> Request:
+    query = _observe_query(command, target, is_composite=True)
+    return _fetch(command, target, payloads, query, observe=0)
+
+
+def _cancel_observation(command: Command, target: Target, payloads: Payloads) -> Request:
+    raise InvalidCommand("there is no such observation")
+
+
+_BUILDERS: Final[dict[Operation, Callable[[Command, Target, Payloads], Request]]] = {
+    "read": _read,
+    "discover": _discover,
+    "write": _write,
+    "write_attributes": _write_attributes,
+    "execute": _execute,
+    "create": _create,
+    "delete": _delete,
+    "observe": _observe,
+    "observe_composite": _observe_composite,
+    "cancel_observation": _cancel_observation,
+    "read_composite": _read_composite,
+    "write_composite": _write_composite,
+}
+
+
+# ---- parts of requests ----
+
+
+def _path(command: Command) -> ObjectPath:
+    return ObjectPath.parse(command.path or "")
+
+
+def _path_or_root(text: str) -> ObjectPath | None:
+    return None if text == "/" else ObjectPath.parse(text)
+
+
+def _require(what: str, target: Target, lwm2m_version: str) -> None:
+    if target.lwm2m_version < lwm2m_version:
+        raise InvalidCommand(
+            f"{what} is of LwM2M {lwm2m_version}; the device has {target.lwm2m_version}"
+        )
+
+
+def _accept(command: Command, target: Target) -> int | None:
+    return None if command.any_format else format_of(command, target)
+
+
+def _fetch(
+    command: Command,
+    target: Target,
+    payloads: Payloads,
+    query: tuple[str, ...],
+    *,
+    observe: int | None = None,
+) -> Request:
+    _require(command.operation, target, "1.1")
+    paths = paths_of(command)
+    content_format = format_of(command, target, is_composite=True)
+    payload = payloads.write_paths(target, content_format, paths)
+    accept = None if command.any_format else answered_in(content_format)
+    return Request(
+        codes.FETCH, target.segments(None), query, content_format, accept, observe, payload
+    )
+
+
+def _attribute_query(command: Command) -> tuple[str, ...]:
+    given = command.attributes or {}
+    return tuple(f"{name}={text}" if text else name for name, text in given.items())
+
+
+def _observe_query(command: Command, target: Target, *, is_composite: bool) -> tuple[str, ...]:
+    query = _attribute_query(command)
+    if query:
+        _require(f"{command.operation} with attributes", target, "1.2")
+        parse_observe_parameters(query, target.lwm2m_version, is_composite=is_composite)
+    return query
+
+
+def _nodes(command: Command, target: Target, *, new_instance: bool = False) -> list[Node]:
+    reader = ValueReader(target.models)
+    return reader.nodes(command.values or (), new_instance=new_instance)
+
+
+def _removed(command: Command) -> list[ObjectPath]:
+    removed = [ObjectPath.parse(text) for text in command.paths or ()]
+    for path in removed:
+        if path.depth != 4:
+            raise InvalidCommand(f"{path} is no resource instance: only those are removed so")
+    return removed
+
+
+def _with_values(
+    code: int,
+    command: Command,
+    target: Target,
+    payloads: Payloads,
+    path: ObjectPath,
+    addressed: ObjectPath,
+) -> Request:
+    """A request to `addressed` with the values, which must lie beneath `path`, in one instance."""
+    is_create = command.operation == "create"
+    nodes = _nodes(command, target, new_instance=is_create)
+    # An empty list is a wish: the device fills the new instance by itself.
+    is_empty_instance = is_create and path.depth == 1 and command.values is not None
+    if not nodes and not is_empty_instance:
+        raise InvalidCommand(f"{command.operation} needs values")
+    _check_beneath(command, path, nodes)
+    content_format = format_of(command, target)
+    payload = payloads.write(target, content_format, addressed, nodes)
+    return Request(code, target.segments(addressed), content_format=content_format, payload=payload)
+
+
+def _check_beneath(command: Command, path: ObjectPath, nodes: Sequence[Node]) -> None:
+    depth = path.depth
+    for node in nodes:
+        if node.path[:depth] != path[:depth]:
+            raise InvalidCommand(f"{node.path} does not lie beneath {path}")
+        if node.path[:2] != nodes[0].path[:2]:
+            raise InvalidCommand(f"{command.operation} is of one instance")

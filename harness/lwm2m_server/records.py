@@ -29,10 +29,12 @@ class LogHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
 
 
 class RegistrationKept(msgspec.Struct, frozen=True, tag_field="type", tag="registration"):
-    """A registration at the time of a compaction. `renewed_at_us` is Unix time."""
+    """A registration at the time of a compaction. `renewed_at_us` is Unix time; `is_asleep` is of
+    queue mode."""
 
     registration: Registration
     renewed_at_us: int
+    is_asleep: bool = False
 
 
 class MessageIdUsed(msgspec.Struct, frozen=True, tag_field="type", tag="message_id"):
@@ -61,13 +63,26 @@ class CommandIntent(
     msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="intent", omit_defaults=True
 ):
     """The request of a command is about to be sent to `address`. `datagram` is there when it may
-    be sent again after a restart."""
+    be sent again after a restart; `in_session` says that `address` then leads nowhere."""
 
     id: str
     address: str
     message_id: int
     sent_at_us: int
     datagram: bytes | None = None
+    in_session: bool = False
+
+
+class CommandRequeued(msgspec.Struct, frozen=True, tag_field="type", tag="requeued"):
+    """A request got no answer because its device slept, or lost its session: it waits again."""
+
+    id: str
+
+
+class ObservationKept(msgspec.Struct, frozen=True, tag_field="type", tag="observation"):
+    """An observation began by `command`, whose id is its own; also at a compaction."""
+
+    command: Command
 
 
 class OutcomeKept(msgspec.Struct, frozen=True, tag_field="type", tag="outcome"):
@@ -83,6 +98,8 @@ LogRecord = (
     | EventsAcked
     | CommandAccepted
     | CommandIntent
+    | CommandRequeued
+    | ObservationKept
     | OutcomeKept
     | Event
 )

@@ -14,11 +14,13 @@ from contracts.data_interface import Command, Event, Outcome, Registration, enco
 from harness.lwm2m_server.records import (
     CommandAccepted,
     CommandIntent,
+    CommandRequeued,
     DecodedLog,
     EventsAcked,
     LogHeader,
     LogRecord,
     MessageIdUsed,
+    ObservationKept,
     OutcomeKept,
     RegistrationKept,
     frame_json,
@@ -34,6 +36,8 @@ class CommandRecovered:
     secret: bool
     intent: CommandIntent | None = None
     outcome: Outcome | None = None
+    # Whether it waits again after a request that got no answer.
+    was_sent: bool = False
 
 
 @dataclass(slots=True)
@@ -50,6 +54,10 @@ class ServerState:
     # By address: the last message id that was used towards it, and when.
     message_ids: dict[str, MessageIdUsed] = field(default_factory=dict)
     commands: dict[str, CommandRecovered] = field(default_factory=dict)
+    # By endpoint, then by id: the commands that began the observations there are.
+    observations: dict[str, dict[str, Command]] = field(default_factory=dict)
+    # Endpoints in queue mode that are asleep; values mean nothing.
+    asleep: dict[str, bool] = field(default_factory=dict)
 
 
 def recover(log: DecodedLog, *, server: str, new_epoch: str) -> ServerState:
@@ -80,8 +88,11 @@ def state_records(state: ServerState, *, server: str) -> bytes:
         server=server, epoch=state.epoch, newest=state.newest, acknowledged=state.acknowledged
     )
     lines = [frame_record(header)]
-    for registration, renewed_at_us in state.registrations.values():
-        lines.append(frame_record(RegistrationKept(registration, renewed_at_us)))
+    for endpoint, (registration, renewed_at_us) in state.registrations.items():
+        asleep = endpoint in state.asleep
+        lines.append(frame_record(RegistrationKept(registration, renewed_at_us, asleep)))
+    for begun in state.observations.values():
+        lines.extend(frame_record(ObservationKept(command)) for command in begun.values())
     lines.extend(map(frame_record, state.message_ids.values()))
     for command in state.commands.values():
         lines.extend(map(frame_record, _command_records(command)))
@@ -91,6 +102,8 @@ def state_records(state: ServerState, *, server: str) -> bytes:
 
 def _command_records(found: CommandRecovered) -> Iterable[msgspec.Struct]:
     yield CommandAccepted(found.command, found.secret)
+    if found.was_sent:
+        yield CommandRequeued(found.command.id)
     if found.outcome is not None:
         yield OutcomeKept(found.outcome)
     elif found.intent is not None:
@@ -106,11 +119,15 @@ def _fold(state: ServerState, records: list[LogRecord], known: int) -> None:
             state.commands[command.id] = CommandRecovered(command, record.secret)
         elif isinstance(record, CommandIntent):
             _fold_intent(state, record)
+        elif isinstance(record, CommandRequeued):
+            _fold_requeued(state, record)
         elif isinstance(record, EventsAcked):
             _fold_acknowledgement(state, record.seq)
         elif isinstance(record, RegistrationKept):
-            endpoint = record.registration.endpoint
-            state.registrations[endpoint] = (record.registration, record.renewed_at_us)
+            _fold_registration(state, record)
+        elif isinstance(record, ObservationKept):
+            begun = state.observations.setdefault(record.command.endpoint, {})
+            begun[record.command.id] = record.command
         elif isinstance(record, MessageIdUsed):
             state.message_ids[record.address] = record
         elif isinstance(record, OutcomeKept):
@@ -123,13 +140,43 @@ def _fold_event(state: ServerState, event: Event, known: int) -> None:
     if event.result is not None:
         _fold_outcome(state, event.result)
     if event.seq <= known:
-        return  # the registrations that the compaction wrote are as new as this
+        return  # what the compaction wrote is as new as this
+    endpoint = event.endpoint
+    if event.kind in ("registered", "updated", "awake"):
+        state.asleep.pop(endpoint, None)
+    elif event.kind == "sleeping":
+        state.asleep[endpoint] = True
+    elif event.kind == "observation_ended" and event.observation_id is not None:
+        _fold_observation_end(state, endpoint, event.observation_id)
     if event.registration is not None:
-        state.registrations[event.endpoint] = (event.registration, event.at_us)
+        state.registrations[endpoint] = (event.registration, event.at_us)
     elif event.kind == "deregistered":
-        held = state.registrations.get(event.endpoint)
+        held = state.registrations.get(endpoint)
         if held is not None and held[0].registration_id == event.registration_id:
-            del state.registrations[event.endpoint]
+            del state.registrations[endpoint]
+            state.observations.pop(endpoint, None)
+            state.asleep.pop(endpoint, None)
+
+
+def _fold_registration(state: ServerState, record: RegistrationKept) -> None:
+    endpoint = record.registration.endpoint
+    state.registrations[endpoint] = (record.registration, record.renewed_at_us)
+    if record.is_asleep:
+        state.asleep[endpoint] = True
+
+
+def _fold_observation_end(state: ServerState, endpoint: str, observation_id: str) -> None:
+    begun = state.observations.get(endpoint, {})
+    begun.pop(observation_id, None)
+    if not begun:
+        state.observations.pop(endpoint, None)
+
+
+def _fold_requeued(state: ServerState, record: CommandRequeued) -> None:
+    found = state.commands.get(record.id)
+    if found is not None:
+        found.intent = None
+        found.was_sent = True
 
 
 def _fold_intent(state: ServerState, intent: CommandIntent) -> None:

@@ -5,13 +5,13 @@ Keys go in and are looked up by the DTLS layer; nothing ever gives them out agai
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from contracts.names import is_endpoint_name
-from runtime.files import OWNER_ONLY, write_secret
+from harness.lwm2m_server.row_file import RowFile, read_lines
 
 STORE_NAME = "security.jsonl"
 IDENTITY_BYTES_MAX = 128
@@ -52,15 +52,12 @@ class SecurityStore:
     """Rows by endpoint. Changes are appended by `flush`; the file is compacted now and then."""
 
     def __init__(self, directory: Path, *, rows_max: int) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._path = directory / STORE_NAME
         self._rows_max = rows_max
         self._rows: dict[str, SecurityRow] = {}
         self._by_identity: dict[str, str] = {}
         self._unwritten: list[bytes] = []
-        self._lines = 0
-        self._load()
-        self._descriptor = self._compact()
+        self._load(directory / STORE_NAME)
+        self._file = RowFile(directory / STORE_NAME, self._kept())
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -104,20 +101,14 @@ class SecurityStore:
         """Write what was changed, in one append; then it survives the kill of the process."""
         if not self._unwritten:
             return
-        view = memoryview(b"\n".join(self._unwritten) + b"\n")
-        while view:
-            view = view[os.write(self._descriptor, view) :]
-        self._lines += len(self._unwritten)
+        self._file.append(self._unwritten)
         self._unwritten.clear()
-        if self._lines > _COMPACT_ROWS_MIN + _COMPACT_FACTOR * len(self._rows):
-            os.close(self._descriptor)
-            self._descriptor = self._compact()
+        if self._file.lines > _COMPACT_ROWS_MIN + _COMPACT_FACTOR * len(self._rows):
+            self._file.replace(self._kept())
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._file.close()
 
     def _take(self, row: SecurityRow) -> None:
         before = self._rows.get(row.endpoint)
@@ -126,12 +117,8 @@ class SecurityStore:
         self._rows[row.endpoint] = row
         self._by_identity[row.identity] = row.endpoint
 
-    def _load(self) -> None:
-        try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
-            return
-        for line in data.splitlines():
+    def _load(self, path: Path) -> None:
+        for line in read_lines(path):
             try:
                 found = _decode_either(line)
             except (msgspec.DecodeError, UnicodeDecodeError):
@@ -141,11 +128,8 @@ class SecurityStore:
             elif (row := self._rows.pop(found.removed, None)) is not None:
                 del self._by_identity[row.identity]
 
-    def _compact(self) -> int:
-        rows = b"".join([_encoder.encode(row) + b"\n" for row in self._rows.values()])
-        write_secret(self._path, rows)
-        self._lines = len(self._rows)
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND, OWNER_ONLY)
+    def _kept(self) -> Iterator[bytes]:
+        return map(_encoder.encode, self._rows.values())
 
 
 def check_row(row: SecurityRow) -> None:

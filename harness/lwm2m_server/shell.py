@@ -7,26 +7,38 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from pathlib import Path
 
-from contracts.data_interface import PATH
+from contracts.data_interface import PATH, Command, Outcome, Registration
 from contracts.names import check_server_name
-from harness.lwm2m_server.admin import Admin, make_admin_app
-from harness.lwm2m_server.config import Listen, ServerConfig
+from harness.lwm2m_server.admin import Admin, OperationRequest, make_admin_app
+from harness.lwm2m_server.config import ServerConfig
 from harness.lwm2m_server.core import ServerCore
 from harness.lwm2m_server.data_interface import BridgeSession
 from harness.lwm2m_server.devices import address_text
 from harness.lwm2m_server.gates import BadGateOrder, decode_order
+from harness.lwm2m_server.listeners import Listeners, port_in_use
 from harness.lwm2m_server.log_file import LogFile
 from harness.lwm2m_server.loop_sampling import sample_loop
-from harness.lwm2m_server.security_store import SecurityStore
+from harness.lwm2m_server.observations import Observation
+from harness.lwm2m_server.open_listeners import check_listeners, open_listeners
+from harness.lwm2m_server.oscore_admin import OscoreAdmin
+from harness.lwm2m_server.oscore_devices import OscoreDevices
+from harness.lwm2m_server.oscore_store import OscoreStore, decode_row
+from harness.lwm2m_server.reliable_listen import ReliableListeners
+from harness.lwm2m_server.secret_files import check_owner_only, numbered_lines, read_token
+from harness.lwm2m_server.security_admin import SecurityAdmin
+from harness.lwm2m_server.security_store import InvalidRow, SecurityStore, StoreFull
 from harness.lwm2m_server.turn import Turn, begin
-from lwm2m.objects import builtin_models
-from lwm2m.transport import UdpLink, open_udp
+from lwm2m.errors import MalformedDefinition, MalformedLinkFormat
+from lwm2m.objects import ModelRegistry, read_xml
+from lwm2m.transport.peers import SecurePeer
+from lwm2m.transport.reliable import ReliablePeer
+from lwm2m.transport.tracing import Wrap, unwrapped
 from runtime.clock import Clock
 from runtime.component import ConfigError, Ready, say
-from runtime.http import PortInUse, bind, serving
+from runtime.http import bind, serving
 from runtime.journal import JournalFile, NoJournal
 from runtime.websocket import WebSocketConnection, WebSocketLimits, listen_websocket
 
@@ -34,6 +46,8 @@ _log = logging.getLogger(__name__)
 
 # How much may wait in one bridge's socket before the rest stays in the event log.
 STDIN = 0
+# Who an operation of the administration is from.
+ISSUED_BY = "admin"
 ROOM_BYTES = 1024 * 1024
 
 
@@ -43,7 +57,9 @@ class LwM2mServer:
     def __init__(self, config: ServerConfig, clock: Clock) -> None:
         self._loop = asyncio.get_running_loop()
         self._clock = clock
-        self._link: UdpLink | None = None
+        self.listeners = Listeners()
+        self._connections: ReliableListeners | None = None
+        self._waiting: dict[str, asyncio.Future[Outcome]] = {}
         self._bridges: dict[BridgeSession, WebSocketConnection] = {}
         self._turn_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -52,6 +68,11 @@ class LwM2mServer:
         self.journal = (
             JournalFile(Path(config.journal_file)) if config.journal_file else NoJournal()
         )
+        self._oscore_store = OscoreStore(
+            Path(config.state_dir), rows_max=config.limits.oscore_contexts_max, sync=config.sync
+        )
+        _take_contexts(self._oscore_store, config.oscore_file)
+        self.oscore = OscoreDevices(self._oscore_store, secrets.token_bytes)
         self._log_file = LogFile(Path(config.state_dir), sync=config.sync)
         state, warning = begin(self._log_file, server=config.server, new_epoch=secrets.token_hex(8))
         if warning is not None:
@@ -61,15 +82,18 @@ class LwM2mServer:
             state,
             clock=clock,
             draw=secrets.token_bytes,
-            models=builtin_models(),
+            models_for=_read_models(config.object_files).models_for,
             limits=config.limits,
+            policy=config.policy(),
+            profiles=config.profiles,
             defect=config.defect,
+            oscore=self.oscore,
         )
         self._turn = Turn(
             self.core,
             self._log_file,
             journal=self.journal,
-            send_datagrams=self._send_datagrams,
+            send_datagrams=self.listeners.send,
             send_frames=self._send_frames,
             say=say,
             compact_bytes=config.limits.log_bytes_compact,
@@ -77,14 +101,34 @@ class LwM2mServer:
 
     # ---- what comes in ----
 
-    def receive_datagrams(self, datagrams: list[tuple[bytes, tuple[str, int]]]) -> None:
-        """The CoAP socket's callback."""
+    def mount(self, connections: ReliableListeners) -> None:
+        """Speak over connections too."""
+        self._connections = connections
+        self.core.endpoints.add(ReliablePeer, connections.endpoint)
+
+    def receive_datagrams(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
+        """The CoAP sockets' callback."""
         self.core.receive_datagrams(datagrams)
         self.end_turn_soon()
 
-    def take_link(self, link: UdpLink) -> None:
-        """Send datagrams through this link from now on."""
-        self._link = link
+    def handle_events(self) -> None:
+        """See `ConnectionReceiver`."""
+        self.core.handle_events()
+        self.end_turn_soon()
+
+    def peer_established(self, peer: SecurePeer) -> None:
+        """See `Receiver`."""
+        self.core.peer_established(peer)
+        self.end_turn_soon()
+
+    def peer_gone(self, peer: SecurePeer) -> None:
+        """See `Receiver`."""
+        self.core.peer_gone(peer)
+        self.end_turn_soon()
+
+    def refuse_handshake(self, reason: str, address: str, identity_hash: str) -> None:
+        """See `Receiver`."""
+        self.core.refuse_handshake(reason, address, identity_hash)
         self.end_turn_soon()
 
     def add_bridge(self, connection: WebSocketConnection) -> BridgeSession:
@@ -116,11 +160,39 @@ class LwM2mServer:
         self.core.open_gate()
         self.end_turn_soon()
 
-    @property
-    def socket_drops(self) -> int:
-        """Datagrams that came or went while a buffer was full."""
-        link = self._link
-        return 0 if link is None else link.dropped_by_kernel + link.dropped_unsent
+    # ---- what administration asks ----
+
+    def registrations(self) -> list[Registration]:
+        """See `AdministeredServer`."""
+        return self.core.registrations()
+
+    def observations(self) -> list[Observation]:
+        """See `AdministeredServer`."""
+        return self.core.observations()
+
+    def counters(self) -> dict[str, int]:
+        """See `AdministeredServer`."""
+        found = self.core.counters() | self.listeners.counters()
+        return found if self._connections is None else found | self._connections.counters()
+
+    def find_outcome(self, command_id: str) -> tuple[bool, Outcome | None]:
+        """See `AdministeredServer`."""
+        return self.core.find_outcome(command_id)
+
+    async def operate(self, asked: OperationRequest) -> tuple[str, Outcome | None]:
+        """See `AdministeredServer`."""
+        command = _command_of(asked, self._clock.wall_us())
+        told: asyncio.Future[Outcome] = self._loop.create_future()
+        self._waiting[command.id] = told
+        self.core.watch(command.id)
+        try:
+            self.core.operate(command)
+            self.end_turn_soon()
+            await asyncio.wait([told], timeout=asked.wait_s)
+            return command.id, told.result() if told.done() else None
+        finally:
+            del self._waiting[command.id]
+            self.core.unwatch(command.id)
 
     # ---- what goes out ----
 
@@ -139,9 +211,11 @@ class LwM2mServer:
             connection.abort()
         if not self.failed.done():
             self._end_turn()
-        if self._link is not None:
-            self._link.close()
+        self.listeners.close()
+        if self._connections is not None:
+            self._connections.close()
         self._log_file.close()
+        self._oscore_store.close()
         if isinstance(self.journal, JournalFile):
             self.journal.close()
 
@@ -150,15 +224,18 @@ class LwM2mServer:
         if self.failed.done():
             return
         try:
+            self.oscore.flush()
             self._turn.end()
         except OSError as error:
             self.failed.set_exception(error)
             return
+        if self._connections is not None:
+            self._connections.flush()
+        for outcome in self.core.take_watched():
+            told = self._waiting.get(outcome.id)
+            if told is not None and not told.done():
+                told.set_result(outcome)
         self._set_timer()
-
-    def _send_datagrams(self, datagrams: list[tuple[bytes, tuple[str, int]]]) -> None:
-        if self._link is not None:
-            self._link.send(datagrams)
 
     def _send_frames(self) -> None:
         for session, connection in list(self._bridges.items()):
@@ -211,44 +288,74 @@ class BridgeEnd:
             self._server.remove_bridge(self._session)
 
 
-async def run(config: ServerConfig, clock: Clock, ready: Ready) -> None:
+async def run(config: ServerConfig, clock: Clock, ready: Ready, *, wrap: Wrap = unwrapped) -> None:
     """The LwM2M server emulator as a component; see `ServerConfig`.
 
-    Raises `ConfigError`, `PortInUse`, `LogInUse` or `OSError` with what to do.
+    `wrap` may put a trace between the CoAP sockets and the server. Raises `ConfigError`,
+    `PortInUse`, `LogInUse` or `OSError` with what to do.
     """
     check_server_name(config.server)
-    token = _read_token(config.token_file)
-    data_token = _read_token(config.data_token_file)
+    check_listeners(config)
+    if config.oscore_file is not None and config.coap is None:
+        raise ConfigError("oscore_file needs coap: OSCORE is spoken on that address")
+    token = read_token(config.token_file)
+    data_token = read_token(config.data_token_file)
     async with contextlib.AsyncExitStack() as stack:
-        server = LwM2mServer(config, clock)
+        server = _make_server(config, clock)
         stack.callback(server.close)
         store = SecurityStore(Path(config.state_dir), rows_max=config.limits.security_rows_max)
         stack.callback(store.close)
-        link = await _open_coap(config.coap, server)
-        data = await stack.enter_async_context(_data_interface(config, server, data_token))
-        admin = Admin(store, server.core.registrations, server.core.counters)
+        addresses = await open_listeners(
+            config,
+            server,
+            store,
+            clock,
+            wrap,
+            parameters=config.limits.transmission(),
+            bounds=config.limits,
+        )
+        server.end_turn_soon()
+        addresses["data"] = await stack.enter_async_context(
+            _data_interface(config, server, data_token)
+        )
+        routes = SecurityAdmin(store).routes()
+        routes += OscoreAdmin(server.oscore, server.end_turn_soon).routes()
+        app = make_admin_app(Admin(server), routes, token)
         listener = bind(config.admin.host, config.admin.port)
-        address = await stack.enter_async_context(serving(make_admin_app(admin, token), listener))
+        addresses["admin"] = await stack.enter_async_context(serving(app, listener))
         if config.gates:
             stack.callback(_read_orders(server.receive_order))
         sampling = asyncio.ensure_future(
-            sample_loop("lwm2m_server", clock, server.journal, lambda: server.socket_drops)
+            sample_loop(
+                "lwm2m_server", clock, server.journal, lambda: server.listeners.socket_drops
+            )
         )
         stack.callback(sampling.cancel)
-        ready({"coap": address_text(link.address), "data": data, "admin": address})
+        ready(addresses)
         await asyncio.wait([server.failed, sampling], return_when=asyncio.FIRST_COMPLETED)
         for ended in (server.failed, sampling):
             if ended.done():
                 ended.result()
 
 
-async def _open_coap(listen: Listen, server: LwM2mServer) -> UdpLink:
+def _make_server(config: ServerConfig, clock: Clock) -> LwM2mServer:
     try:
-        link = await open_udp(listen.host, listen.port, server.receive_datagrams)
-    except OSError as error:
-        raise _port_in_use(listen, error) from error
-    server.take_link(link)
-    return link
+        return LwM2mServer(config, clock)
+    except MalformedLinkFormat as error:
+        raise ConfigError(f"profiles: {error}") from None
+
+
+def _take_contexts(store: OscoreStore, file: str | None) -> None:
+    if file is None:
+        return
+    lines = numbered_lines(file)
+    check_owner_only(file)
+    for number, line in lines:
+        try:
+            store.put(decode_row(line))
+        except (InvalidRow, StoreFull) as error:
+            raise ConfigError(f"{file}, line {number}: {error}") from None
+    store.flush()
 
 
 @contextlib.asynccontextmanager
@@ -265,11 +372,23 @@ async def _data_interface(
             limits=WebSocketLimits(),
         )
     except OSError as error:
-        raise _port_in_use(config.data, error) from error
+        raise port_in_use(config.data, error) from error
     try:
         yield address_text(listener.sockets[0].getsockname())
     finally:
         listener.close()
+
+
+def _read_models(files: Sequence[str]) -> ModelRegistry:
+    registry = ModelRegistry()
+    for file in files:
+        try:
+            registry.add(read_xml(Path(file).read_bytes(), file), replaces=True)
+        except OSError as error:
+            raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+        except MalformedDefinition as error:
+            raise ConfigError(str(error)) from None
+    return registry
 
 
 def _read_orders(take: Callable[[bytes], None]) -> Callable[[], None]:
@@ -298,18 +417,21 @@ def _read_orders(take: Callable[[bytes], None]) -> Callable[[], None]:
     return stop
 
 
-def _read_token(file: str) -> str:
-    try:
-        token = Path(file).read_text().strip()
-    except OSError as error:
-        raise ConfigError(f"cannot read the token file {file}: {error.strerror}") from error
-    if not token:
-        raise ConfigError(f"the token file {file} is empty")
-    return token
-
-
-def _port_in_use(listen: Listen, error: OSError) -> PortInUse:
-    return PortInUse(
-        error.errno,
-        f"cannot listen on {listen.host}:{listen.port} ({error.strerror}): choose another port",
+def _command_of(asked: OperationRequest, now_us: int) -> Command:
+    return Command(
+        id=f"operation-{secrets.token_hex(12)}",
+        endpoint=asked.endpoint,
+        operation=asked.operation,
+        expires_at_us=now_us + round(asked.expires_in_s * 1e6),
+        path=asked.path,
+        paths=asked.paths,
+        values=asked.values,
+        mode=asked.mode,
+        arguments=asked.arguments,
+        attributes=asked.attributes,
+        format=asked.format,
+        depth=asked.depth,
+        passive=asked.passive,
+        any_format=asked.any_format,
+        issued_by=ISSUED_BY,
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from harness.lwm2m_server.core import ServerCore
-from harness.lwm2m_server.devices import Address
 from harness.lwm2m_server.log_file import LogFile
 from harness.lwm2m_server.records import DecodedLog
 from harness.lwm2m_server.recovery import ServerState, recover, state_records
 from runtime.journal import JournalSink
 
 Say = Callable[[dict[str, str]], None]
-SendDatagrams = Callable[[list[tuple[bytes, Address]]], None]
+SendDatagrams = Callable[[list[tuple[bytes, Hashable]]], None]
 
 
 def begin(log: LogFile, *, server: str, new_epoch: str) -> tuple[ServerState, str | None]:

@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 
 from contracts.data_interface import Value, ValueType
 from harness.lwm2m_server.secret_resources import is_secret
-from lwm2m.codecs import Node
+from lwm2m.codecs import Node, TimedNode
 from lwm2m.errors import InvalidValue
 from lwm2m.objects import (
+    NULL_ID,
     Models,
     ObjectLink,
     ObjectPath,
@@ -61,8 +62,9 @@ _GUESSES: Final[dict[type, ValueType]] = {
 # A JSON number beyond it is not exact everywhere (RFC 8259 §6).
 _EXACT_MAX = 2**53
 _INTEGERS = frozenset({ModelType.INTEGER, ModelType.UNSIGNED, ModelType.TIME})
-# A fleet's devices have a handful of models: the same paths come again and again.
-_PLACES_KEPT = 4_096
+# Seconds to the microseconds of the data interface.
+_US_PER_S = 1_000_000
+_NEW_INSTANCE: Final = str(NULL_ID)
 
 
 class Place(NamedTuple):
@@ -73,46 +75,59 @@ class Place(NamedTuple):
 
 
 class ValueReader:
-    """Reads and writes values by one set of definitions."""
+    """Reads and writes values by one set of definitions; costs nothing to make."""
+
+    __slots__ = ("_models",)
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        self._places: dict[str, Place] = {}
 
     def place(self, text: str) -> Place:
         """The path that a text names, and what is defined there. Raises `IllegalPath`."""
-        found = self._places.get(text)
-        if found is None:
-            path = ObjectPath.parse(text)
-            found = Place(path, resource_model(self._models, path))
-            if len(self._places) >= _PLACES_KEPT:
-                self._places.clear()
-            self._places[text] = found
-        return found
+        path = ObjectPath.parse(text)
+        return Place(path, resource_model(self._models, path))
 
-    def nodes(self, values: Iterable[Value]) -> list[Node]:
+    def nodes(self, values: Iterable[Value], *, new_instance: bool = False) -> list[Node]:
         """Typed values at their paths, checked against the definitions that are known.
 
-        Raises `IllegalPath` and `InvalidValue`; neither repeats a text or opaque value.
+        With `new_instance`, instance 65535 is one whose id is not chosen yet. Raises `IllegalPath`
+        and `InvalidValue`; neither repeats a text or opaque value.
         """
-        return [self._node(value) for value in values]
+        return [self._node(value, new_instance) for value in values]
 
     def values(self, nodes: Iterable[Node]) -> list[Value]:
         """Values as the data interface carries them; those of secret resources are left out."""
         found: list[Value] = []
         for node in nodes:
-            path = str(node.path)
-            model = resource_model(self._models, node.path)
-            kind = _GUESSES.get(type(node.value)) if model is None else _TYPES.get(model.type)
-            if kind is not None and not is_secret(path):
-                found.append(Value(path, kind, _plain(node.value)))
+            kind = self._told_as(node.path, node.value)
+            if kind is not None:
+                found.append(Value(str(node.path), kind, _plain(node.value)))
         return found
 
-    def _node(self, value: Value) -> Node:
-        path, model = self.place(value.path)
+    def timed_values(self, nodes: Iterable[TimedNode], now_s: float | None) -> list[Value]:
+        """The same, with the times that the device said; one that says now, `now_s`, says none."""
+        found: list[Value] = []
+        for node in nodes:
+            kind = self._told_as(node.path, node.value)
+            if kind is not None:
+                at = node.unix_s
+                time_us = None if at is None or at == now_s else round(at * _US_PER_S)
+                found.append(Value(str(node.path), kind, _plain(node.value), time_us))
+        return found
+
+    def _told_as(self, path: ObjectPath, value: TypedValue) -> ValueType | None:
+        """The type to tell a value as; None for what is not told."""
+        if is_secret(str(path)):
+            return None
+        model = resource_model(self._models, path)
+        return _GUESSES.get(type(value)) if model is None else _TYPES.get(model.type)
+
+    def _node(self, value: Value, new_instance: bool) -> Node:
+        path, model = self._place_of_new(value.path) if new_instance else self.place(value.path)
         if path.resource_id is None:
             raise InvalidValue(value.path, "a value belongs to a resource")
-        check_path(self._models, path)
+        if path.instance_id != NULL_ID:
+            check_path(self._models, path)
         if model is None:
             return Node(path, _typed(ModelType(value.type), value.value, value.path))
         if (value.type, model.type) not in _FITTING:
@@ -120,6 +135,14 @@ class ValueReader:
         typed = _typed(model.type, value.value, model.name)
         check_value(model, typed)
         return Node(path, typed)
+
+    def _place_of_new(self, text: str) -> Place:
+        levels = text.split("/")
+        if len(levels) < 3 or levels[2] != _NEW_INSTANCE:
+            return self.place(text)
+        # 65535 is no id that a path may have, so any other is read in its place.
+        path, model = self.place("/".join([*levels[:2], "0", *levels[3:]]))
+        return Place(path._replace(instance_id=NULL_ID), model)
 
 
 def _typed(kind: ModelType, raw: str | int | float | bool, resource: str) -> TypedValue:

@@ -12,11 +12,18 @@ from contracts.data_interface import (
     DeregistrationReason,
     Event,
     EventKind,
+    ObservationEnd,
     Outcome,
     Registration,
+    Value,
     encode,
 )
-from contracts.journal import DatagramRefused, EventLogged, EventsAcknowledged
+from contracts.journal import (
+    DatagramRefused,
+    EventLogged,
+    EventsAcknowledged,
+    HandshakeRefused,
+)
 from harness.lwm2m_server.event_log import EventLog
 from harness.lwm2m_server.records import EventsAcked, frame_json, frame_record
 from runtime.clock import Clock
@@ -43,6 +50,10 @@ class TurnWriter:
         """Seconds of the monotonic clock."""
         return self.clock.now_ns() / 1e9
 
+    def wall_s(self) -> float:
+        """Unix time in seconds."""
+        return self.clock.wall_us() / 1e6
+
     def write(self, record: msgspec.Struct) -> None:
         """Have a record written before anything of this turn leaves."""
         self._lines.append(frame_record(record))
@@ -57,6 +68,13 @@ class TurnWriter:
         reason: DeregistrationReason | None = None,
         result: Outcome | None = None,
         completed: Completes | None = None,
+        path: str | None = None,
+        paths: list[str] | None = None,
+        values: list[Value] | None = None,
+        observation_id: str | None = None,
+        sequence: int | None = None,
+        ended: ObservationEnd | None = None,
+        detail: str | None = None,
     ) -> None:
         """Log the next event."""
         log = self.events
@@ -73,6 +91,13 @@ class TurnWriter:
             reason=reason,
             result=result,
             completed=completed,
+            path=path,
+            paths=paths,
+            values=values,
+            observation_id=observation_id,
+            sequence=sequence,
+            ended=ended,
+            detail=detail,
         )
         frame = encode(event)
         log.append(frame)
@@ -93,13 +118,28 @@ class TurnWriter:
         if self.events.acknowledge(seq):
             self._acknowledged = True
 
-    def refuse(self, reason: str, address: str) -> None:
-        """Count a datagram or registration that was refused."""
-        self.refusals[reason] += 1
+    def refuse(self, reason: str, address: str, count: int = 1) -> None:
+        """Count datagrams, registrations or Sends that were refused."""
+        self.refusals[reason] += count
         if self.refusals[reason] <= REFUSALS_RECORDED_MAX:
             now_ns = self.clock.now_ns()
             self.observed.append(
                 DatagramRefused(at_ns=now_ns, server=self.server, reason=reason, address=address)
+            )
+
+    def refuse_handshake(self, reason: str, address: str, identity_hash: str) -> None:
+        """Count a security session that was refused or broke off."""
+        counter = f"handshake_{reason}"
+        self.refusals[counter] += 1
+        if self.refusals[counter] <= REFUSALS_RECORDED_MAX:
+            self.observed.append(
+                HandshakeRefused(
+                    at_ns=self.clock.now_ns(),
+                    server=self.server,
+                    address=address,
+                    reason=reason,
+                    identity_hash=identity_hash,
+                )
             )
 
     def take_records(self) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from harness.runner.progress import Progress
 from harness.runner.run import Run, taps_on
 from harness.runner.scenario import RunOptions, Scenario
 from harness.runner.secrets import outputs_of, scan, secrets_of
+from harness.security import SECURITIES, Security
 from runtime.clock import Clock, SystemClock
 from runtime.http_client import HttpError
 from runtime.journal import JournalFile
@@ -46,6 +47,7 @@ async def execute(scenario: Scenario, options: RunOptions, console: Console) -> 
         raise ScenarioError(
             f"{scenario.name} runs on --broker {' or '.join(scenario.needs_broker)}"
         )
+    options = with_security(options, scenario)
     clock = SystemClock()
     cohort = choose(options.manifest, options.devices, options.seed)
     for line in told_rejections(cohort):
@@ -65,6 +67,24 @@ async def execute(scenario: Scenario, options: RunOptions, console: Console) -> 
     if broke is not None and report.exit_code != EXIT_BROKEN:
         raise BenchFailed(f"the story broke off: {broke} (report: {directory}/report.html)")
     return Executed(report, directory)
+
+
+def with_security(options: RunOptions, scenario: Scenario) -> RunOptions:
+    """The options with the scenario's security where the user chose none.
+
+    Raises `ScenarioError` for one that the scenario cannot run with.
+    """
+    security = options.security or scenario.needs_security[0]
+    if security not in scenario.needs_security:
+        raise ScenarioError(
+            f"{scenario.name} runs with --security {' or '.join(scenario.needs_security)}"
+        )
+    return replace(options, security=security)
+
+
+def security_of(options: RunOptions) -> Security:
+    """How devices of a run prove themselves; that of a scenario's default is resolved before."""
+    return options.security or SECURITIES[0]
 
 
 def make_run_directory(out: Path, scenario: Scenario, options: RunOptions, clock: Clock) -> Path:
@@ -111,6 +131,7 @@ async def _record(
         output_dir=directory,
         state_dir=state,
         broker=options.broker,
+        security=security_of(options),
         defect=defect_of(options, [row.endpoint for row in cohort.rows]),
         journals=options.taps,
     )
@@ -202,5 +223,6 @@ def _run_started(
             "report_every_s": f"{options.reporting_interval_s(len(cohort.rows)):g}",
             "manifest": options.manifest.name if options.manifest else DEFAULT_MANIFEST.name,
             "taps": "on" if options.taps else "off",
+            "security": security_of(options),
         },
     )

@@ -13,15 +13,18 @@ from rich.console import Console
 
 from harness.bench import configs
 from harness.bench.bench import Bench, BenchPlan, bench_up, tap_identity
+from harness.bench.device_security import DEVICE_KEYS
 from harness.bench.state import temporary_state
 from harness.runner.cohort import Cohort, choose, told_rejections
 from harness.runner.scenario import Broker
+from harness.security import Security
 from runtime.clock import SystemClock
 from runtime.journal import NoJournal
 
 
 async def keep_up(
     broker: Broker,
+    security: Security,
     manifest: Path | None,
     devices: int | None,
     state: Path | None,
@@ -31,7 +34,7 @@ async def keep_up(
 ) -> None:
     """Bring everything but the fleet up, say how to use it, and wait for Ctrl-C.
 
-    `ports` fixes some of `coap`, `mqtt`, `data`, `control`; the others take free ones.
+    `ports` fixes some of `coap`, `coaps`, `mqtt`, `data`, `control`; the others take free ones.
     """
     cohort = choose(manifest, devices, seed=1)
     for line in told_rejections(cohort):
@@ -39,7 +42,13 @@ async def keep_up(
     shutil.rmtree(out / "up" / "logs", ignore_errors=True)
     with contextlib.nullcontext(state) if state else temporary_state() as kept:
         plan = BenchPlan(
-            output_dir=out / "up", state_dir=kept, broker=broker, with_fleet=False, ports=ports
+            output_dir=out / "up",
+            state_dir=kept,
+            broker=broker,
+            security=security,
+            listens_for_nosec=True,
+            with_fleet=False,
+            ports=ports,
         )
         try:
             await _keep(plan, cohort, console)
@@ -58,6 +67,7 @@ async def _keep(plan: BenchPlan, cohort: Cohort, console: Console) -> None:
     try:
         async with bench_up(plan, NoJournal(), SystemClock(), _nobody, failed) as bench:
             await bench.import_manifest(cohort.manifest, cohort.content_type)
+            await bench.write_device_keys(cohort.rows)
             told = how_to_use(bench, [row.endpoint for row in cohort.rows])
             console.print(told, highlight=False, soft_wrap=True)
             await failure
@@ -75,7 +85,7 @@ def how_to_use(bench: Bench, endpoints: list[str]) -> str:
         [
             "[bold]The bench is up.[/bold] Ctrl-C ends it.",
             "",
-            f"  CoAP (LwM2M)     coap://{bench.address('server', 'coap')}",
+            *_lwm2m_lines(bench),
             f"  MQTT (TLS)       mqtts://{bench.address('broker', 'mqtt')}"
             f"   CA: {bench.plan.state_dir}/pki/ca.pem",
             f"  data interface   ws://{bench.address('server', 'data')}/v1/data"
@@ -89,7 +99,7 @@ def how_to_use(bench: Bench, endpoints: list[str]) -> str:
             "",
             f"Provisioned endpoint names: {', '.join(endpoints[:3])}"
             f"{f' and {len(endpoints) - 3} more' if len(endpoints) > 3 else ''}.",
-            "Point an LwM2M client at the CoAP address with one of them; it will get its MQTT",
+            "Point an LwM2M client at the LwM2M address with one of them; it will get its MQTT",
             "credentials in /18830/0 and what to publish in /18831. Then command it:",
             "",
             f'  curl -H "Authorization: Bearer $(cat {token})" \\',
@@ -110,6 +120,19 @@ def how_to_use(bench: Bench, endpoints: list[str]) -> str:
             f"Logs: {bench.plan.output_dir}/logs. Interfaces: docs/reference/interfaces.md.",
         ]
     )
+
+
+def _lwm2m_lines(bench: Bench) -> list[str]:
+    plain = f"coap://{bench.address('server', 'coap')}"
+    keys = bench.plan.state_dir / DEVICE_KEYS
+    if bench.plan.security == "none":
+        return [f"  LwM2M            {plain}"]
+    what = "key, hex" if bench.plan.security == "psk" else "certificate and key"
+    return [
+        f"  LwM2M            coaps://{bench.address('server', 'coaps')}"
+        f"   {what}: {keys}/ENDPOINT.*",
+        f"                   {plain}   without security: registers, and gets no credentials",
+    ]
 
 
 def _nobody(process: str, message: Mapping[str, Any]) -> None:

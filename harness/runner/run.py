@@ -42,6 +42,8 @@ DEVICES_PER_S = 50.0
 COMMAND_EXPIRES_S = 60.0
 # Longer than a device that has to register again takes, shorter than CoAP's own patience.
 PATIENCE_S = 25.0
+FLEET_ENDS_WITHIN_S = 10.0
+TAP_CONNECTS_WITHIN_S = 5.0
 LARGE_RUN_DEVICES = 1_000
 LARGE_RUN_TELEMETRY_S = 62.0
 # In reporting intervals after a device's first connection.
@@ -126,7 +128,9 @@ class Run:
         """Build the simulated devices (all rows by default); `switch_on` starts them."""
         chosen = self.rows if rows is None else rows
         incidents = self._demonstration_incidents(chosen) if with_demonstration_incidents else []
-        await self.bench.start_fleet(configs.fleet(self.bench, chosen, self.options, incidents))
+        credentials = await self.bench.device_credentials(chosen)
+        config = configs.fleet(self.bench, chosen, self.options, incidents, credentials)
+        await self.bench.start_fleet(config)
 
     async def provision(self, manifest: bytes, content_type: str = "text/csv") -> ImportJob:
         """Import a manifest and wait until the job has finished. Raises `HarnessError`."""
@@ -259,7 +263,8 @@ class Run:
         fleet.is_wanted = False
         self._tell_fleet({"end": {}})
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(fleet.until_ended(), 10)
+            async with asyncio.timeout(FLEET_ENDS_WITHIN_S):
+                await fleet.until_ended()
 
     async def kill_at(self, point: str, occurrence: int, target: str, *, within_s: float) -> bool:
         """Hold `target` still at a named point, SIGKILL it there, and bring it back.
@@ -367,12 +372,13 @@ async def taps_on(
     store = StoreTap(bench.http("ingestion"), journal, clock, live.feed_seen)
     processes = ProcessTap(lambda: bench.processes.values(), journal, clock)
     tasks = [asyncio.create_task(store.run()), asyncio.create_task(processes.run())]
-    if broker:
-        tap = BrokerTap(bench.plan.topics, journal, clock, live.message_seen)
-        client = _broker_tap_client(bench, tap, clock)
-        tasks.append(asyncio.create_task(client.run()))
-        await asyncio.wait_for(client.connected.wait(), 5)
     try:
+        if broker:
+            tap = BrokerTap(bench.plan.topics, journal, clock, live.message_seen)
+            client = _broker_tap_client(bench, tap, clock)
+            tasks.append(asyncio.create_task(client.run()))
+            async with asyncio.timeout(TAP_CONNECTS_WITHIN_S):
+                await client.connected.wait()
         yield
     finally:
         processes.sample()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness.errors import ScenarioError
+from harness.security import SECURITIES, Security
 
 if TYPE_CHECKING:
     from harness.checks import Check
@@ -37,7 +38,8 @@ class RunOptions:
     """What a user may choose about a run; the defaults are the main job's.
 
     `devices` None is the whole of a user's manifest, or 200 of the harbour district;
-    `rate_per_s` None leaves the pace to the scenario.
+    `rate_per_s` None leaves the pace to the scenario, `security` None the way that devices prove
+    themselves.
     `report_every_s` None spreads `PACKS_PER_S` over the fleet, at least one second
     apart; `telemetry_s` None goes on until every stream can have its readings and, from 1,000
     devices on, for 60 s or longer.
@@ -47,6 +49,7 @@ class RunOptions:
     rate_per_s: float | None = None
     seed: int = 1
     broker: Broker = "embedded"
+    security: Security | None = None
     defect: Defect | None = None
     manifest: Path | None = None
     out: Path = Path("reports")
@@ -85,6 +88,8 @@ class Scenario:
     story: Callable[[Run], Awaitable[None]]
     checks: tuple[Check, ...]
     needs_broker: tuple[Broker, ...] = BROKERS
+    # What it runs with, the first unless the user says otherwise.
+    needs_security: tuple[Security, ...] = SECURITIES
 
 
 def find_scenarios() -> dict[str, Scenario]:

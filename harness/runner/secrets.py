@@ -101,12 +101,22 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 # Where the secrets of a run are meant to be: everything else must not hold one.
-VAULTS = ("pki/*.key", "**/credentials/*", "keys.sqlite*", "server/security*", "*token*")
+VAULTS = (
+    "pki/*.key",
+    "lwm2m_pki/**/*.key",
+    "lwm2m_pki/**/*.psk",
+    "**/credentials/*",
+    "keys.sqlite*",
+    "server/security*",
+    "fleet.ndjson",
+    "*token*",
+)
 
 
 def secrets_of(state: Path, given_psks: Iterable[bytes]) -> list[bytes]:
     """Every private key, PSK and token of a run, read from the vaults under `state`."""
-    keys = [private_scalar(path.read_bytes()) for path in state.glob("pki/*.key")]
+    files = [*state.glob("pki/*.key"), *state.glob("lwm2m_pki/**/*.key")]
+    keys = [private_scalar(path.read_bytes()) for path in files]
     return [*keys, *_credential_keys(state), *_psks(state), *given_psks, *_tokens(state)]
 
 

@@ -1,10 +1,24 @@
 """CoAP as a pure state machine: messages, exchanges, duplicates, block-wise transfer.
 
-`CoapEndpoint` is the way in; see RFC 7252, 7959 and 7641. Nothing here knows a socket or a clock.
+`CoapEndpoint` is the way in; see RFC 7252, 7641, 7959, 8974 and 9175, and docs/design/coap.md.
+Nothing here knows a socket or a clock.
 """
 
 from lwm2m.coap import codes, options
 from lwm2m.coap.blocks import Block, MalformedBlock, decode_block, encode_block
+from lwm2m.coap.conditions import (
+    etag_of,
+    etags_of,
+    has_if_none_match,
+    if_match_of,
+    max_age_s,
+    preconditions_hold,
+    uri_host_of,
+    uri_port_of,
+    validated,
+    with_etag,
+    with_max_age,
+)
 from lwm2m.coap.endpoint import CoapEndpoint
 from lwm2m.coap.events import (
     DatagramRejected,
@@ -26,7 +40,7 @@ from lwm2m.coap.message import (
     encode_message,
 )
 from lwm2m.coap.parameters import TransmissionParameters
-from lwm2m.coap.requester import PeerQueueFull
+from lwm2m.coap.request_sender import PeerQueueFull
 from lwm2m.coap.requests import BadOption, Request, Response, find_option
 from lwm2m.coap.responder import UnknownExchange
 
@@ -58,6 +72,17 @@ __all__ = [
     "decode_message",
     "encode_block",
     "encode_message",
+    "etag_of",
+    "etags_of",
     "find_option",
+    "has_if_none_match",
+    "if_match_of",
+    "max_age_s",
     "options",
+    "preconditions_hold",
+    "uri_host_of",
+    "uri_port_of",
+    "validated",
+    "with_etag",
+    "with_max_age",
 ]

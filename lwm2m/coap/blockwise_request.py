@@ -11,10 +11,15 @@ import msgspec
 from lwm2m.coap import codes
 from lwm2m.coap import options as opt
 from lwm2m.coap.blocks import BLOCK_SIZES, Block, MalformedBlock, decode_block, encode_block, szx_of
-from lwm2m.coap.options import Options, encode_uint
+from lwm2m.coap.options import Options, decode_uint, encode_uint
 from lwm2m.coap.requests import Request, Response, find_option, without_options
 from lwm2m.errors import LwM2mError
 
+# A server that lost what it had, or a resource that changed: one more try, then it is told.
+_RESTARTS_MAX = 1
+_SAFE = (codes.GET, codes.FETCH)
+# To a later block: the body is there no more, or is shorter now.
+_LOST = (codes.REQUEST_ENTITY_INCOMPLETE, codes.BAD_REQUEST)
 _BLOCK_OPTIONS = frozenset({opt.BLOCK1, opt.BLOCK2, opt.SIZE2})
 
 
@@ -26,7 +31,12 @@ def needs_blocks(request: Request, block_size: int) -> bool:
     """Whether the body has to be sent in several messages, or the answer's size negotiated."""
     if len(request.payload) > block_size:
         return True
-    return block_size < BLOCK_SIZES[-1] and request.code in (codes.GET, codes.FETCH)
+    return block_size < BLOCK_SIZES[-1] and request.code in _SAFE and not asks_for_block(request)
+
+
+def asks_for_block(request: Request) -> bool:
+    """Whether the caller names a block itself, as one who resumes a download: it gets that one."""
+    return find_option(request.options, opt.BLOCK2) is not None
 
 
 def mentions_blocks(response: Response) -> bool:
@@ -42,19 +52,35 @@ class BlockwiseRequest:
         "_observe",
         "_received",
         "_request",
+        "_restarts_left",
         "_size_max",
         "_szx",
         "_upload_offset",
     )
 
-    def __init__(self, request: Request, block_size: int, response_bytes_max: int) -> None:
+    def __init__(
+        self,
+        request: Request,
+        block_size: int,
+        response_bytes_max: int,
+        *,
+        is_uploaded: bool = False,
+    ) -> None:
+        """`is_uploaded`: the request's body is with the server already."""
         self._request = request
         self._szx = szx_of(block_size)
         self._size_max = response_bytes_max
-        self._upload_offset: int | None = 0 if len(request.payload) > block_size else None
+        self._upload_offset: int | None = None
+        if not is_uploaded:
+            self._begin_upload()
+        self._restarts_left = _RESTARTS_MAX
         self._received: bytearray | None = None
         self._etag: bytes | None = None
+        # RFC 7959 §2.6: a notification's number is in its first block.
         self._observe: int | None = None
+
+    def _begin_upload(self) -> None:
+        self._upload_offset = 0 if len(self._request.payload) > 16 << self._szx else None
 
     def current_request(self) -> Request:
         """The request for the message that goes out next."""
@@ -76,8 +102,9 @@ class BlockwiseRequest:
             raise BlockwiseBroken(str(error)) from error
 
     def _take(self, response: Response) -> Response | None:
-        uploaded = self._upload_offset
-        if self._received is None and uploaded is not None and not self._upload_done(response):
+        if self._received is None and self._is_upload_unfinished(response):
+            return None
+        if self._received is not None and response.code in _LOST and self._may_restart():
             return None
         value = find_option(response.options, opt.BLOCK2)
         if value is None:
@@ -86,36 +113,65 @@ class BlockwiseRequest:
             return _without_blocks(response)
         return self._take_block2(decode_block(value), response)
 
-    def _upload_done(self, response: Response) -> bool:
-        """Whether this response is the final one; otherwise the next block is current."""
-        offset = self._upload_offset
-        assert offset is not None
+    def _is_upload_unfinished(self, response: Response) -> bool:
+        """Whether more of the body has to go out, whose next block is then the current one."""
         value = find_option(response.options, opt.BLOCK1)
         block = decode_block(value) if value is not None else None
         if response.code == codes.REQUEST_ENTITY_TOO_LARGE:
-            return not self._shrink(block)
+            return self._shrink(block)
+        offset = self._upload_offset
+        if response.code == codes.REQUEST_ENTITY_INCOMPLETE:
+            return bool(offset) and self._restart()
+        if not codes.is_success(response.code):
+            return False
+        if offset is None:
+            if response.code == codes.CONTINUE:
+                raise BlockwiseBroken("2.31 to what was sent whole")
+            return False
+        return self._confirm(offset, block, response.code)
+
+    def _confirm(self, offset: int, block: Block | None, code: int) -> bool:
+        """Take a success after the block at `offset`. Whether there is a next block."""
         sent = min(16 << self._szx, len(self._request.payload) - offset)
         last = offset + sent == len(self._request.payload)
-        if not codes.is_success(response.code) or block is None:
-            if response.code == codes.CONTINUE:
-                raise BlockwiseBroken("2.31 without a Block1 option")
-            return True
+        if block is None:
+            if code == codes.CONTINUE or not last:
+                raise BlockwiseBroken(f"{codes.code_text(code)} without Block1 amid a body")
+            return False
         if block.number != offset >> (self._szx + 4):
             raise BlockwiseBroken(f"block {block.number} was confirmed, not the one sent")
         if last:
-            if response.code == codes.CONTINUE:
+            if code == codes.CONTINUE:
                 raise BlockwiseBroken("2.31 after the last block")
-            return True
+            return False
+        # RFC 7959 §2.3: to a block that is not the last, the only success is 2.31; or, of a server
+        # that acts on each block by itself, any with the M bit unset (§3.2, figure 8).
+        if code != codes.CONTINUE and block.more:
+            raise BlockwiseBroken(f"{codes.code_text(code)} to a block that is not the last")
         # RFC 7959 §2.5: the server may ask for smaller blocks; numbers then count those.
         self._upload_offset = offset + sent
         self._szx = min(self._szx, block.szx)
-        return False
+        return True
 
     def _shrink(self, block: Block | None) -> bool:
-        # RFC 7959 §2.9.3: 4.13 to the first block, with a smaller size, asks for that size.
-        if block is None or block.szx >= self._szx or self._upload_offset != 0:
+        # RFC 7959 §2.9.3: 4.13 to a first block, or to a body that was sent whole, with a smaller
+        # size asks for blocks of that size.
+        if block is None or block.szx >= self._szx or self._upload_offset:
             return False
         self._szx = block.szx
+        self._begin_upload()
+        return self._upload_offset is not None
+
+    def _may_restart(self) -> bool:
+        return self._request.code in _SAFE and self._restart()
+
+    def _restart(self) -> bool:
+        """Begin anew with the first block, unless that was tried before."""
+        if self._restarts_left == 0:
+            return False
+        self._restarts_left -= 1
+        self._received = None
+        self._begin_upload()
         return True
 
     def _upload_request(self, offset: int) -> Request:
@@ -142,11 +198,16 @@ class BlockwiseRequest:
             return _without_blocks(response)
         if block.offset != expected:
             raise BlockwiseBroken(f"block at {block.offset}, expected {expected}")
-        if block.more and len(response.payload) != block.size:
-            raise BlockwiseBroken(f"{len(response.payload)} bytes in a block of {block.size}")
-        if expected + len(response.payload) > self._size_max:
+        size = len(response.payload)
+        if size > block.size or (block.more and size != block.size):
+            raise BlockwiseBroken(f"{size} bytes in a block of {block.size}")
+        if max(expected + size, _announced(response)) > self._size_max:
             raise BlockwiseBroken(f"the body is larger than {self._size_max} bytes")
-        self._check_etag(response, first=self._received is None)
+        if self._has_changed(response):
+            # RFC 7959 §2.4: blocks of two states make no body. What is safe is asked for anew.
+            if self._may_restart():
+                return None
+            raise BlockwiseBroken("the resource changed between two blocks")
         self._received = (self._received or bytearray()) + response.payload
         self._szx = min(self._szx, block.szx)
         if block.more:
@@ -155,13 +216,14 @@ class BlockwiseRequest:
             msgspec.structs.replace(response, payload=bytes(self._received), observe=self._observe)
         )
 
-    def _check_etag(self, response: Response, *, first: bool) -> None:
-        # RFC 7959 §2.4: another entity-tag means that the resource changed under the transfer.
+    def _has_changed(self, response: Response) -> bool:
+        """Whether this block is of another body than those before."""
         etag = find_option(response.options, opt.ETAG)
-        if first:
-            self._etag, self._observe = etag, response.observe
-        elif etag != self._etag:
-            raise BlockwiseBroken("the resource changed between two blocks")
+        if self._received is not None:
+            return etag != self._etag
+        self._etag = etag
+        self._observe = response.observe
+        return False
 
     def _download_request(self, offset: int) -> Request:
         request = self._request
@@ -169,6 +231,12 @@ class BlockwiseRequest:
         extra: Options = ((opt.BLOCK2, encode_block(block)),)
         # RFC 7959 §2.6: Observe stays with the first block; §3.3: a body that was sent stays sent.
         return _with(request, b"", request.options + extra, None)
+
+
+def _announced(response: Response) -> int:
+    """The size of the whole body, when the server tells it (RFC 7959 §4)."""
+    value = find_option(response.options, opt.SIZE2)
+    return decode_uint(value) if value is not None else 0
 
 
 def _with(request: Request, payload: bytes, options: Options, observe: int | None) -> Request:

@@ -19,6 +19,8 @@ from lwm2m.coap.peers import Peer
 from lwm2m.coap.requests import Request, Response, find_option, without_options
 from lwm2m.coap.transfers import Transfer, TransferStore, download_key, upload_key
 
+UNLIMITED_BYTES = 1 << 30
+
 _OF_BLOCKS = frozenset({opt.BLOCK1, opt.BLOCK2, opt.SIZE1, opt.SIZE2})
 _SAFE = (codes.GET, codes.FETCH)
 
@@ -44,8 +46,13 @@ class BlockwiseResponder:
         self._szx = szx_of(core.parameters.block_size)
         self.transfers = TransferStore(core)
 
-    def receive(self, peer: Peer, request: Request, now: float) -> Response | Admitted:
-        """Decide on a request: the answer to give at once, or the whole request to admit."""
+    def receive(
+        self, peer: Peer, request: Request, now: float, room_bytes: int = UNLIMITED_BYTES
+    ) -> Response | Admitted:
+        """Decide on a request: the answer to give at once, or the whole request to admit.
+
+        A block that is answered at once has at most `room_bytes` of payload, or the least size.
+        """
         try:
             block1 = _block(request, opt.BLOCK1)
             block2 = _block(request, opt.BLOCK2)
@@ -57,13 +64,14 @@ class BlockwiseResponder:
         if len(request.payload) > self._core.parameters.payload_bytes_max:
             return self._too_large(peer, request, None)
         if block2 is not None and block2.number > 0:
-            return self._receive_block2(peer, request, block2, now)
+            return self._receive_block2(peer, request, block2, now, room_bytes)
         return _admit(request, None, block2)
 
     def _receive_block1(
         self, peer: Peer, request: Request, block: Block, block2: Block | None, now: float
     ) -> Response | Admitted:
-        if block.more and len(request.payload) != block.size:
+        size = len(request.payload)
+        if size > block.size or (block.more and size != block.size):
             self._core.reject(peer.address, "malformed", "a block is not as long as it says")
             return Response(codes.BAD_REQUEST)
         key = upload_key(request)
@@ -113,15 +121,17 @@ class BlockwiseResponder:
         return _admit(whole, block, block2)
 
     def _receive_block2(
-        self, peer: Peer, request: Request, block: Block, now: float
+        self, peer: Peer, request: Request, block: Block, now: float, room_bytes: int
     ) -> Response | Admitted:
-        transfer = self.transfers.find(peer, download_key(request))
+        transfer = self.transfers.find_download(peer, request)
         if transfer is None or transfer.response is None:
             # What is safe is asked again and cut at the block; nothing else may be done twice.
             if request.code in _SAFE:
                 return _admit(request, None, block)
             return Response(codes.REQUEST_ENTITY_INCOMPLETE)
         self.transfers.touch(transfer, now)
+        szx = min(block.szx, _szx_within(room_bytes))
+        block = Block(block.offset >> (szx + 4), False, szx)
         answer = _cut(transfer.response, block, wants_size=_wants_size(request))
         if not _has_more(answer):
             self.transfers.drop(transfer)
@@ -134,11 +144,15 @@ class BlockwiseResponder:
         response: Response,
         negotiated: Negotiated | None,
         now: float,
+        room_bytes: int = UNLIMITED_BYTES,
     ) -> Response:
-        """The message of a response that has block-wise options or a large body."""
+        """The message of a response that has block-wise options or a large body.
+
+        Its payload has at most `room_bytes`, or the least size of a block.
+        """
         asked = negotiated.block2 if negotiated is not None else None
         wants_size = negotiated is not None and negotiated.wants_size
-        szx = min(asked.szx, self._szx) if asked is not None else self._szx
+        szx = min(asked.szx if asked is not None else 6, self._szx, _szx_within(room_bytes))
         # The number counts blocks of the size that the peer asked for.
         number = (asked.offset >> (szx + 4)) if asked is not None else 0
         if number or (codes.is_success(response.code) and len(response.payload) > 16 << szx):
@@ -146,10 +160,18 @@ class BlockwiseResponder:
             if number == 0:
                 self.transfers.begin(peer, download_key(request), now, response)
             response = _cut(response, Block(number, False, szx), wants_size=wants_size)
+        elif wants_size:
+            size = encode_uint(len(response.payload))
+            response = _with_options(response, ((opt.SIZE2, size),))
         if negotiated is not None and negotiated.block1 is not None:
             confirmed = encode_block(negotiated.block1._replace(more=False))
             response = _with_options(response, ((opt.BLOCK1, confirmed),))
         return response
+
+
+def _szx_within(room_bytes: int) -> int:
+    """The exponent of the largest block of so many bytes at most."""
+    return max(16, min(room_bytes, 1024)).bit_length() - 5
 
 
 def _block(request: Request, number: int) -> Block | None:

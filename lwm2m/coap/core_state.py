@@ -10,12 +10,14 @@ from lwm2m.coap.events import DatagramRejected, Event, RejectionReason
 from lwm2m.coap.message import encode_header
 from lwm2m.coap.parameters import TransmissionParameters
 from lwm2m.coap.peers import Chance, PeerTable
+from lwm2m.coap.rate_limit import Refusals, RequestLimiter
+from lwm2m.coap.reachability import Reachability
 from lwm2m.coap.requests import HANDLED_CRITICAL
 from lwm2m.coap.timers import TimerWheel
 
 if TYPE_CHECKING:
-    from lwm2m.coap.requester import SentRequest
-    from lwm2m.coap.responder import ReceivedRequest
+    from lwm2m.coap.received_request import ReceivedRequest
+    from lwm2m.coap.sent_request import SentRequest
     from lwm2m.coap.transfers import Transfer
 
 
@@ -31,10 +33,13 @@ class CoreState:
         "events",
         "handled_options",
         "lifetime_s",
+        "limiter",
         "next_handle",
         "now",
+        "observations",
         "parameters",
         "peers",
+        "reachability",
         "timers",
     )
 
@@ -45,13 +50,21 @@ class CoreState:
         self._timeout_spread_s = (longest_s - parameters.ack_timeout_s) / 0xFFFF
         self.lifetime_s = parameters.exchange_lifetime_s
         self.chance = Chance(draw)
-        self.peers = PeerTable(self.chance, self.lifetime_s)
-        self.timers: TimerWheel[SentRequest | ReceivedRequest | Transfer] = TimerWheel()
+        self.peers = PeerTable(
+            self.chance, self.lifetime_s, parameters.peers_max, parameters.validated_max
+        )
+        self.reachability = Reachability(parameters, self.peers, self.chance)
+        self.timers: TimerWheel[SentRequest | ReceivedRequest | Transfer | Refusals] = TimerWheel()
         self.answers = AnswerMemory(parameters, self.peers)
         self.handled_options = HANDLED_CRITICAL | frozenset(parameters.critical_options)
         self.datagrams: list[tuple[bytes, Hashable]] = []
         self.events: list[Event] = []
         self.next_handle = 1
+        self.limiter: RequestLimiter | None = None
+        if RequestLimiter.is_needed(parameters):
+            self.limiter = RequestLimiter(parameters, self.take_handle())
+        # Observations of all peers.
+        self.observations = 0
         # The latest time seen, for calls that come without one.
         self.now = 0.0
 

@@ -15,9 +15,12 @@ from lwm2m.coap.message import ACK, CON, NON, RST, MalformedMessage, Message, de
 from lwm2m.coap.options import OBSERVE
 from lwm2m.coap.parameters import TransmissionParameters
 from lwm2m.coap.peers import Peer
-from lwm2m.coap.requester import Requester, SentRequest
+from lwm2m.coap.rate_limit import Refusals
+from lwm2m.coap.received_request import ReceivedRequest
+from lwm2m.coap.requester import Requester
 from lwm2m.coap.requests import Request, Response, find_option
-from lwm2m.coap.responder import ReceivedRequest, Responder
+from lwm2m.coap.responder import Responder, UnknownExchange
+from lwm2m.coap.sent_request import SentRequest
 from lwm2m.coap.timers import TICKS_PER_S
 
 _SWEEP_INTERVAL_S = 1.0
@@ -51,7 +54,8 @@ class CoapEndpoint:
             return
         code = message.code
         if 0 < code < 0x20:
-            self._responder.receive_request(self._core.peers.get(peer, now), message, now)
+            known = self._core.peers.get(peer, now)
+            self._responder.receive_request(known, message, now, len(data))
         elif code:
             self._receive_response(peer, message, now)
         else:
@@ -79,7 +83,9 @@ class CoapEndpoint:
         """Send a notification to who observes by `exchange`: a request with observe 0 that was
         answered with an observe number. `ExchangeFailed` tells when the peer ends it.
 
-        Raises `UnknownExchange`.
+        An error code ends the observation (RFC 7641 §4.2). Of what cannot go at once, since an
+        earlier one is not acknowledged or the rate is too high, the newest state goes as soon as it
+        may. Raises `UnknownExchange`.
         """
         self._responder.notify(exchange, response, confirmable, now)
 
@@ -94,7 +100,45 @@ class CoapEndpoint:
             return
         received = self._responder.find(exchange)
         if received is not None:
-            self._responder.cancel(received)
+            self._responder.cancel(received, self._latest(now))
+
+    def end_observation(self, exchange: int, now: float) -> int:
+        """Cancel an observation that we began, actively (RFC 7641 §3.6): the request goes again
+        with Observe 1, under the same token.
+
+        The old exchange ends untold; the answer is told under the handle that is returned. Raises
+        `UnknownExchange` when nothing is observed under `exchange`, `PeerQueueFull` as
+        `send_request` does: the observation then goes on.
+        """
+        self._core.now = now
+        sent = self._requester.find(exchange)
+        if sent is None or sent.state != "observing":
+            raise UnknownExchange(f"nothing is observed under {exchange}")
+        return self._requester.end_observation(sent, now)
+
+    def handle_option(self, number: int) -> None:
+        """From now on, let a critical option through: as if it had been one of
+        `TransmissionParameters.critical_options`."""
+        self._core.handled_options |= {number}
+
+    def validate_peer(self, peer: Hashable) -> None:
+        """Note that a peer is where its address says, such as by a handshake: answers to it are not
+        limited any more, until `forget_peer`.
+
+        It is noted by itself when it answers what it was sent, or returns an Echo value.
+        """
+        self._core.peers.validate(peer)
+
+    def echo_challenge(self, peer: Hashable, now: float) -> Response:
+        """4.01 with an Echo value, the answer to a request that has to be fresh (RFC 9175 §2.3)."""
+        return self._core.reachability.challenge(peer, now)
+
+    def echo_age_s(self, peer: Hashable, request: Request, now: float) -> float | None:
+        """How old a request is at most: the time since its Echo value was given to this peer.
+
+        None when it has none that this endpoint gave.
+        """
+        return self._core.reachability.echo_age_s(peer, request, now)
 
     def resume_exchange(
         self, peer: Hashable, datagram: bytes, first_sent_at: float, now: float
@@ -164,6 +208,8 @@ class CoapEndpoint:
                 self._requester.handle_timer(timed, now)
             elif isinstance(timed, ReceivedRequest):
                 self._responder.handle_timer(timed, now)
+            elif isinstance(timed, Refusals):
+                self._tell_refusals(now)
             else:
                 self._blocks.transfers.drop(timed)
         sweep = self._next_sweep()
@@ -172,6 +218,12 @@ class CoapEndpoint:
             self._core.peers.drop_idle(now, _SWEEP_AT_MOST)
             self._sweep_at = now + _SWEEP_INTERVAL_S
 
+    def _tell_refusals(self, now: float) -> None:
+        limiter = self._core.limiter
+        told = limiter.tell(now) if limiter is not None else None
+        if told is not None:
+            self._core.events.append(told)
+
     def forget_peer(self, peer: Hashable, now: float | None = None) -> None:
         """Drop all that is known of a peer; its open exchanges fail as "cancelled".
 
@@ -179,6 +231,7 @@ class CoapEndpoint:
         """
         found = self._core.peers.by_address.get(peer)
         if found is None:
+            self._core.peers.forget(peer)
             return
         self._requester.forget_peer(found, self._latest(now))
         self._responder.forget_peer(found)
@@ -220,7 +273,7 @@ class CoapEndpoint:
         known = self._core.peers.by_address.get(peer)
         if known is not None and (
             self._requester.receive_empty(known, message, now)
-            or self._responder.receive_empty(known, message)
+            or self._responder.receive_empty(known, message, now)
         ):
             return
         reason: RejectionReason = "unexpected" if message.type == ACK else "reset"

@@ -47,13 +47,15 @@ class DatagramRejected(msgspec.Struct, frozen=True, gc=False):
 
     "malformed": not CoAP, or blocks that make no body; "unexpected": an answer to nothing that this
     peer was asked, or one more copy of an answer that was taken; "bad_option": a critical option;
-    "too_large": a body over a limit; "busy": too many unanswered requests of this peer; "reset": a
-    RST that matches nothing, such as a ping's.
+    "too_large": a body over a limit; "busy": too many requests, of this peer or in all; "reset": a
+    RST that matches nothing, such as a ping's. `count` datagrams are told at once: requests over
+    the limit of their rate are told once a second, by the last peer of them.
     """
 
     peer: Hashable
     reason: RejectionReason
     detail: str
+    count: int = 1
 
 
 Event = RequestReceived | ResponseReceived | ExchangeFailed | DatagramRejected

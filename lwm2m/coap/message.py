@@ -1,4 +1,4 @@
-"""One CoAP message and its bytes (RFC 7252 §3).
+"""One CoAP message and its bytes (RFC 7252 §3, with the extended tokens of RFC 8974 §2.1).
 
 Strict: whatever §3 and §4 call a message format error is `MalformedMessage`. What an option means,
 and whether it is known, is not decided here.
@@ -22,7 +22,9 @@ ACK = 2
 RST = 3
 
 TYPE_NAMES = ("CON", "NON", "ACK", "RST")
-TOKEN_BYTES_MAX = 8
+# RFC 8974 §2.1: lengths up to 12 stand in the header; 13 and 14 announce one or two more bytes.
+SHORT_TOKEN_BYTES_MAX = 12
+TOKEN_BYTES_MAX = 65_804
 PAYLOAD_MARKER = 0xFF
 _VERSION_1 = 0x40
 _OPTION_NUMBER_MAX = 65_535
@@ -88,15 +90,32 @@ def decode_message(data: bytes) -> Message:
     if first & 0xC0 != _VERSION_1:
         raise MalformedMessage("version", f"version {first >> 6}, this is CoAP version 1")
     code = data[1]
-    at = 4 + (first & 15)
-    if _VERDICTS[(first & 0x30) << 4 | code] is not None or at > 12 or at > size:
+    token_at, at = 4, 4 + (first & 15)
+    if _VERDICTS[(first & 0x30) << 4 | code] is not None:
         raise _header_fault(data)
     if code == 0:
         return _decode_empty(data)
+    if at > 16:
+        token_at, at = _extended_token(data)
+    if at > size:
+        raise _fault(data, "token", f"token of {at - token_at} bytes, {size - token_at} left")
+    token = data[token_at:at]
     if at == size:
-        return Message((first >> 4) & 3, code, data[2] << 8 | data[3], data[4:at])
+        return Message((first >> 4) & 3, code, data[2] << 8 | data[3], token)
     options, payload = _decode_options(data, at, size)
-    return Message((first >> 4) & 3, code, data[2] << 8 | data[3], data[4:at], options, payload)
+    return Message((first >> 4) & 3, code, data[2] << 8 | data[3], token, options, payload)
+
+
+def _extended_token(data: bytes) -> tuple[int, int]:
+    """Where the token of a length that does not fit the header begins, and where it ends."""
+    nibble = data[0] & 15
+    if nibble == 15:
+        raise _fault(data, "token", "token length 15 is reserved")
+    begin = 4 + nibble - 12
+    if begin > len(data):
+        raise _fault(data, "token", "the token's length is cut off")
+    base = 13 if nibble == 13 else 269
+    return begin, begin + base + int.from_bytes(data[4:begin], "big")
 
 
 def _decode_empty(data: bytes) -> Message:
@@ -108,27 +127,34 @@ def _decode_empty(data: bytes) -> Message:
     return Message(type_, 0, message_id)
 
 
+# Index: the first byte of an option. Its value's length, or -1 for the payload marker and for
+# whatever needs more bytes to tell delta and length.
+_LENGTHS = tuple(head & 15 if head >> 4 < 13 and head & 15 < 13 else -1 for head in range(256))
+
+
 def _decode_options(data: bytes, at: int, size: int) -> tuple[Options, bytes]:
     options: list[tuple[int, bytes]] = []
+    append = options.append
     number = 0
     payload = b""
     while at < size:
         head = data[at]
+        length = _LENGTHS[head]
         at += 1
-        if head == PAYLOAD_MARKER:
+        if length >= 0:
+            number += head >> 4
+        elif head == PAYLOAD_MARKER:
             payload = data[at:]
             if not payload:
                 raise _fault(data, "payload_marker", "a payload marker without payload")
             break
-        delta = head >> 4
-        length = head & 15
-        if delta > 12 or length > 12:
-            delta, length, at = _extended(data, at, delta, length)
-        number += delta
+        else:
+            delta, length, at = _extended(data, at, head >> 4, head & 15)
+            number += delta
         end = at + length
         if end > size:
             raise _fault(data, "option", f"option {number} needs {length} bytes, {size - at} left")
-        options.append((number, data[at:end]))
+        append((number, data[at:end]))
         at = end
     if number > _OPTION_NUMBER_MAX:
         raise _fault(data, "option", f"option number {number} is above {_OPTION_NUMBER_MAX}")
@@ -154,13 +180,10 @@ def _extended_value(data: bytes, at: int, nibble: int) -> tuple[int, int]:
 
 
 def _header_fault(data: bytes) -> MalformedMessage:
-    type_, code, token_length = (data[0] >> 4) & 3, data[1], data[0] & 15
+    type_, code = (data[0] >> 4) & 3, data[1]
     verdict = _VERDICTS[type_ << 8 | code]
-    if verdict is not None:
-        return _fault(data, verdict, f"a {TYPE_NAMES[type_]} with code {code_text(code)}")
-    if token_length > TOKEN_BYTES_MAX:
-        return _fault(data, "token", f"token length {token_length} is reserved")
-    return _fault(data, "token", f"token of {token_length} bytes, {len(data) - 4} left")
+    assert verdict is not None
+    return _fault(data, verdict, f"a {TYPE_NAMES[type_]} with code {code_text(code)}")
 
 
 def _fault(data: bytes, fault: Fault, detail: str) -> MalformedMessage:
@@ -192,9 +215,17 @@ def _check_header(message: Message) -> None:
 
 def encode_header(type_: int, code: int, message_id: int, token: bytes) -> bytes:
     """Header and token. The caller vouches for the ranges; `encode_message` checks them."""
+    if len(token) > SHORT_TOKEN_BYTES_MAX:
+        return _encode_long_header(type_, code, message_id, token)
     return ((_VERSION_1 | type_ << 4 | len(token)) << 24 | code << 16 | message_id).to_bytes(
         4, "big"
     ) + token
+
+
+def _encode_long_header(type_: int, code: int, message_id: int, token: bytes) -> bytes:
+    nibble, extension = _extend(len(token))
+    head = (_VERSION_1 | type_ << 4 | nibble) << 24 | code << 16 | message_id
+    return head.to_bytes(4, "big") + extension + token
 
 
 def append_options(parts: list[bytes], options: Options) -> None:

@@ -70,13 +70,14 @@ def is_critical(number: int) -> bool:
     return number & 1 == 1
 
 
-_ONE_BYTE = (b"", *(bytes([value]) for value in range(1, 256)))
+# The shortest form of each number below 256.
+ONE_BYTE = (b"", *(bytes([value]) for value in range(1, 256)))
 
 
 def encode_uint(value: int) -> bytes:
     """The shortest big-endian form; zero is no bytes (RFC 7252 §3.2)."""
     if 0 <= value < 256:
-        return _ONE_BYTE[value]
+        return ONE_BYTE[value]
     return value.to_bytes((value.bit_length() + 7) >> 3, "big")
 
 

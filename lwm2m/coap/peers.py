@@ -10,12 +10,36 @@ import msgspec
 
 if TYPE_CHECKING:
     from lwm2m.coap.answers import Remembered
-    from lwm2m.coap.requester import SentRequest
-    from lwm2m.coap.responder import ReceivedRequest
+    from lwm2m.coap.rate_limit import Bucket
+    from lwm2m.coap.received_request import ReceivedRequest
+    from lwm2m.coap.sent_request import SentRequest
     from lwm2m.coap.transfers import Transfer
 
 _SEGMENT_BITS = 12
 _SEGMENT_MASK = (1 << _SEGMENT_BITS) - 1
+_TRIES_TO_EVICT = 16
+
+
+class Asking(msgspec.Struct, gc=False, eq=False):
+    """What few peers need that we ask: kept apart so that the others stay small."""
+
+    # PROBING_RATE: until when no further non-confirmable request goes out, and which wait.
+    silent_until: float = 0.0
+    waiting: deque[SentRequest] = msgspec.field(default_factory=deque)
+    # Until when a body sent in blocks without Request-Tag could meet blocks of another of this key.
+    uploads: dict[Hashable, float] = msgspec.field(default_factory=dict)
+    has_short_tokens: bool = False
+
+
+class Notifying(msgspec.Struct, gc=False, eq=False):
+    """What is kept of a peer that observes (RFC 7641 §4.5)."""
+
+    # When the next non-confirmable notification would be on time; it may be a burst early.
+    next_at: float = 0.0
+    # The latest round trip; negative while unknown.
+    round_trip_s: float = -1.0
+    # Observations whose newest state waits for an acknowledgement of another's.
+    waiting: deque[ReceivedRequest] = msgspec.field(default_factory=deque)
 
 
 class Peer(msgspec.Struct, gc=False, eq=False):
@@ -38,6 +62,11 @@ class Peer(msgspec.Struct, gc=False, eq=False):
     # Unfinished block-wise bodies.
     transfers: dict[Hashable, Transfer] | None = None
     observations: dict[bytes, ReceivedRequest] | None = None
+    # Whether it was seen to be at its address.
+    is_validated: bool = False
+    asking: Asking | None = None
+    notifying: Notifying | None = None
+    bucket: Bucket | None = None
 
     def __repr__(self) -> str:
         return f"<Peer {self.address}>"
@@ -52,6 +81,7 @@ class Peer(msgspec.Struct, gc=False, eq=False):
             or self.pending
             or self.transfers
             or self.observations
+            or (self.asking is not None and self.asking.waiting)
         )
 
 
@@ -67,7 +97,9 @@ class Chance:
         self._at = 0
 
     def take(self, count: int) -> bytes:
-        """`count` bytes, at most 1,024, that were not given out before."""
+        """`count` bytes that were not given out before."""
+        if count > self._POOL_BYTES:
+            return self._draw(count)
         at = self._at
         if at + count > len(self._pool):
             self._pool = self._draw(self._POOL_BYTES)
@@ -79,12 +111,21 @@ class Chance:
 class PeerTable:
     """All peers by address."""
 
-    __slots__ = ("_chance", "_check_order", "_lifetime_s", "by_address")
+    __slots__ = (
+        "_chance", "_check_order", "_lifetime_s", "_peers_max", "_validated", "_validated_max",
+        "by_address",
+    )  # fmt: skip
 
-    def __init__(self, chance: Chance, exchange_lifetime_s: float) -> None:
+    def __init__(
+        self, chance: Chance, exchange_lifetime_s: float, peers_max: int, validated_max: int
+    ) -> None:
         self._chance = chance
         self._lifetime_s = exchange_lifetime_s
+        self._peers_max = peers_max
+        self._validated_max = validated_max
         self.by_address: dict[Hashable, Peer] = {}
+        # Addresses of peers that are dropped and were validated, oldest first.
+        self._validated: dict[Hashable, None] = {}
         # When each peer that has message ids is next looked at: once per lifetime.
         self._check_order: deque[tuple[float, Peer]] = deque()
 
@@ -94,6 +135,43 @@ class PeerTable:
         if peer is None:
             peer = self.by_address[address] = Peer(address, now)
         return peer
+
+    def validate(self, address: Hashable) -> None:
+        """Note that who uses this address is really there."""
+        peer = self.by_address.get(address)
+        if peer is None:
+            self._keep_validated(address)
+        else:
+            peer.is_validated = True
+
+    def was_validated(self, address: Hashable) -> bool:
+        """Whether an earlier state of this peer, since dropped, was validated."""
+        return address in self._validated
+
+    def _keep_validated(self, address: Hashable) -> None:
+        validated = self._validated
+        validated.pop(address, None)
+        validated[address] = None
+        if len(validated) > self._validated_max:
+            del validated[next(iter(validated))]
+
+    def _drop(self, peer: Peer) -> None:
+        if peer.is_validated:
+            self._keep_validated(peer.address)
+        del self.by_address[peer.address]
+
+    def _make_room(self) -> None:
+        """Drop the peer that was looked at longest ago and has nothing open."""
+        order = self._check_order
+        for _ in range(min(len(order), _TRIES_TO_EVICT)):
+            due, peer = order.popleft()
+            if self.by_address.get(peer.address) is not peer:
+                continue
+            if not peer.is_busy():
+                self._drop(peer)
+                return
+            # Looked at again when its turn comes; a little late is early enough.
+            order.append((due, peer))
 
     def take_message_id(self, peer: Peer, now: float) -> int:
         """The peer's next message id, or -1 while all of them may still be under way.
@@ -105,6 +183,8 @@ class PeerTable:
         if message_id < 0:
             # §4.4 recommends a random start, so that a restart does not meet its own ids.
             message_id = int.from_bytes(self._chance.take(2), "big")
+            if len(self.by_address) > self._peers_max:
+                self._make_room()
             self._check_order.append((now + self._lifetime_s, peer))
         elif message_id & _SEGMENT_MASK == 0 and not self._enter_segment(peer, now):
             return -1
@@ -143,11 +223,13 @@ class PeerTable:
 
     def release(self, peer: Peer) -> None:
         """Drop a peer at once when nothing of it is left, and no message id was ever used."""
-        if peer.next_message_id < 0 and not peer.is_busy():
-            self.by_address.pop(peer.address, None)
+        known = self.by_address.get(peer.address) is peer
+        if known and peer.next_message_id < 0 and not peer.is_busy():
+            self._drop(peer)
 
     def forget(self, address: Hashable) -> Peer | None:
-        """Remove a peer."""
+        """Remove a peer, also from the validated ones."""
+        self._validated.pop(address, None)
         return self.by_address.pop(address, None)
 
     def drop_idle(self, now: float, at_most: int) -> None:
@@ -161,7 +243,7 @@ class PeerTable:
             if peer.is_busy() or peer.touched_at + self._lifetime_s > now:
                 order.append((now + self._lifetime_s, peer))
             else:
-                del self.by_address[peer.address]
+                self._drop(peer)
 
     def next_check(self) -> float | None:
         """When the first peer is to be looked at."""

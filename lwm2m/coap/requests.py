@@ -12,14 +12,12 @@ from collections.abc import Iterator
 import msgspec
 
 from lwm2m.coap import options as opt
-from lwm2m.coap.codes import is_request, is_response
 from lwm2m.coap.message import (
     HEADERS_OF_SHORT_OPTIONS,
     append_options,
     encode_header,
-    option_header,
 )
-from lwm2m.coap.options import FORMS, Options, decode_uint, encode_uint, is_critical
+from lwm2m.coap.options import FORMS, ONE_BYTE, Options, decode_uint, encode_uint, is_critical
 from lwm2m.coap.redaction import show, shown_fields
 from lwm2m.errors import LwM2mError
 
@@ -115,6 +113,9 @@ def read_request(
                 others = (*others, (number, value))
     except UnicodeDecodeError as error:
         raise BadOption(number, "not UTF-8") from error
+    if "." in path or ".." in path:
+        # RFC 7252 §5.10.1: what stands for a step in a relative reference is no segment.
+        raise BadOption(opt.URI_PATH, "a segment of dots")
     if not others:
         return Request(
             code, tuple(path), tuple(query), content_format, None, None, payload, confirmable
@@ -200,10 +201,18 @@ def without_options(options: Options, numbers: frozenset[int]) -> Options:
     return tuple(option for option in options if option[0] not in numbers)
 
 
+def with_option(request: Request, number: int, value: bytes) -> Request:
+    """The request with this option in place of all others of its number."""
+    others = tuple(option for option in request.options if option[0] != number)
+    return msgspec.structs.replace(request, options=(*others, (number, value)))
+
+
 def encode_request(type_: int, message_id: int, token: bytes, request: Request) -> bytes:
     """The datagram of a request that needs no blocks. Raises `ValueError` on an oversized field."""
-    if not is_request(request.code):
+    if not 0 < request.code < 0x20:
         raise ValueError(f"{request.code:#04x} is not a request code")
+    if "." in request.path or ".." in request.path:
+        raise ValueError("a path segment is neither '.' nor '..' (RFC 7252 §5.10.1)")
     parts = [encode_header(type_, request.code, message_id, token)]
     if request.options:
         append_options(parts, _request_options(request))
@@ -243,8 +252,9 @@ def _append_texts(parts: list[bytes], previous: int, number: int, texts: tuple[s
 
 
 def _append_uint(parts: list[bytes], previous: int, number: int, value: int) -> int:
-    encoded = _checked_uint(number, value)
-    parts += (option_header(number - previous, len(encoded)), encoded)
+    # Each of these options may have a byte at least, and comes less than 32 after the one before.
+    encoded = ONE_BYTE[value] if 0 <= value < 256 else _checked_uint(number, value)
+    parts += (HEADERS_OF_SHORT_OPTIONS[(number - previous) << 8 | len(encoded)], encoded)
     return number
 
 
@@ -276,7 +286,7 @@ def _request_options(request: Request) -> Options:
 
 def encode_response(type_: int, message_id: int, token: bytes, response: Response) -> bytes:
     """The datagram of a response that needs no blocks. Raises `ValueError` likewise."""
-    if not is_response(response.code):
+    if not 0x40 <= response.code < 0xC0:
         raise ValueError(f"{response.code:#04x} is not a response code")
     parts = [encode_header(type_, response.code, message_id, token)]
     if response.options or response.observe is not None:

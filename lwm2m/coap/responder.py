@@ -1,80 +1,46 @@
-"""The half of an endpoint that answers: duplicates, block-wise bodies, piggybacked and separate
-responses, notifications.
+"""The half of an endpoint that answers: duplicates, overload, options, blocks, and the application.
 
-RFC 7252 §4.5 (duplicates), §5.2 (responses), §5.4 (options); RFC 7959 (blocks); RFC 7641 (observe).
+RFC 7252 §4.5 (duplicates), §5.4 (options), §5.8 (methods), §5.9.3.4 (5.03); RFC 7959 (blocks).
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import msgspec
 
 from lwm2m.coap import codes
 from lwm2m.coap import options as opt
 from lwm2m.coap.answers import Remembered
-from lwm2m.coap.blockwise_response import BlockwiseResponder, Negotiated
-from lwm2m.coap.core_state import CoreState
-from lwm2m.coap.events import ExchangeFailed, FailureReason, RequestReceived
-from lwm2m.coap.message import ACK, CON, NON, RST, Message
+from lwm2m.coap.events import ExchangeFailed, RequestReceived
+from lwm2m.coap.message import ACK, CON, NON, Message
+from lwm2m.coap.notifier import Notifier, UnknownExchange
+from lwm2m.coap.options import encode_uint
 from lwm2m.coap.peers import Peer
-from lwm2m.coap.redaction import show, shown_fields
-from lwm2m.coap.requests import BadOption, Request, Response, encode_response, read_request
-from lwm2m.coap.states import RECEIVED_TRANSITIONS, ReceivedEvent, ReceivedState
-from lwm2m.errors import LwM2mError
+from lwm2m.coap.rate_limit import RequestLimiter
+from lwm2m.coap.received_request import ReceivedRequest
+from lwm2m.coap.requests import (
+    BadOption,
+    Response,
+    encode_response,
+    find_option,
+    read_request,
+)
+from lwm2m.coap.states import RECEIVED_TRANSITIONS
 
-_FAILURES: dict[FailureReason, ReceivedEvent] = {
-    "timeout": "timed_out",
-    "reset": "reset_received",
-    "cancelled": "cancelled",
-    "malformed": "cancelled",
-}
+__all__ = ["Responder", "UnknownExchange"]
+
 _PROXY_OPTIONS = frozenset({opt.PROXY_URI, opt.PROXY_SCHEME})
+# Any token up to here is taken: RFC 7252 §3 knows no longer one.
+_SHORT_TOKEN_BYTES = 8
 
 
-class UnknownExchange(LwM2mError, LookupError):
-    """No request waits for an answer under this handle: answered already, or its peer forgotten."""
-
-
-_HIDDEN = frozenset({"datagram"})
-
-
-class ReceivedRequest(msgspec.Struct, gc=False, eq=False):
-    """A request from its arrival until its response is done with; longer when observed."""
-
-    handle: int
-    peer: Peer
-    request: Request
-    message_id: int
-    token: bytes
-    entry: Remembered
-    state: ReceivedState = "pending"
-    tick: int = 0
-    negotiated: Negotiated | None = None
-    # The separate response, or the notification, that waits for its acknowledgement.
-    sent_message_id: int = -1
-    datagram: bytes = b""
-    timeout_s: float = 0.0
-    retransmissions_left: int = 0
-
-    def __repr__(self) -> str:
-        return show(self, _HIDDEN)
-
-    def __rich_repr__(self) -> Iterator[tuple[str, object]]:  # type: ignore[override]  # a generator
-        return shown_fields(self, _HIDDEN)
-
-
-class Responder:
+class Responder(Notifier):
     """Requests of all peers to us."""
 
-    __slots__ = ("_blocks", "_by_handle", "_core")
+    __slots__ = ()
 
-    def __init__(self, core: CoreState, blocks: BlockwiseResponder) -> None:
-        self._core = core
-        self._blocks = blocks
-        self._by_handle: dict[int, ReceivedRequest] = {}
-
-    def receive_request(self, peer: Peer, message: Message, now: float) -> None:
+    def receive_request(
+        self, peer: Peer, message: Message, now: float, datagram_bytes: int
+    ) -> None:
         """Take a request that may be a duplicate."""
         core = self._core
         known = core.answers.recall(peer, message.message_id, message.token, now)
@@ -82,11 +48,20 @@ class Responder:
             if known.answer:
                 core.datagrams.append((known.answer, peer.address))
             return
+        token_bytes = len(message.token)
+        if token_bytes > _SHORT_TOKEN_BYTES and token_bytes > core.parameters.peer_token_bytes_max:
+            # RFC 8974 §2.2: it must not be rejected, as if extended tokens were unknown here.
+            core.reject(peer.address, "too_large", f"a token of {token_bytes} bytes")
+            self._refuse(peer, message, None, Response(codes.BAD_REQUEST), now)
+            core.peers.release(peer)
+            return
+        limiter = core.limiter
+        if limiter is not None and self._is_overload(peer, message, limiter, now):
+            return
         if peer.pending >= core.parameters.pending_per_peer_max:
             core.reject(peer.address, "busy", f"{peer.pending} requests wait for an answer")
             return
-        confirmable = message.type == CON
-        lifetime_s = core.lifetime_s if confirmable else core.parameters.non_lifetime_s
+        lifetime_s = core.lifetime_s if message.type == CON else core.parameters.non_lifetime_s
         entry = core.answers.remember(
             peer, message.message_id, message.token, now + lifetime_s, now
         )
@@ -94,47 +69,94 @@ class Responder:
             core.reject(peer.address, "busy", "no memory for one more unanswered request")
             core.peers.release(peer)
             return
-        self._read(peer, message, entry, now)
+        self._read(peer, message, entry, now, datagram_bytes)
 
-    def _read(self, peer: Peer, message: Message, entry: Remembered, now: float) -> None:
+    def _is_overload(
+        self, peer: Peer, message: Message, limiter: RequestLimiter, now: float
+    ) -> bool:
+        """Answer 5.03 when the rate of requests is over its limit."""
+        if limiter.admits(peer, now):
+            return False
         core = self._core
+        told = limiter.note_refusal(peer.address, now)
+        refusals = limiter.refusals
+        if told is not None:
+            core.events.append(told)
+        elif refusals.count == 1:
+            due = refusals.quiet_until
+            refusals.tick = core.timers.schedule(refusals.handle, refusals, due)
+        max_age = encode_uint(core.parameters.overload_max_age_s)
+        refusal = Response(codes.SERVICE_UNAVAILABLE, options=((opt.MAX_AGE, max_age),))
+        # Of an address that may be forged nothing is kept: its copy is a new request.
+        entry = None
+        if peer.is_busy() or core.reachability.is_validated(peer):
+            expires_at = now + core.lifetime_s
+            entry = core.answers.remember(peer, message.message_id, message.token, expires_at, now)
+        self._refuse(peer, message, entry, refusal, now)
+        core.peers.release(peer)
+        return True
+
+    def _read(
+        self, peer: Peer, message: Message, entry: Remembered, now: float, datagram_bytes: int
+    ) -> None:
+        core = self._core
+        if message.code > codes.IPATCH:
+            # RFC 7252 §5.8: a method that is unrecognized or unsupported.
+            self._refuse(peer, message, entry, Response(codes.METHOD_NOT_ALLOWED), now)
+            return
         confirmable = message.type == CON
         try:
             request = read_request(
-                message.code,
-                message.options,
-                message.payload,
-                confirmable,
-                core.handled_options,
+                message.code, message.options, message.payload, confirmable, core.handled_options
             )
         except BadOption as error:
             core.reject(peer.address, "bad_option", str(error))
-            self._refuse(peer, message, entry, codes.BAD_OPTION)
+            if confirmable:
+                self._refuse(peer, message, entry, Response(codes.BAD_OPTION), now)
+            else:
+                # RFC 7252 §5.4.1: a NON with a critical option that is not understood is rejected.
+                core.answers.store(entry, b"")
             return
         received = ReceivedRequest(
-            core.take_handle(), peer, request, message.message_id, message.token, entry
-        )
+            core.take_handle(), peer, request, message.message_id, message.token, entry,
+            datagram_bytes,
+        )  # fmt: skip
         if request.options or len(request.payload) > core.parameters.payload_bytes_max:
             self._receive_special(received, now)
         else:
             self._admit(received, now)
 
-    def _refuse(self, peer: Peer, message: Message, entry: Remembered, code: int) -> None:
-        # RFC 7252 §5.4.1: a NON with a critical option that is not understood is rejected.
+    def _refuse(
+        self,
+        peer: Peer,
+        message: Message,
+        entry: Remembered | None,
+        response: Response,
+        now: float,
+    ) -> None:
+        """Answer a request that was not read."""
+        core = self._core
+        type_, message_id = ACK, message.message_id
         if message.type != CON:
-            self._core.answers.store(entry, b"")
-            return
-        datagram = encode_response(ACK, message.message_id, message.token, Response(code))
-        self._core.answers.store(entry, datagram)
-        self._core.datagrams.append((datagram, peer.address))
+            type_, message_id = NON, core.peers.take_message_id(peer, now)
+        answer = b""
+        if message_id >= 0:
+            answer = encode_response(type_, message_id, message.token, response)
+            core.datagrams.append((answer, peer.address))
+        if entry is not None:
+            core.answers.store(entry, answer if type_ == ACK else b"")
 
     def _receive_special(self, received: ReceivedRequest, now: float) -> None:
-        """A request with uncommon options: proxying, blocks, or a body that is too large."""
-        request = received.request
+        """A request with uncommon options: proxying, blocks, Echo, or a body that is too large."""
+        core, peer, request = self._core, received.peer, received.request
         if any(number in _PROXY_OPTIONS for number, _ in request.options):
             self._answer_now(received, Response(codes.PROXYING_NOT_SUPPORTED), now)
             return
-        decided = self._blocks.receive(received.peer, request, now)
+        if find_option(request.options, opt.ECHO) is not None:
+            core.reachability.take_echo(peer, request, now)
+        room = core.reachability.room_bytes(peer, received.request_bytes)
+        room -= _OVERHEAD_BYTES + len(received.token)
+        decided = self._blocks.receive(peer, request, now, room)
         if isinstance(decided, Response):
             self._answer_now(received, decided, now)
             return
@@ -142,9 +164,10 @@ class Responder:
         self._admit(received, now)
 
     def _admit(self, received: ReceivedRequest, now: float) -> None:
-        core, peer, request = self._core, received.peer, received.request
-        if request.observe is not None and peer.observations is not None:
-            self._end_observation_of(peer, received.token, now)
+        core, peer = self._core, received.peer
+        if received.request.observe is not None:
+            received.request = self._read_observe(received, now)
+        request = received.request
         peer.pending += 1
         self._by_handle[received.handle] = received
         if request.confirmable:
@@ -154,196 +177,82 @@ class Responder:
             RequestReceived(peer.address, received.handle, request, received.message_id)
         )
 
-    def _answer_now(self, received: ReceivedRequest, response: Response, now: float) -> None:
-        """Answer without the application: nothing was admitted, nothing has to be undone."""
-        confirmable = received.request.confirmable
-        message_id = received.message_id
-        if not confirmable:
-            message_id = self._core.peers.take_message_id(received.peer, now)
-            if message_id < 0:
-                self._core.answers.store(received.entry, b"")
-                return
-        type_ = ACK if confirmable else NON
-        datagram = encode_response(type_, message_id, received.token, response)
-        # A duplicate NON is ignored, its first answer may well have arrived (RFC 7252 §4.5).
-        self._core.answers.store(received.entry, datagram if confirmable else b"")
-        self._core.datagrams.append((datagram, received.peer.address))
+    # ---- what the application answers ----
 
     def respond(self, handle: int, response: Response, now: float) -> None:
         """See `CoapEndpoint.respond`."""
         received = self._by_handle.get(handle)
         if received is None or received.state not in ("pending", "deferred"):
             raise UnknownExchange(f"nothing waits for an answer under {handle}")
-        request = received.request
+        message = response
+        observes = False
+        if response.observe is not None:
+            observes = self._asks_to_observe(received, response)
+            if not (observes and self._has_room_to_observe(received.peer)):
+                message = response = msgspec.structs.replace(response, observe=None)
         if (
             received.negotiated is not None
             or len(response.payload) > self._core.parameters.block_size
         ):
-            response = self._blocks.first_block(
-                received.peer, request, response, received.negotiated, now
+            message = self._blocks.first_block(
+                received.peer, received.request, response, received.negotiated, now
             )
         if received.state == "deferred":
-            self._respond_separately(received, response, now)
-            return
-        self._answer_now(received, response, now)
+            message = self._limit(received, response, message, now)
+            self._respond_separately(received, message, now)
+        else:
+            message = self._answer_now(received, message, now, response)
+            self._end_pending(received, message)
+        if observes and message.observe is None:
+            # It was answered plainly after all: the application is not to notify.
+            told = ExchangeFailed(received.peer.address, handle, "cancelled")
+            self._core.events.append(told)
+
+    def _end_pending(self, received: ReceivedRequest, message: Response) -> None:
         received.peer.pending -= 1
-        self._core.timers.cancel(handle, received.tick)
-        if self._observes(received, response):
+        self._core.timers.cancel(received.handle, received.tick)
+        if message.observe is not None:
             received.state = RECEIVED_TRANSITIONS["pending"]["observation_accepted"]
             self._keep_observation(received)
         else:
             received.state = RECEIVED_TRANSITIONS["pending"]["answered_at_once"]
-            del self._by_handle[handle]
+            del self._by_handle[received.handle]
 
-    def _respond_separately(
-        self, received: ReceivedRequest, response: Response, now: float
-    ) -> None:
+    def _respond_separately(self, received: ReceivedRequest, message: Response, now: float) -> None:
         # What cannot be encoded is refused before anything changes.
-        encode_response(CON, 0, received.token, response)
+        encode_response(CON, 0, received.token, message)
         received.peer.pending -= 1
         received.state = RECEIVED_TRANSITIONS[received.state]["answered_separately"]
-        if self._observes(received, response):
+        if message.observe is not None:
             received.state = RECEIVED_TRANSITIONS[received.state]["observation_accepted"]
             self._keep_observation(received)
-        self._send_confirmable(received, response, now)
-
-    def _send_confirmable(self, received: ReceivedRequest, response: Response, now: float) -> None:
-        core, peer = self._core, received.peer
-        message_id = core.peers.take_message_id(peer, now)
-        if message_id < 0:
-            # All ids are under way: more than 265 messages a second for minutes to one peer.
-            self._fail(received, "timeout")
-            return
-        received.sent_message_id = message_id
-        received.datagram = encode_response(CON, message_id, received.token, response)
-        received.timeout_s = core.first_timeout_s()
-        received.retransmissions_left = core.parameters.max_retransmit
-        if peer.responding is None:
-            peer.responding = {}
-        peer.responding[message_id] = received
-        self._transmit(received, now)
-
-    def _transmit(self, received: ReceivedRequest, now: float) -> None:
-        core = self._core
-        core.datagrams.append((received.datagram, received.peer.address))
-        due = now + received.timeout_s
-        received.tick = core.timers.schedule(received.handle, received, due)
+        self._send_confirmable(received, message, now)
 
     def handle_timer(self, received: ReceivedRequest, now: float) -> None:
-        """Acknowledge a request that is still unanswered, or retransmit a separate response."""
+        """Acknowledge a request that is still unanswered, or send something again."""
         if received.state == "pending":
             received.state = RECEIVED_TRANSITIONS["pending"]["acknowledgement_due"]
             datagram = self._core.send_empty(received.peer.address, ACK, received.message_id)
             self._core.answers.store(received.entry, datagram)
-        elif received.sent_message_id >= 0:
-            if received.retransmissions_left == 0:
-                self._fail(received, "timeout")
-                return
-            received.retransmissions_left -= 1
-            received.timeout_s *= 2
-            self._transmit(received, now)
+        else:
+            super().handle_timer(received, now)
 
-    def receive_empty(self, peer: Peer, message: Message) -> bool:
-        """Take an empty ACK or a RST. False when no response of ours has this message id."""
-        received = (peer.responding or {}).get(message.message_id)
-        if received is None:
-            return message.type == RST and self._reset_notification(peer, message.message_id)
-        if message.type == RST:
-            self._fail(received, "reset")
-            return True
-        self._stop_sending(received)
-        received.state = RECEIVED_TRANSITIONS[received.state]["response_acknowledged"]
-        if received.state == "ended":
-            del self._by_handle[received.handle]
-        return True
-
-    def _stop_sending(self, received: ReceivedRequest) -> None:
-        peer = received.peer
-        self._core.timers.cancel(received.handle, received.tick)
-        if peer.responding is not None:
-            peer.responding.pop(received.sent_message_id, None)
-            if not peer.responding:
-                peer.responding = None
-        received.sent_message_id = -1
-        received.datagram = b""
-
-    def _fail(self, received: ReceivedRequest, reason: FailureReason) -> None:
-        peer = received.peer
-        if received.state in ("pending", "deferred"):
-            peer.pending -= 1
-        self._stop_sending(received)
-        received.state = RECEIVED_TRANSITIONS[received.state][_FAILURES[reason]]
-        self._by_handle.pop(received.handle, None)
-        if peer.observations is not None and peer.observations.get(received.token) is received:
-            del peer.observations[received.token]
-            peer.observations = peer.observations or None
-        self._core.events.append(ExchangeFailed(peer.address, received.handle, reason))
-
-    def find(self, handle: int) -> ReceivedRequest | None:
-        """The request of this handle, while it is unanswered, unacknowledged or observed."""
-        return self._by_handle.get(handle)
-
-    def cancel(self, received: ReceivedRequest) -> None:
+    def cancel(self, received: ReceivedRequest, now: float) -> None:
         """Answer no more, or end an observation."""
+        peer = received.peer
         self._fail(received, "cancelled")
+        self._next_waiting(peer, now)
 
     def forget_peer(self, peer: Peer) -> None:
         """Drop all requests of one peer."""
+        if peer.notifying is not None:
+            peer.notifying.waiting.clear()
         if not (peer.pending or peer.responding or peer.observations):
             return
         mine = [found for found in self._by_handle.values() if found.peer is peer]
         for received in mine:
             self._fail(received, "cancelled")
 
-    @staticmethod
-    def _observes(received: ReceivedRequest, response: Response) -> bool:
-        return (
-            received.request.observe == 0
-            and response.observe is not None
-            and codes.is_success(response.code)
-        )
 
-    @staticmethod
-    def _keep_observation(received: ReceivedRequest) -> None:
-        peer = received.peer
-        if peer.observations is None:
-            peer.observations = {}
-        peer.observations[received.token] = received
-
-    def _end_observation_of(self, peer: Peer, token: bytes, now: float) -> None:
-        # RFC 7641 §4.1: the same token registers anew, or cancels.
-        old = (peer.observations or {}).get(token)
-        if old is not None:
-            self._fail(old, "cancelled")
-
-    def notify(self, handle: int, response: Response, confirmable: bool, now: float) -> None:
-        """See `CoapEndpoint.notify`."""
-        received = self._by_handle.get(handle)
-        if received is None or received.state != "observed":
-            raise UnknownExchange(f"nobody observes under {handle}")
-        if len(response.payload) > self._core.parameters.block_size:
-            response = self._blocks.first_block(
-                received.peer, received.request, response, None, now
-            )
-        if received.datagram:
-            # RFC 7641 §4.5.2: the newer state replaces the one that is not acknowledged yet.
-            self._stop_sending(received)
-        if confirmable:
-            self._send_confirmable(received, response, now)
-        else:
-            self._send_notification(received, response, now)
-
-    def _send_notification(self, received: ReceivedRequest, response: Response, now: float) -> None:
-        message_id = self._core.peers.take_message_id(received.peer, now)
-        if message_id < 0:
-            return
-        received.message_id = message_id
-        datagram = encode_response(NON, message_id, received.token, response)
-        self._core.datagrams.append((datagram, received.peer.address))
-
-    def _reset_notification(self, peer: Peer, message_id: int) -> bool:
-        for received in (peer.observations or {}).values():
-            if received.message_id == message_id:
-                self._fail(received, "reset")
-                return True
-        return False
+# Header, payload marker, and the options that a block brings along: ETag, Content-Format, Block2.
+_OVERHEAD_BYTES = 24

@@ -14,7 +14,9 @@ SentEvent = Literal[
     "acknowledgement_received",
     "response_received",
     "block_received",
+    "repetition_asked",
     "observation_confirmed",
+    "observation_ended",
     "timed_out",
     "reset_received",
     "malformed_response_received",
@@ -27,6 +29,8 @@ ReceivedEvent = Literal[
     "answered_at_once",
     "answered_separately",
     "observation_accepted",
+    "final_notification_sent",
+    "final_notification_left",
     "response_acknowledged",
     "timed_out",
     "reset_received",
@@ -42,23 +46,37 @@ _GIVEN_UP: dict[SentEvent, SentState] = {
 
 SENT_TRANSITIONS: dict[SentState, dict[SentEvent, SentState]] = {
     # NSTART, or the supply of message ids, holds it back.
-    "queued": {"transmitted": "sent", "cancelled": "ended"},
+    "queued": {
+        "transmitted": "sent",
+        "cancelled": "ended",
+        # An observation that is about to be cancelled may end by itself before.
+        "response_received": "ended",
+        "malformed_response_received": "ended",
+    },
     "sent": {
         **_GIVEN_UP,
         "acknowledgement_received": "acknowledged",
         "response_received": "ended",
         # The next block is a message of its own: it goes out through the queue.
         "block_received": "queued",
+        # RFC 9175 §2.3: 4.01 with Echo. RFC 8974 §2.2: a reset of an extended token.
+        "repetition_asked": "queued",
         "observation_confirmed": "observing",
     },
     "acknowledged": {
         **_GIVEN_UP,
         "response_received": "ended",
         "block_received": "queued",
+        # RFC 9175 §2.3: 4.01 with Echo. RFC 8974 §2.2: a reset of an extended token.
+        "repetition_asked": "queued",
         "observation_confirmed": "observing",
     },
     "observing": {
         "observation_confirmed": "observing",
+        # RFC 7641 §3.6: its cancellation takes its place.
+        "observation_ended": "ended",
+        # A last answer that is no notification may come in blocks.
+        "block_received": "queued",
         "response_received": "ended",
         "malformed_response_received": "ended",
         "cancelled": "ended",
@@ -90,6 +108,9 @@ RECEIVED_TRANSITIONS: dict[ReceivedState, dict[ReceivedEvent, ReceivedState]] = 
     # Notifications follow (RFC 7641); the peer ends them by a reset or by not acknowledging.
     "observed": {
         "response_acknowledged": "observed",
+        # RFC 7641 §4.2: an error ends the observation; a confirmable one is still retransmitted.
+        "final_notification_sent": "responding",
+        "final_notification_left": "ended",
         "timed_out": "ended",
         "reset_received": "ended",
         "cancelled": "ended",

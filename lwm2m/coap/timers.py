@@ -11,6 +11,8 @@ import math
 from typing import Generic, TypeVar
 
 TICKS_PER_S = 64
+# The tick of what has been cleared in the very turn in which it was due: it is then passed over.
+NEVER = 1 << 62
 
 Item = TypeVar("Item")
 

@@ -17,7 +17,8 @@ from lwm2m.coap.peers import Peer
 from lwm2m.coap.redaction import show, shown_fields
 from lwm2m.coap.requests import Request, Response, without_options
 
-_OF_BLOCKS = frozenset({opt.BLOCK1, opt.BLOCK2, opt.SIZE1, opt.SIZE2})
+# Options that may differ between the messages of one body. Echo: RFC 9175 §2.1, no cache key.
+_PER_MESSAGE = frozenset({opt.BLOCK1, opt.BLOCK2, opt.SIZE1, opt.SIZE2, opt.ECHO})
 
 _HIDDEN = frozenset({"body"})
 
@@ -43,30 +44,45 @@ class Transfer(msgspec.Struct, gc=False, eq=False):
 def upload_key(request: Request) -> Hashable:
     """What later blocks of the same upload have in common with this one."""
     return ("upload", request.code, request.path, request.query, request.content_format,
-            request.accept, without_options(request.options, _OF_BLOCKS))  # fmt: skip
+            request.accept, without_options(request.options, _PER_MESSAGE))  # fmt: skip
 
 
-def download_key(request: Request) -> Hashable:
+def download_key(request: Request) -> tuple[Hashable, ...]:
     """What the requests for later blocks have in common with the one that began a download.
 
-    Those carry neither Observe nor, after a Block1 upload, body and content format.
+    Those carry neither Observe nor, after a Block1 upload, body and content format. Last are the
+    Request-Tags.
     """
-    others = without_options(request.options, _OF_BLOCKS | {opt.REQUEST_TAG})
-    return ("download", request.code, request.path, request.query, request.accept, others)
+    others = without_options(request.options, _PER_MESSAGE | {opt.REQUEST_TAG})
+    tags = tuple(value for number, value in request.options if number == opt.REQUEST_TAG)
+    return ("download", request.code, request.path, request.query, request.accept, others, tags)
 
 
 class TransferStore:
     """All unfinished bodies."""
 
-    __slots__ = ("_bytes", "_core")
+    __slots__ = ("_bytes", "_core", "_count")
 
     def __init__(self, core: CoreState) -> None:
         self._core = core
         self._bytes = 0
+        self._count = 0
 
     def find(self, peer: Peer, key: Hashable) -> Transfer | None:
         """The body of this key."""
         return peer.transfers.get(key) if peer.transfers else None
+
+    def find_download(self, peer: Peer, request: Request) -> Transfer | None:
+        """The body whose later block a request asks for."""
+        key = download_key(request)
+        found = self.find(peer, key)
+        if found is None and not key[-1]:
+            # RFC 9175 §3.3 has the tag in all requests; a client may yet have left it with the
+            # upload. Then the newest body is meant.
+            for other in reversed((peer.transfers or {}).values()):
+                if isinstance(other.key, tuple) and other.key[:-1] == key[:-1]:
+                    return other
+        return found
 
     def begin(
         self, peer: Peer, key: Hashable, now: float, response: Response | None = None
@@ -75,14 +91,16 @@ class TransferStore:
         old = self.find(peer, key)
         if old is not None:
             self.drop(old)
-        size = len(response.payload) if response is not None else 0
-        if self._bytes + size > self._core.parameters.transfer_bytes_max:
-            return None
-        if peer.transfers and len(peer.transfers) >= self._core.parameters.transfers_per_peer_max:
+        limits = self._core.parameters
+        if peer.transfers and len(peer.transfers) >= limits.transfers_per_peer_max:
             self.drop(next(iter(peer.transfers.values())))
+        size = len(response.payload) if response is not None else 0
+        if self._bytes + size > limits.transfer_bytes_max or self._count >= limits.transfers_max:
+            return None
         peer.transfers = peer.transfers or {}
         transfer = Transfer(self._core.take_handle(), peer, key, response=response)
         peer.transfers[key] = transfer
+        self._count += 1
         self._reserve(transfer, size)
         self.touch(transfer, now)
         return transfer
@@ -114,6 +132,7 @@ class TransferStore:
             transfer.peer.transfers = None
         self._core.timers.cancel(transfer.handle, transfer.tick)
         self._bytes -= transfer.reserved_bytes
+        self._count -= 1
         self._core.peers.release(transfer.peer)
 
     def forget_peer(self, peer: Peer) -> None:

@@ -4,33 +4,61 @@ from lwm2m.codecs import (
     cbor,
     content_formats,
     link_format,
+    lwm2m_cbor,
+    oma_json,
     opaque,
+    senml,
     senml_cbor,
+    senml_json,
     senml_nodes,
     text,
     tlv,
 )
 from lwm2m.codecs.decoded_payloads import DecodedPayloads
 from lwm2m.codecs.link_format import Link, LinkFormatLimits
-from lwm2m.codecs.node import Node
-from lwm2m.codecs.payload import SUPPORTED, decode_payload, encode_payload
-from lwm2m.codecs.senml_cbor import ResolvedRecord, SenmlLimits
+from lwm2m.codecs.node import Change, Node, TimedNode
+from lwm2m.codecs.payload import (
+    COMPOSITE,
+    SUPPORTED,
+    decode_composite_write,
+    decode_paths,
+    decode_payload,
+    decode_timed,
+    encode_composite_write,
+    encode_paths,
+    encode_payload,
+    encode_timed,
+)
+from lwm2m.codecs.senml import ResolvedRecord, SenmlLimits
 
 __all__ = [
+    "COMPOSITE",
     "SUPPORTED",
+    "Change",
     "DecodedPayloads",
     "Link",
     "LinkFormatLimits",
     "Node",
     "ResolvedRecord",
     "SenmlLimits",
+    "TimedNode",
     "cbor",
     "content_formats",
+    "decode_composite_write",
+    "decode_paths",
     "decode_payload",
+    "decode_timed",
+    "encode_composite_write",
+    "encode_paths",
     "encode_payload",
+    "encode_timed",
     "link_format",
+    "lwm2m_cbor",
+    "oma_json",
     "opaque",
+    "senml",
     "senml_cbor",
+    "senml_json",
     "senml_nodes",
     "text",
     "tlv",

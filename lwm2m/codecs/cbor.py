@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -18,32 +19,41 @@ from lwm2m.errors import MalformedCbor
 from lwm2m.objects import ObjectLink, Value, ValueType, check_type
 
 DEPTH_MAX = 8
+_EPOCH_TIME = b"\xc1"
 
 # A decimal fraction beyond a double's exponents is zero, infinite, or a request for memory.
 _EXPONENT_MAX = 400
+# What cbor2 raises for bytes that it cannot make an item of; TypeError is a key without hash.
+_DECODING_ERRORS = (
+    cbor2.CBORError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 _KNOWN_TAGS = (0, 1, 2, 3, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261)
 _KNOWN_TAGS_LATE = (1004, 43000, 55799)
 
 
-def load(payload: bytes, depth_max: int = DEPTH_MAX) -> Any:
+def load(payload: bytes, depth_max: int = DEPTH_MAX, *, takes_times: bool = False) -> Any:
     """The one data item in `payload`, tags refused but decimal fractions, which become `Decimal`.
 
-    Maps with a key twice, bytes after the item and nesting beyond `depth_max` are refused as well.
-    Raises `MalformedCbor`.
+    With `takes_times` tags 0 and 1 are taken too and become Unix seconds. Maps with a key twice,
+    bytes after the item and nesting beyond `depth_max` are refused as well. Raises
+    `MalformedCbor`.
     """
     stream = io.BytesIO(payload)
     try:
         item = cbor2.CBORDecoder(
             stream,
             tag_hook=_refuse_unknown_tag,
-            semantic_decoders=_SEMANTIC_DECODERS,
+            semantic_decoders=_WITH_TIMES if takes_times else _SEMANTIC_DECODERS,
             max_depth=depth_max,
             allow_duplicate_keys=False,
         ).decode()
-    except (cbor2.CBORError, ArithmeticError, MemoryError, RecursionError, ValueError) as error:
+    except _DECODING_ERRORS as error:
         raise MalformedCbor(_reason(error)) from None
-    except TypeError:
-        raise MalformedCbor("a map key that cannot be one") from None
     if stream.tell() != len(payload):
         raise MalformedCbor(f"{len(payload) - stream.tell()} bytes after the data item")
     return item
@@ -73,19 +83,20 @@ def encode_value(kind: ValueType, value: Value) -> bytes:
         return cbor2.dumps(str(value))
     if kind is ValueType.FLOAT:
         return cbor2.dumps(float(value))
+    if kind is ValueType.TIME:
+        # RFC 8949 §3.4.2. Untagged numbers are read as well; some peers insist on the tag.
+        return _EPOCH_TIME + cbor2.dumps(value)
     return cbor2.dumps(value)
 
 
 def decode_value(kind: ValueType | None, payload: bytes) -> Value:
     """The value of type `kind` in `payload`; None takes any type.
 
-    Numbers may be of another CBOR type when nothing is lost; a time may carry tag 1. Raises
+    Numbers may be of another CBOR type when nothing is lost; a time may carry tag 0 or 1. Raises
     `MalformedCbor` or `InvalidValue`.
     """
-    if kind is ValueType.TIME and payload[:1] == b"\xc1":
-        # Tag 1, RFC 8949 §3.4.2: what follows is the number of seconds.
-        payload = payload[1:]
-    return typed_value(kind, load(payload, depth_max=2), "CBOR value")
+    item = load(payload, depth_max=2, takes_times=kind is ValueType.TIME)
+    return typed_value(kind, item, "CBOR value")
 
 
 def typed_value(kind: ValueType | None, item: object, resource: str) -> Value:
@@ -124,6 +135,32 @@ def _refuse_unknown_tag(tag: cbor2.CBORTag, _immutable: bool) -> Any:
 
 _SEMANTIC_DECODERS: Mapping[int, Callable[[Any, bool], Any]] = {
     tag: _refuser(tag) for tag in _KNOWN_TAGS + _KNOWN_TAGS_LATE
+}
+
+
+def _seconds_of_text(text: Any, _immutable: bool) -> int | float:
+    """Tag 0, RFC 8949 §3.4.1: a date and time as RFC 3339 writes it."""
+    if type(text) is not str:
+        raise ValueError("tag 0 is for text")
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without zone")
+    seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+def _seconds(number: Any, _immutable: bool) -> int | float:
+    """Tag 1, RFC 8949 §3.4.2: what follows is the number of seconds."""
+    seconds = finite_double(number)
+    if seconds is None:
+        raise ValueError("tag 1 is for finite numbers")
+    return seconds
+
+
+_WITH_TIMES: Mapping[int, Callable[[Any, bool], Any]] = {
+    **_SEMANTIC_DECODERS,
+    0: _seconds_of_text,
+    1: _seconds,
 }
 
 

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lwm2m.errors import IllegalPath, InvalidValue
-from lwm2m.objects import Models, ObjectPath, ResourceModel, Value, ValueType, resource_model
+from lwm2m.objects import (
+    NULL_ID,
+    Models,
+    ObjectPath,
+    ResourceModel,
+    Value,
+    ValueType,
+    resource_model,
+)
 
 
 class Node(NamedTuple):
@@ -14,6 +22,21 @@ class Node(NamedTuple):
 
     path: ObjectPath
     value: Value
+
+
+class TimedNode(NamedTuple):
+    """A value and when it was so, in Unix seconds; None when nobody says."""
+
+    path: ObjectPath
+    value: Value
+    unix_s: float | None
+
+
+class Change(NamedTuple):
+    """What a Write-Composite does at one path; None removes the resource instance."""
+
+    path: ObjectPath
+    value: Value | None
 
 
 def type_of(model: ResourceModel | None, value: Value) -> ValueType:
@@ -55,16 +78,46 @@ def require_value_path(base: ObjectPath, models: Models) -> ResourceModel | None
     return model
 
 
+def require_value_beneath(base: ObjectPath | None, path: ObjectPath) -> None:
+    """Return when a value may lie at `path` and `base` contains it. Raises `IllegalPath`."""
+    if path.resource_id is None or (base is not None and not base.contains(path)):
+        raise IllegalPath(f"{path} is not a value beneath {base or '/'}")
+
+
+def require_levels(model: ResourceModel | None, path: ObjectPath) -> None:
+    """Return when `path` has a resource instance if its resource has them. Raises `IllegalPath`."""
+    if model is not None and model.multiple is (path.resource_instance_id is None):
+        has = "has" if model.multiple else "has no"
+        raise IllegalPath(f"{path}: {model.name} {has} resource instances")
+
+
+def parse_value_path(base: ObjectPath | None, text: str) -> ObjectPath:
+    """The path of a value beneath `base` that a payload names, with or without a leading slash.
+
+    In a Create (`base` is an object) the instance may be `NULL_ID`. Raises `IllegalPath`.
+    """
+    path = _parse(base, text if text.startswith("/") else f"/{text}")
+    require_value_beneath(base, path)
+    return path
+
+
+def _parse(base: ObjectPath | None, text: str) -> ObjectPath:
+    if base is not None and base.instance_id is None:
+        unnamed = f"{base}/{NULL_ID}/"
+        if text.startswith(unnamed):
+            path = ObjectPath.parse(f"{base}/0/{text.removeprefix(unnamed)}")
+            return path._replace(instance_id=NULL_ID)
+    return ObjectPath.parse(text)
+
+
 def number_as(kind: ValueType, number: int | float) -> int | float:
     """`number` as the type asks: formats may write 3 as 3.0 and the reverse. Raises `InvalidValue`.
 
     Integers beyond what the type holds are left to `check_type`.
     """
     if kind is ValueType.FLOAT:
-        try:
-            return float(number)
-        except OverflowError:
-            raise InvalidValue(kind.value, "too large for 64 bits") from None
+        # No decoder here gives integers of more than 64 bits.
+        return float(number)
     if isinstance(number, float):
         if not number.is_integer():
             raise InvalidValue(kind.value, f"{number} is not whole")

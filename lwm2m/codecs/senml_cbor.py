@@ -1,126 +1,90 @@
-"""SenML packs in CBOR (RFC 8428 §4 and §6), content format 112.
-
-A pack is a list of maps whose labels are the integers below, or text for extensions. Numbers are
-finite: RFC 8428 does not settle NaN and infinities, JSON has none, and no reading needs one.
-"""
+"""SenML packs in CBOR (RFC 8428 §6), content format 112; what the fields mean is `senml`'s."""
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import cbor2
-import msgspec
 
-from lwm2m.codecs import cbor
+from lwm2m.codecs import cbor, senml
+from lwm2m.codecs.senml import (
+    BASE_NAME,
+    BASE_SUM,
+    BASE_TIME,
+    BASE_UNIT,
+    BASE_VALUE,
+    BASE_VERSION,
+    BOOLEAN_VALUE,
+    DATA_VALUE,
+    DEFAULT_LIMITS,
+    NAME,
+    OBJECT_LINK_VALUE,
+    STRING_VALUE,
+    SUM,
+    TIME,
+    UNIT,
+    UPDATE_TIME,
+    VALUE,
+    Fields,
+    Label,
+    Records,
+    ResolvedRecord,
+    SenmlLimits,
+)
 from lwm2m.errors import InvalidValue, MalformedCbor, MalformedSenml
 from lwm2m.objects import ObjectLink, Value
 
-BASE_VERSION: Final = -1
-BASE_NAME: Final = -2
-BASE_TIME: Final = -3
-BASE_UNIT: Final = -4
-BASE_VALUE: Final = -5
-BASE_SUM: Final = -6
-NAME: Final = 0
-UNIT: Final = 1
-VALUE: Final = 2
-STRING_VALUE: Final = 3
-BOOLEAN_VALUE: Final = 4
-SUM: Final = 5
-TIME: Final = 6
-UPDATE_TIME: Final = 7
-DATA_VALUE: Final = 8
-# LwM2M Core §7.4.4: an object link has a label of its own, which is text also in CBOR.
-OBJECT_LINK_VALUE: Final = "vlo"
-
-Label: TypeAlias = int | str
-Fields: TypeAlias = Mapping[Label, Any]
-
-VERSION_MAX = 10
-# RFC 8428 §4.5.3: times below are seconds from now (negative: past), others Unix time.
-RELATIVE_TIME_BOUND = 2**28
-# Beyond, a double no longer tells microseconds apart.
-TIME_MAX = 2**53 / 1_000_000
-
-_NAME_STRICT = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-:./_]*", re.ASCII)
-_NAME_LENIENT = re.compile(r"/?[A-Za-z0-9][A-Za-z0-9\-:./_]*", re.ASCII)
-
-# float stands for every CBOR number.
-_TYPES: dict[Label, type] = {
-    BASE_NAME: str,
-    BASE_TIME: float,
-    BASE_UNIT: str,
-    BASE_VALUE: float,
-    BASE_SUM: float,
-    NAME: str,
-    UNIT: str,
-    VALUE: float,
-    STRING_VALUE: str,
-    BOOLEAN_VALUE: bool,
-    SUM: float,
-    TIME: float,
-    UPDATE_TIME: float,
-    DATA_VALUE: bytes,
-    OBJECT_LINK_VALUE: str,
-}
-_BASE_FIELDS = frozenset({BASE_NAME, BASE_TIME, BASE_UNIT, BASE_VALUE, BASE_SUM})
-_VALUES: frozenset[Label] = frozenset(
-    {VALUE, STRING_VALUE, BOOLEAN_VALUE, DATA_VALUE, OBJECT_LINK_VALUE}
-)
-_NO_EXTRAS: Mapping[str, Any] = MappingProxyType({})
+# The labels are known by this module's name as well: whoever writes CBOR needs one import.
+__all__ = [
+    "BASE_NAME",
+    "BASE_SUM",
+    "BASE_TIME",
+    "BASE_UNIT",
+    "BASE_VALUE",
+    "BASE_VERSION",
+    "BOOLEAN_VALUE",
+    "DATA_VALUE",
+    "DEFAULT_LIMITS",
+    "NAME",
+    "OBJECT_LINK_VALUE",
+    "STRING_VALUE",
+    "SUM",
+    "TIME",
+    "UNIT",
+    "UPDATE_TIME",
+    "VALUE",
+    "Fields",
+    "Label",
+    "PreparedRecord",
+    "ResolvedRecord",
+    "SenmlLimits",
+    "decode",
+    "encode",
+    "encode_readings",
+    "load",
+    "prepare",
+    "resolve",
+]
 
 
-class SenmlLimits(msgspec.Struct, frozen=True):
-    """What is taken from outside before it is refused."""
-
-    # Largest pack in bytes. Default: the largest MQTT message of AWS IoT Core.
-    payload_bytes_max: int = 131_072
-    # Most records in a pack. Default: our choice, a reading a second for an hour and some.
-    records_max: int = 4_096
-    # Deepest nesting, counted from the pack; only extension fields can nest past 2.
-    depth_max: int = 8
-    # RFC 8428 §4.5.1 forbids names that begin with a slash; LwM2M writes them.
-    leading_slash_is_allowed: bool = True
+def load(payload: bytes, limits: SenmlLimits = DEFAULT_LIMITS) -> Records:
+    """The records of a pack, unchecked. Raises `MalformedSenml` for what is no pack of CBOR."""
+    senml.require_size(payload, limits)
+    try:
+        pack = cbor.load(payload, limits.depth_max)
+    except MalformedCbor as error:
+        raise MalformedSenml(str(error)) from None
+    return senml.require_records(pack, limits)
 
 
-DEFAULT_LIMITS = SenmlLimits()
-
-
-class ResolvedRecord(msgspec.Struct, frozen=True, gc=False):
-    """A record without base fields (RFC 8428 §4.6), in SenML units.
-
-    `time` is Unix seconds; None when the pack gives no absolute time and nobody said what is now.
-    `value` is None when the record has only a sum. `extras` are the text labels that this code does
-    not know, of this record and of those before it that held base fields only.
-    """
-
-    name: str
-    unit: str | None
-    value: Value | None
-    time: float | None
-    extras: Mapping[str, Any] = _NO_EXTRAS
-    sum: float | None = None
-    update_time: float | None = None
-
-    @property
-    def time_us(self) -> int | None:
-        """The time in Unix microseconds, exactly as the sender rounded it."""
-        return None if self.time is None else round(self.time * 1_000_000)
-
-
-def decode(payload: bytes, limits: SenmlLimits = DEFAULT_LIMITS) -> list[dict[Label, Any]]:
+def decode(payload: bytes, limits: SenmlLimits = DEFAULT_LIMITS) -> Records:
     """The records of a pack as they were sent, each field checked; decimal fractions are doubles.
 
     Raises `MalformedSenml` with the record's index.
     """
-    records = _load(payload, limits)
-    for index, fields in enumerate(records):
-        _check_fields(fields, index)
-    return records
+    return senml.checked(load(payload, limits))
 
 
 def resolve(
@@ -131,14 +95,7 @@ def resolve(
     `now` (Unix seconds) makes relative times absolute; None leaves them None. Values are numbers,
     str, bool, bytes or `ObjectLink`. Raises `MalformedSenml` with the record's index.
     """
-    base = _Base(now, _NAME_LENIENT if limits.leading_slash_is_allowed else _NAME_STRICT)
-    resolved = []
-    for index, fields in enumerate(_load(payload, limits)):
-        extras = _check_fields(fields, index)
-        record = base.resolve(fields, extras, index)
-        if record is not None:
-            resolved.append(record)
-    return resolved
+    return senml.resolved(load(payload, limits), now, limits)
 
 
 def encode(records: Sequence[Fields]) -> bytes:
@@ -185,8 +142,6 @@ def encode_readings(
     return length + b"".join(parts)
 
 
-# --- encoding
-
 _MAP_HEADS = tuple(bytes((0xA0 | count,)) for count in range(24))
 _double = struct.Struct(">Bd").pack
 
@@ -213,198 +168,3 @@ def _encoded_value(value: Value) -> bytes:
     if isinstance(value, ObjectLink):
         return b"\x63vlo" + cbor2.dumps(str(value))
     return b"\x08" + cbor2.dumps(value)
-
-
-# --- decoding
-
-
-def _load(payload: bytes, limits: SenmlLimits) -> list[dict[Label, Any]]:
-    if len(payload) > limits.payload_bytes_max:
-        raise MalformedSenml(f"{len(payload)} bytes, more than {limits.payload_bytes_max}")
-    try:
-        records = cbor.load(payload, limits.depth_max)
-    except MalformedCbor as error:
-        raise MalformedSenml(str(error)) from None
-    if type(records) is not list:
-        raise MalformedSenml("a pack is an array")
-    if len(records) > limits.records_max:
-        raise MalformedSenml(f"{len(records)} records, more than {limits.records_max}")
-    return records
-
-
-def _check_fields(fields: Any, index: int) -> dict[str, Any] | None:
-    """Check labels and types in place, and return the extensions; None when there are none."""
-    if type(fields) is not dict:
-        raise MalformedSenml("a record is a map", index)
-    extras: dict[str, Any] | None = None
-    type_of = _TYPES.get
-    for label, item in fields.items():
-        expected = type_of(label)
-        if expected is float:
-            if type(item) is not float or item - item != 0.0:
-                fields[label] = _number(item, label, index)
-        elif expected is None:
-            extras = _take_extension(extras, label, item, index)
-        elif type(item) is not expected:
-            raise MalformedSenml(f"label {label} has a {type(item).__name__}", index)
-    return extras
-
-
-def _take_extension(
-    extras: dict[str, Any] | None, label: Any, item: Any, index: int
-) -> dict[str, Any] | None:
-    if type(label) is str:
-        extras = {} if extras is None else extras
-        extras[label] = _extension(label, item, index)
-    elif label == BASE_VERSION:
-        _check_version(item, index)
-    elif type(label) is not int:
-        raise MalformedSenml("labels are integers and text", index)
-    return extras
-
-
-def _number(item: Any, label: Label, index: int) -> float:
-    number = cbor.finite_double(item)
-    if number is None:
-        raise MalformedSenml(f"label {label} needs a finite number", index)
-    return number
-
-
-def _extension(label: str, item: Any, index: int) -> Any:
-    if label.endswith("_"):
-        # RFC 8428 §4.4: whoever does not know such a field must not process the pack.
-        raise MalformedSenml(f"field {label[:40]!r} must be understood and is not", index)
-    return _plain(item, index)
-
-
-def _plain(item: Any, index: int) -> Any:
-    """An extension's value in the types that JSON has, and bytes; anything else is refused."""
-    kind = type(item)
-    if kind is str or kind is bool or kind is bytes or item is None:
-        return item
-    if kind is list:
-        return [_plain(part, index) for part in item]
-    if kind is dict and all(type(label) in (str, int) for label in item):
-        return {label: _plain(part, index) for label, part in item.items()}
-    number = cbor.finite_double(item)
-    if number is None:
-        raise MalformedSenml(
-            f"an extension field holds a {kind.__name__} or no finite number", index
-        )
-    return number
-
-
-def _check_version(item: Any, index: int) -> None:
-    if type(item) is not int or not 0 < item <= VERSION_MAX:
-        raise MalformedSenml(f"SenML version {item!r:.20} is not known", index)
-
-
-class _Base:
-    """The base fields in force, from record to record."""
-
-    __slots__ = (
-        "_extras",
-        "_name",
-        "_name_pattern",
-        "_now",
-        "_plain_time",
-        "_sum",
-        "_time",
-        "_unit",
-        "_value",
-    )
-
-    def __init__(self, now: float | None, name_pattern: re.Pattern[str]) -> None:
-        self._now = now
-        self._name_pattern = name_pattern
-        self._name = ""
-        self._unit: str | None = None
-        self._time: float = 0
-        # What a record without a time of its own has.
-        self._plain_time = None if now is None else round(now, 6)
-        self._value: float | None = None
-        self._sum: float | None = None
-        self._extras: dict[str, Any] | None = None
-
-    def resolve(
-        self, fields: dict[Label, Any], extras: dict[str, Any] | None, index: int
-    ) -> ResolvedRecord | None:
-        if not _BASE_FIELDS.isdisjoint(fields):
-            self._take_base(fields, index)
-        if self._extras is not None:
-            extras = self._extras | (extras or {})
-            self._extras = None
-        value = self._value_of(fields, index)
-        get = fields.get
-        if value is None and SUM not in fields and (NAME not in fields or self._sum is None):
-            self._extras = extras
-            _require_base_fields_only(fields, index)
-            return None
-        name = self._name + get(NAME, "")
-        if self._name_pattern.fullmatch(name) is None:
-            raise MalformedSenml(f"illegal name {name[:80]!r}", index)
-        offset = get(TIME)
-        # The sum of two doubles may miss the microsecond that both mean by a hair: hence `round`.
-        return ResolvedRecord(
-            name,
-            get(UNIT, self._unit),
-            value,
-            self._absolute(round(self._time + offset, 6), index) if offset else self._plain_time,
-            extras or _NO_EXTRAS,
-            self._sum_of(get(SUM), index),
-            get(UPDATE_TIME),
-        )
-
-    def _take_base(self, fields: dict[Label, Any], index: int) -> None:
-        get = fields.get
-        self._name = get(BASE_NAME, self._name)
-        self._unit = get(BASE_UNIT, self._unit)
-        self._time = get(BASE_TIME, self._time)
-        self._plain_time = self._absolute(self._time, index)
-        self._value = get(BASE_VALUE, self._value)
-        self._sum = get(BASE_SUM, self._sum)
-
-    def _value_of(self, fields: dict[Label, Any], index: int) -> Value | None:
-        given = _VALUES.intersection(fields)
-        if len(given) > 1:
-            raise MalformedSenml("more than one value", index)
-        if not given:
-            # §4.5.4: a missing value is zero where a base value is in force.
-            return self._value if NAME in fields else None
-        (label,) = given
-        value: Value = fields[label]
-        if label == VALUE and self._value is not None:
-            return _total(fields[label], self._value, index)
-        return _object_link(fields[label], index) if label == OBJECT_LINK_VALUE else value
-
-    def _sum_of(self, given: float | None, index: int) -> float | None:
-        if given is None or self._sum is None:
-            return self._sum if given is None else given
-        return _total(given, self._sum, index)
-
-    def _absolute(self, time: float, index: int) -> float | None:
-        if not -TIME_MAX <= time <= TIME_MAX:
-            raise MalformedSenml("a time more than 285 years from 1970", index)
-        if time < RELATIVE_TIME_BOUND:
-            return None if self._now is None else round(self._now + time, 6)
-        return time
-
-
-def _require_base_fields_only(fields: dict[Label, Any], index: int) -> None:
-    for label in fields:
-        if type(label) is int and label >= 0:
-            raise MalformedSenml("no value and no sum", index)
-
-
-def _total(value: float, base: float, index: int) -> float:
-    total = value + base
-    if total - total != 0:
-        raise MalformedSenml("a base and what it is added to have no finite sum", index)
-    return total
-
-
-def _object_link(text: str, index: int) -> ObjectLink:
-    try:
-        return ObjectLink.parse(text)
-    except InvalidValue as error:
-        raise MalformedSenml(str(error), index) from None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 
+from lwm2m.codecs import base64_text
 from lwm2m.codecs.node import number_as
 from lwm2m.errors import InvalidValue, MalformedText
 from lwm2m.objects import ObjectLink, Value, ValueType, check_type
@@ -18,7 +17,7 @@ def encode_value(kind: ValueType, value: Value) -> bytes:
     """The text of one value, UTF-8. Opaque is padded base64. Raises `InvalidValue`."""
     check_type(kind, value, "text value")
     if isinstance(value, bytes):
-        return base64.b64encode(value)
+        return base64_text.padded(value).encode()
     if kind is ValueType.BOOLEAN:
         return b"1" if value else b"0"
     if kind is ValueType.FLOAT and isinstance(value, int | float):
@@ -72,12 +71,10 @@ def _boolean(text: str) -> bool:
 
 
 def _opaque(text: str) -> bytes:
-    # Some clients send the URL-safe alphabet, or leave the padding out.
-    plain = text.rstrip("=").replace("-", "+").replace("_", "/")
-    try:
-        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise MalformedText("not base64") from None
+    found = base64_text.octets(text)
+    if found is None:
+        raise MalformedText("not base64")
+    return found
 
 
 def _link(text: str) -> ObjectLink:

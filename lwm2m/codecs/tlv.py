@@ -78,7 +78,7 @@ def decode(base: ObjectPath, payload: bytes, models: Models) -> list[Node]:
     """
     if base.instance_id is None:
         return list(_object_nodes(base, payload, models))
-    top = list(records(payload))
+    top = list(_different(records(payload)))
     if base.resource_id is None:
         return list(_instance_nodes(base, _unwrapped(base, top), models))
     return list(_resource_nodes(base, top, models))
@@ -91,6 +91,9 @@ def encode(base: ObjectPath, nodes: Iterable[Node], models: Models) -> bytes:
     and nodes with a resource instance, become a multiple resource. Raises `InvalidValue`,
     `IllegalPath`.
     """
+    if base.resource_instance_id is not None:
+        # What was asked for is the outermost record, here as at a resource.
+        return b"".join([_resource_instance_at(base, node, models) for node in nodes])
     tree = _tree(base, nodes)
     if base.instance_id is not None:
         return b"".join([_instance_content(instance, models) for instance in tree])
@@ -138,14 +141,27 @@ def _record(payload: bytes, at: int, start: int) -> tuple[TlvRecord, int]:
     return TlvRecord(first >> 6, identifier, payload[head:end], start + at, start + head), end
 
 
+def _different(found: Iterable[TlvRecord]) -> Iterator[TlvRecord]:
+    """The records of one level, in any order of ids; an id that comes twice is refused."""
+    seen = set()
+    for entry in found:
+        # A resource is one thing, whether it has instances or not.
+        key = (min(entry.kind, MULTIPLE_RESOURCE), entry.identifier)
+        if key in seen:
+            what = f"{_KIND_NAMES[entry.kind]} {entry.identifier} is there twice"
+            raise MalformedTlv(what, entry.offset)
+        seen.add(key)
+        yield entry
+
+
 def _object_nodes(base: ObjectPath, payload: bytes, models: Models) -> Iterator[Node]:
-    top = list(records(payload))
+    top = list(_different(records(payload)))
     if top and all(found.kind in (RESOURCE, MULTIPLE_RESOURCE) for found in top):
         yield from _instance_nodes(_unnamed_instance(base, models), top, models)
         return
     for wrapper in top:
         _require(wrapper, OBJECT_INSTANCE)
-        inner = records(wrapper.content, wrapper.content_offset)
+        inner = _different(records(wrapper.content, wrapper.content_offset))
         yield from _instance_nodes(base.child(wrapper.identifier), inner, models)
 
 
@@ -157,7 +173,7 @@ def _unnamed_instance(base: ObjectPath, models: Models) -> ObjectPath:
 def _unwrapped(base: ObjectPath, top: list[TlvRecord]) -> Iterable[TlvRecord]:
     # Some clients answer a Read of an instance with its wrapper: it adds nothing and is taken off.
     if len(top) == 1 and top[0].kind == OBJECT_INSTANCE and top[0].identifier == base.instance_id:
-        return records(top[0].content, top[0].content_offset)
+        return _different(records(top[0].content, top[0].content_offset))
     return top
 
 
@@ -198,7 +214,7 @@ def _entry_nodes(path: ObjectPath, entry: TlvRecord, model: ResourceModel | None
     _require(entry, MULTIPLE_RESOURCE)
     if model is not None and not model.multiple:
         raise MalformedTlv(f"{path} has no instances: type 11 is needed", entry.offset)
-    for inner in records(entry.content, entry.content_offset):
+    for inner in _different(records(entry.content, entry.content_offset)):
         _require(inner, RESOURCE_INSTANCE)
         yield _leaf(path.child(inner.identifier), inner, model)
 
@@ -302,6 +318,12 @@ def _resource_instance(node: Node, model: ResourceModel | None) -> bytes:
     identifier = node.path.resource_instance_id
     assert identifier is not None
     return record(RESOURCE_INSTANCE, identifier, _content(node, model))
+
+
+def _resource_instance_at(base: ObjectPath, node: Node, models: Models) -> bytes:
+    if node.path != base:
+        raise IllegalPath(f"{node.path} is not {base}")
+    return _resource_instance(node, resource_model(models, base))
 
 
 def _content(node: Node, model: ResourceModel | None) -> bytes:

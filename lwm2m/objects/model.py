@@ -38,7 +38,7 @@ class ResourceModel(msgspec.Struct, frozen=True, omit_defaults=True):
     """One resource of an object. `operations` has letters R, W, E; none: bootstrap only.
 
     `unit` is the registry's (not always a SenML unit, RFC 8798). An executable resource has type
-    NONE.
+    NONE. `range_note` is a range that its author wrote for people: it is shown and not enforced.
     """
 
     id: int
@@ -49,6 +49,7 @@ class ResourceModel(msgspec.Struct, frozen=True, omit_defaults=True):
     mandatory: bool = False
     unit: str = ""
     range: ValueRange | None = None
+    range_note: str = ""
 
     @property
     def is_readable(self) -> bool:
@@ -100,6 +101,10 @@ def check_value(model: ResourceModel, value: Value) -> None:
             raise InvalidValue(model.name, f"{value} is not {model.range}")
     elif isinstance(value, str | bytes):
         length = len(value.encode() if isinstance(value, str) else value)
+        if not length and not model.operations:
+            # What only bootstrap writes, such as keys, is empty where it does not apply
+            # (LwM2M Core appendix E.1).
+            return
         if not model.range.holds(length):
             raise InvalidValue(model.name, f"{length} bytes: the length must be {model.range}")
 
@@ -125,6 +130,48 @@ def check_operation(model: ResourceModel, operation: str) -> None:
     if operation not in model.operations:
         verb = {"R": "read", "W": "written", "E": "executed"}[operation]
         raise OperationNotAllowed(f"{model.name} cannot be {verb}")
+
+
+def check_write(
+    models: Models, values: Iterable[tuple[ObjectPath, Value]], *, is_bootstrap: bool = False
+) -> None:
+    """Return when all of these values may be written: levels, operations, types and ranges.
+
+    Values of unknown objects and resources pass. A bootstrap server may write what nobody else may
+    (LwM2M Core §6.1.7.5), but nothing can write an executable. Raises `IllegalPath`,
+    `OperationNotAllowed` or `InvalidValue`.
+    """
+    for path, value in values:
+        check_path(models, path)
+        model = resource_model(models, path)
+        if model is None:
+            continue
+        if model.multiple and path.resource_instance_id is None:
+            raise IllegalPath(f"{path}: {model.name} has resource instances")
+        if not is_bootstrap or model.is_executable:
+            check_operation(model, "W")
+        check_value(model, value)
+
+
+def check_create(
+    models: Models, instance: ObjectPath, values: Iterable[tuple[ObjectPath, Value]]
+) -> None:
+    """Return when an object instance may be created with these values (LwM2M Core §6.3.8).
+
+    Read-only resources may be given too: the instance needs them from somewhere. Raises as
+    `check_write` does, and `InvalidValue` when a mandatory writable resource is missing.
+    """
+    given = list(values)
+    check_path(models, instance)
+    check_write(models, given, is_bootstrap=True)
+    model = models.get(instance.object_id)
+    if model is None:
+        return
+    present = [path.resource_id for path, _value in given if path.resource_id is not None]
+    missing = missing_mandatory(model, present)
+    if missing:
+        names = ", ".join(model.resources[number].name for number in missing)
+        raise InvalidValue(model.name, f"a new instance needs {names}")
 
 
 def missing_mandatory(model: ObjectModel, given: Iterable[int]) -> list[int]:

@@ -1,11 +1,28 @@
 """Registration at both ends: requests, object lists, tables of states, lifetimes."""
 
-from lwm2m.registration.client import ACTIONS, ClientAction, ClientRegistration, RetryPolicy
+from lwm2m.registration.alerts import (
+    ALERT_EVENTS,
+    ALERT_REACTIONS,
+    AlertReaction,
+    reaction_to,
+)
+from lwm2m.registration.client import ACTIONS, ClientAction, ClientRegistration
 from lwm2m.registration.objects import (
     DEFAULT_VERSION,
     RegisteredObjects,
     list_objects,
     read_objects,
+)
+from lwm2m.registration.queue_mode import (
+    AWAKE_S,
+    QUEUE_MODE_TRANSITIONS,
+    SLEEPER_TRANSITIONS,
+    QueueModeChanged,
+    QueueModeEvent,
+    QueueModeState,
+    QueueModeTable,
+    Sleeper,
+    SleeperEvent,
 )
 from lwm2m.registration.requests import (
     EncodedRequest,
@@ -15,6 +32,13 @@ from lwm2m.registration.requests import (
     UpdateRequest,
     encode_register,
     encode_update,
+)
+from lwm2m.registration.retry import (
+    DISABLE_S,
+    RegistrationOrder,
+    RetryPolicy,
+    ServerRules,
+    read_rules,
 )
 from lwm2m.registration.server import (
     EndReason,
@@ -36,31 +60,48 @@ from lwm2m.registration.states import (
 
 __all__ = [
     "ACTIONS",
+    "ALERT_EVENTS",
+    "ALERT_REACTIONS",
+    "AWAKE_S",
     "CLIENT_TRANSITIONS",
     "DEFAULT_VERSION",
+    "DISABLE_S",
+    "QUEUE_MODE_TRANSITIONS",
     "SERVER_TRANSITIONS",
+    "SLEEPER_TRANSITIONS",
+    "AlertReaction",
     "ClientAction",
     "ClientEvent",
     "ClientRegistration",
     "ClientState",
     "EncodedRequest",
     "EndReason",
+    "QueueModeChanged",
+    "QueueModeEvent",
+    "QueueModeState",
+    "QueueModeTable",
     "RegisterRequest",
     "Registered",
     "RegisteredObjects",
     "Registration",
     "RegistrationEnded",
+    "RegistrationOrder",
     "RegistrationPolicy",
     "RegistrationReader",
     "RegistrationTable",
     "RegistrationUpdated",
     "RetryPolicy",
     "ServerEvent",
+    "ServerRules",
     "ServerState",
+    "Sleeper",
+    "SleeperEvent",
     "UpdateRequest",
     "encode_register",
     "encode_update",
     "list_objects",
+    "reaction_to",
     "read_objects",
+    "read_rules",
     "state_diagram",
 ]

@@ -7,12 +7,13 @@ caller, who reports what became of the latest one.
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Final
-
-import msgspec
 
 from lwm2m.coap import codes
 from lwm2m.errors import IllegalTransition
+from lwm2m.registration.alerts import ALERT_EVENTS, reaction_to
+from lwm2m.registration.retry import RetryPolicy
 from lwm2m.registration.states import CLIENT_TRANSITIONS, ClientEvent, ClientState
 
 
@@ -29,40 +30,15 @@ ACTIONS: Final[dict[ClientState, ClientAction]] = {
     ClientState.REGISTERING: ClientAction.SEND_REGISTER,
     ClientState.UPDATING: ClientAction.SEND_UPDATE,
     ClientState.DEREGISTERING: ClientAction.SEND_DEREGISTER,
+    ClientState.DISABLING: ClientAction.SEND_DEREGISTER,
 }
 
-
-class RetryPolicy(msgspec.Struct, frozen=True):
-    """How a client tries again; defaults of the Server object's resources (LwM2M Core §6.2.1.2)."""
-
-    # Attempts in one sequence (/1/x/17).
-    attempts_per_sequence: int = 5
-    # Seconds after the first failure, doubled after each further one (/1/x/18).
-    retry_s: float = 60.0
-    # Seconds between two sequences (/1/x/19).
-    sequence_delay_s: float = 86_400.0
-    # Sequences before the client gives up (/1/x/20).
-    sequences: int = 1
-    # Each delay is lengthened by up to this share of it, so that a fleet does not come back at
-    # once. Not in the standard: 0.
-    jitter_ratio: float = 0.0
-    # An Update is sent this many seconds before the lifetime ends (MAX_TRANSMIT_WAIT, RFC 7252
-    # §4.8.2: as long as it may take to get through), but not before half of it.
-    update_before_s: float = 93.0
-
-    def delay_s(self, failures: int, chance: float) -> float | None:
-        """The pause after the n-th failure in a row; None when the client gives up.
-
-        `chance` is a random number of [0, 1).
-        """
-        sequence, attempt = divmod(failures - 1, self.attempts_per_sequence)
-        if attempt < self.attempts_per_sequence - 1:
-            delay_s = self.retry_s * 2.0**attempt
-        elif sequence + 1 < self.sequences:
-            delay_s = self.sequence_delay_s
-        else:
-            return None
-        return delay_s * (1.0 + self.jitter_ratio * chance)
+# What the end of a wait is in each state that has one.
+_WAITS: Final[dict[ClientState, ClientEvent]] = {
+    ClientState.REGISTERED: ClientEvent.UPDATE_FELL_DUE,
+    ClientState.BACKING_OFF: ClientEvent.BACK_OFF_ELAPSED,
+    ClientState.DISABLED: ClientEvent.DISABLE_ELAPSED,
+}
 
 
 class ClientRegistration:
@@ -73,21 +49,30 @@ class ClientRegistration:
     """
 
     __slots__ = (
+        "_disable_s",
         "_due_at",
         "_failures",
         "_policy",
         "_state",
         "_update_wanted",
+        "_versions",
         "lifetime_s",
         "location",
+        "lwm2m_version",
     )
 
-    def __init__(self, lifetime_s: int, policy: RetryPolicy) -> None:
+    def __init__(
+        self, lifetime_s: int, policy: RetryPolicy, versions: Sequence[str] = ("1.1",)
+    ) -> None:
+        """`versions` are those that the client speaks, the preferred one first."""
         self._policy = policy
         self._state = ClientState.UNREGISTERED
         self._due_at: float | None = None
         self._failures = 0
         self._update_wanted = False
+        self._disable_s = 0.0
+        self._versions = versions
+        self.lwm2m_version = versions[0]
         self.lifetime_s = lifetime_s
         self.location: tuple[str, ...] = ()
 
@@ -101,8 +86,9 @@ class ClientRegistration:
         return self._due_at
 
     def register(self) -> ClientAction | None:
-        """Register, or register anew."""
+        """Register, or register anew, with the preferred version."""
         self._failures = 0
+        self.lwm2m_version = self._versions[0]
         return self._request(ClientEvent.REGISTER_REQUESTED)
 
     def update(self) -> ClientAction | None:
@@ -116,12 +102,33 @@ class ClientRegistration:
         """End the registration. Raises `IllegalTransition` when there is none to end."""
         return self._request(ClientEvent.DEREGISTER_REQUESTED)
 
+    def disable(self, disable_s: float, now: float) -> ClientAction | None:
+        """The server wants to hear nothing for so long (/1/x/4 and /1/x/5): de-register, wait,
+        register. Raises `IllegalTransition` while that goes on already.
+        """
+        self._disable_s = disable_s
+        action = self._request(ClientEvent.DISABLE_REQUESTED)
+        self._wait_if_disabled(now)
+        return action
+
     def response_received(
-        self, code: int, location: tuple[str, ...], now: float, chance: float = 0.0
+        self,
+        code: int,
+        location: tuple[str, ...],
+        now: float,
+        chance: float = 0.0,
+        max_age_s: int | None = None,
     ) -> ClientAction | None:
-        """The server answered the latest request. Answers that came too late change nothing."""
+        """The server answered the latest request. Answers that came too late change nothing.
+
+        `max_age_s` is what the answer's Max-Age says: how long a 5.03 holds (RFC 7252 §5.9.3.4).
+        """
         if codes.is_success(code):
             return self._accepted(location, now)
+        if code == codes.SERVICE_UNAVAILABLE and max_age_s is not None:
+            return self._busy(max_age_s, now, chance)
+        if code == codes.PRECONDITION_FAILED and self._take_older_version():
+            return self._move(ClientEvent.VERSION_REFUSED)
         event = ClientEvent.NOT_FOUND if code == codes.NOT_FOUND else ClientEvent.REFUSED
         return self._failed(event, now, chance)
 
@@ -129,19 +136,23 @@ class ClientRegistration:
         """The server did not answer the latest request."""
         return self._failed(ClientEvent.UNANSWERED, now, chance)
 
+    def alert_received(self, alert: int, now: float, chance: float = 0.0) -> ClientAction | None:
+        """DTLS or TLS ended what the latest request waited for, with this alert."""
+        event = ALERT_EVENTS[reaction_to(alert)]
+        return None if event is None else self._failed(event, now, chance)
+
     def handle_timer(self, now: float) -> ClientAction | None:
-        """An Update or the end of a pause is due."""
+        """An Update, or the end of a pause, is due."""
         if self._due_at is None or now < self._due_at:
             return None
-        if self._state is ClientState.BACKING_OFF:
-            return self._move(ClientEvent.BACK_OFF_ELAPSED)
-        return self._move(ClientEvent.UPDATE_FELL_DUE)
+        return self._move(_WAITS[self._state])
 
     def _accepted(self, location: tuple[str, ...], now: float) -> ClientAction | None:
         was_registering = self._state is ClientState.REGISTERING
         if CLIENT_TRANSITIONS[self._state][ClientEvent.ACCEPTED] is None:
             return None
         action = self._move(ClientEvent.ACCEPTED)
+        self._wait_if_disabled(now)
         if self._state is not ClientState.REGISTERED:
             return action
         if was_registering:
@@ -156,6 +167,7 @@ class ClientRegistration:
         if CLIENT_TRANSITIONS[self._state][event] is None:
             return None
         action = self._move(event)
+        self._wait_if_disabled(now)
         if self._state is not ClientState.BACKING_OFF:
             return action
         self._failures += 1
@@ -164,6 +176,28 @@ class ClientRegistration:
             return self._move(ClientEvent.RETRIES_EXHAUSTED)
         self._due_at = now + delay_s
         return None
+
+    def _busy(self, max_age_s: int, now: float, chance: float) -> ClientAction | None:
+        if CLIENT_TRANSITIONS[self._state][ClientEvent.SERVER_BUSY] is None:
+            return None
+        action = self._move(ClientEvent.SERVER_BUSY)
+        self._wait_if_disabled(now)
+        if self._state is ClientState.BACKING_OFF:
+            # Not a failure: the server is there, and says when it wants to be asked.
+            self._due_at = now + self._policy.lengthened(max_age_s, chance)
+        return action
+
+    def _take_older_version(self) -> bool:
+        """Whether there was an older version to fall back to; only a Register negotiates."""
+        following = self._versions.index(self.lwm2m_version) + 1
+        if self._state is not ClientState.REGISTERING or following == len(self._versions):
+            return False
+        self.lwm2m_version = self._versions[following]
+        return True
+
+    def _wait_if_disabled(self, now: float) -> None:
+        if self._state is ClientState.DISABLED:
+            self._due_at = now + self._disable_s
 
     def _update_at(self, now: float) -> float | None:
         if self.lifetime_s == 0:
@@ -176,9 +210,9 @@ class ClientRegistration:
         return self._move(event)
 
     def _move(self, event: ClientEvent) -> ClientAction | None:
+        # Every caller has looked whether the table has this step.
         target = CLIENT_TRANSITIONS[self._state][event]
-        if target is None:
-            return None
+        assert target is not None
         self._state = target
         self._due_at = None
         if target is not ClientState.REGISTERED:

@@ -65,6 +65,7 @@ class UpdateRequest(msgspec.Struct, frozen=True, gc=False):
     sms_number: str | None = None
     objects: RegisteredObjects | None = None
     parameters: tuple[tuple[str, str], ...] = ()
+    profile_ids: tuple[str, ...] | None = None
 
 
 class EncodedRequest(NamedTuple):
@@ -81,8 +82,13 @@ class RegistrationReader:
         self,
         policy: RegistrationPolicy | None = None,
         decode_objects: Callable[[bytes], RegisteredObjects] | None = None,
+        knows_profile: Callable[[str], bool] | None = None,
     ) -> None:
-        """`decode_objects` may bring another cache; it raises `MalformedLinkFormat`."""
+        """`decode_objects` may bring another cache; it raises `MalformedLinkFormat`.
+
+        `knows_profile` says whether a profile id can be resolved; None takes all as they are.
+        """
+        self._knows_profile = knows_profile
         self._policy = policy = policy or RegistrationPolicy()
         self._is_endpoint_name = re.compile(policy.endpoint_name_pattern, re.ASCII).fullmatch
         limits = policy.object_list
@@ -100,14 +106,15 @@ class RegistrationReader:
         """The Register that a POST to `/rd` makes.
 
         `proven_endpoint_name` is whose credentials protect the datagram; it fills in for `ep` and
-        must not contradict it. Raises `RegistrationRefused`: 4.00, 4.12 (version) or 4.13.
+        must not contradict it. Raises `RegistrationRefused`: 4.00, 4.09 (profile), 4.12 (version)
+        or 4.13.
         """
         parameters = self._parameters(query)
         endpoint_name = self._endpoint_name(parameters.pop("ep", None), proven_endpoint_name)
         version = self._version(parameters.pop("lwm2m", None))
         lifetime_s = self._lifetime_s(parameters.pop("lt", None))
         binding, queue_mode = self._binding(parameters, version)
-        profiles = parameters.pop("pid", "")
+        profiles = self._profile_ids(parameters) or ()
         if not payload and not (profiles or self._policy.empty_object_list_is_allowed):
             raise _bad("missing_object_list", "a Register lists the client's objects")
         return RegisterRequest(
@@ -118,7 +125,7 @@ class RegistrationReader:
             binding or "U",
             queue_mode or False,
             parameters.pop("sms", None),
-            tuple(profiles.split(",")) if profiles else (),
+            profiles,
             tuple(parameters.items()) if parameters else (),
         )
 
@@ -131,7 +138,7 @@ class RegistrationReader:
     ) -> UpdateRequest:
         """The Update that a POST to a registration makes; the registration has the version.
 
-        Raises `RegistrationRefused`: 4.00 or 4.13.
+        Raises `RegistrationRefused`: 4.00, 4.09 (profile) or 4.13.
         """
         parameters = self._parameters(query)
         lifetime = parameters.pop("lt", None)
@@ -142,7 +149,8 @@ class RegistrationReader:
             queue_mode,
             parameters.pop("sms", None),
             self._objects(payload, content_format) if payload else None,
-            tuple(parameters.items()) if parameters else (),
+            profile_ids=self._profile_ids(parameters),
+            parameters=tuple(parameters.items()) if parameters else (),
         )
 
     def _parameters(self, query: tuple[str, ...]) -> dict[str, str]:
@@ -192,6 +200,17 @@ class RegistrationReader:
         if lifetime_s > self._policy.lifetime_s_max:
             raise _bad("illegal_lifetime", f"lt is over {self._policy.lifetime_s_max} s")
         return lifetime_s
+
+    def _profile_ids(self, parameters: dict[str, str]) -> tuple[str, ...] | None:
+        given = parameters.pop("pid", None)
+        if given is None:
+            return None
+        found = tuple(given.split(",")) if given else ()
+        if self._knows_profile is not None and not all(map(self._knows_profile, found)):
+            raise RegistrationRefused(
+                codes.CONFLICT, "unknown_profile", f"pid={given[:60]!r} is not known here"
+            )
+        return found
 
     def _binding(self, parameters: dict[str, str], version: str) -> tuple[str | None, bool | None]:
         queue_mode: bool | None = None
@@ -250,6 +269,8 @@ def encode_update(request: UpdateRequest, lwm2m_version: str) -> EncodedRequest:
         query.append("Q")
     if request.sms_number is not None:
         query.append(f"sms={request.sms_number}")
+    if request.profile_ids is not None:
+        query.append("pid=" + ",".join(request.profile_ids))
     query += [f"{name}={value}" for name, value in request.parameters]
     payload = b"" if request.objects is None else link_format.encode(request.objects.links)
     return EncodedRequest(tuple(query), payload)

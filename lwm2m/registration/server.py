@@ -271,7 +271,7 @@ def _updated(
         before.registered_at,
         now,
         before.sms_number if request.sms_number is None else request.sms_number,
-        before.profile_ids,
+        before.profile_ids if request.profile_ids is None else request.profile_ids,
         request.parameters or before.parameters,
     )
 

@@ -37,6 +37,8 @@ class ClientState(enum.StrEnum):
     DEREGISTERING = "deregistering"
     BACKING_OFF = "backing_off"
     GAVE_UP = "gave_up"
+    DISABLING = "disabling"
+    DISABLED = "disabled"
 
 
 class ClientEvent(enum.StrEnum):
@@ -45,16 +47,21 @@ class ClientEvent(enum.StrEnum):
     REGISTER_REQUESTED = "register_requested"
     UPDATE_FELL_DUE = "update_fell_due"
     DEREGISTER_REQUESTED = "deregister_requested"
+    DISABLE_REQUESTED = "disable_requested"
     ACCEPTED = "accepted"
     NOT_FOUND = "not_found"
     REFUSED = "refused"
+    VERSION_REFUSED = "version_refused"
+    SERVER_BUSY = "server_busy"
     UNANSWERED = "unanswered"
+    SECURITY_REFUSED = "security_refused"
     BACK_OFF_ELAPSED = "back_off_elapsed"
     RETRIES_EXHAUSTED = "retries_exhausted"
+    DISABLE_ELAPSED = "disable_elapsed"
 
 
-State = TypeVar("State", ServerState, ClientState)
-Event = TypeVar("Event", ServerEvent, ClientEvent)
+State = TypeVar("State", bound=enum.StrEnum)
+Event = TypeVar("Event", bound=enum.StrEnum)
 ServerTransitions: TypeAlias = Mapping[ServerState, Mapping[ServerEvent, ServerState | None]]
 ClientTransitions: TypeAlias = Mapping[ClientState, Mapping[ClientEvent, ClientState | None]]
 
@@ -86,80 +93,151 @@ CLIENT_TRANSITIONS: Final[ClientTransitions] = {
         _CE.REGISTER_REQUESTED: _C.REGISTERING,
         _CE.UPDATE_FELL_DUE: None,
         _CE.DEREGISTER_REQUESTED: None,
+        _CE.DISABLE_REQUESTED: _C.DISABLED,
         _CE.ACCEPTED: None,
         _CE.NOT_FOUND: None,
         _CE.REFUSED: None,
+        _CE.VERSION_REFUSED: None,
+        _CE.SERVER_BUSY: None,
         _CE.UNANSWERED: None,
+        _CE.SECURITY_REFUSED: None,
         _CE.BACK_OFF_ELAPSED: None,
         _CE.RETRIES_EXHAUSTED: None,
+        _CE.DISABLE_ELAPSED: None,
     },
     _C.REGISTERING: {
         _CE.REGISTER_REQUESTED: _C.REGISTERING,
         _CE.UPDATE_FELL_DUE: None,
         # There is no location to delete: if the server accepts after all, its lifetime ends it.
         _CE.DEREGISTER_REQUESTED: _C.UNREGISTERED,
+        _CE.DISABLE_REQUESTED: _C.DISABLED,
         _CE.ACCEPTED: _C.REGISTERED,
         _CE.NOT_FOUND: _C.BACKING_OFF,
         _CE.REFUSED: _C.BACKING_OFF,
+        # 4.12: once more, with the next older version.
+        _CE.VERSION_REFUSED: _C.REGISTERING,
+        _CE.SERVER_BUSY: _C.BACKING_OFF,
         _CE.UNANSWERED: _C.BACKING_OFF,
+        # An alert that no retry mends: see `alerts`.
+        _CE.SECURITY_REFUSED: _C.GAVE_UP,
         _CE.BACK_OFF_ELAPSED: None,
         _CE.RETRIES_EXHAUSTED: None,
+        _CE.DISABLE_ELAPSED: None,
     },
     _C.REGISTERED: {
         _CE.REGISTER_REQUESTED: _C.REGISTERING,
         _CE.UPDATE_FELL_DUE: _C.UPDATING,
         _CE.DEREGISTER_REQUESTED: _C.DEREGISTERING,
+        _CE.DISABLE_REQUESTED: _C.DISABLING,
         _CE.ACCEPTED: None,
         _CE.NOT_FOUND: None,
         _CE.REFUSED: None,
+        _CE.VERSION_REFUSED: None,
+        _CE.SERVER_BUSY: None,
         _CE.UNANSWERED: None,
+        _CE.SECURITY_REFUSED: None,
         _CE.BACK_OFF_ELAPSED: None,
         _CE.RETRIES_EXHAUSTED: None,
+        _CE.DISABLE_ELAPSED: None,
     },
     _C.UPDATING: {
         _CE.REGISTER_REQUESTED: _C.REGISTERING,
         _CE.UPDATE_FELL_DUE: None,
         _CE.DEREGISTER_REQUESTED: _C.DEREGISTERING,
+        _CE.DISABLE_REQUESTED: _C.DISABLING,
         _CE.ACCEPTED: _C.REGISTERED,
         # §6.2.2: the server forgot the device. Other refusals leave nothing to rely on either.
         _CE.NOT_FOUND: _C.REGISTERING,
         _CE.REFUSED: _C.REGISTERING,
+        _CE.VERSION_REFUSED: _C.REGISTERING,
+        # 5.03 with Max-Age: the server says for how long it is not to be asked.
+        _CE.SERVER_BUSY: _C.BACKING_OFF,
         _CE.UNANSWERED: _C.BACKING_OFF,
+        _CE.SECURITY_REFUSED: _C.GAVE_UP,
         _CE.BACK_OFF_ELAPSED: None,
         _CE.RETRIES_EXHAUSTED: None,
+        _CE.DISABLE_ELAPSED: None,
     },
     _C.DEREGISTERING: {
         _CE.REGISTER_REQUESTED: _C.REGISTERING,
         _CE.UPDATE_FELL_DUE: None,
         _CE.DEREGISTER_REQUESTED: None,
+        _CE.DISABLE_REQUESTED: _C.DISABLING,
         _CE.ACCEPTED: _C.UNREGISTERED,
         _CE.NOT_FOUND: _C.UNREGISTERED,
         _CE.REFUSED: _C.UNREGISTERED,
+        _CE.VERSION_REFUSED: _C.UNREGISTERED,
+        _CE.SERVER_BUSY: _C.UNREGISTERED,
         _CE.UNANSWERED: _C.UNREGISTERED,
+        _CE.SECURITY_REFUSED: _C.UNREGISTERED,
         _CE.BACK_OFF_ELAPSED: None,
         _CE.RETRIES_EXHAUSTED: None,
+        _CE.DISABLE_ELAPSED: None,
     },
     _C.BACKING_OFF: {
         _CE.REGISTER_REQUESTED: _C.REGISTERING,
         _CE.UPDATE_FELL_DUE: None,
         _CE.DEREGISTER_REQUESTED: _C.UNREGISTERED,
+        _CE.DISABLE_REQUESTED: _C.DISABLED,
         _CE.ACCEPTED: None,
         _CE.NOT_FOUND: None,
         _CE.REFUSED: None,
+        _CE.VERSION_REFUSED: None,
+        _CE.SERVER_BUSY: None,
         _CE.UNANSWERED: None,
+        _CE.SECURITY_REFUSED: None,
         _CE.BACK_OFF_ELAPSED: _C.REGISTERING,
         _CE.RETRIES_EXHAUSTED: _C.GAVE_UP,
+        _CE.DISABLE_ELAPSED: None,
     },
     _C.GAVE_UP: {
         _CE.REGISTER_REQUESTED: _C.REGISTERING,
         _CE.UPDATE_FELL_DUE: None,
         _CE.DEREGISTER_REQUESTED: _C.UNREGISTERED,
+        _CE.DISABLE_REQUESTED: _C.DISABLED,
         _CE.ACCEPTED: None,
         _CE.NOT_FOUND: None,
         _CE.REFUSED: None,
+        _CE.VERSION_REFUSED: None,
+        _CE.SERVER_BUSY: None,
         _CE.UNANSWERED: None,
+        _CE.SECURITY_REFUSED: None,
         _CE.BACK_OFF_ELAPSED: None,
         _CE.RETRIES_EXHAUSTED: None,
+        _CE.DISABLE_ELAPSED: None,
+    },
+    _C.DISABLING: {
+        _CE.REGISTER_REQUESTED: _C.REGISTERING,
+        _CE.UPDATE_FELL_DUE: None,
+        _CE.DEREGISTER_REQUESTED: _C.DEREGISTERING,
+        _CE.DISABLE_REQUESTED: None,
+        _CE.ACCEPTED: _C.DISABLED,
+        _CE.NOT_FOUND: _C.DISABLED,
+        _CE.REFUSED: _C.DISABLED,
+        _CE.VERSION_REFUSED: _C.DISABLED,
+        _CE.SERVER_BUSY: _C.DISABLED,
+        _CE.UNANSWERED: _C.DISABLED,
+        _CE.SECURITY_REFUSED: _C.DISABLED,
+        _CE.BACK_OFF_ELAPSED: None,
+        _CE.RETRIES_EXHAUSTED: None,
+        _CE.DISABLE_ELAPSED: None,
+    },
+    _C.DISABLED: {
+        # The user of the device wants it: the server's wish ends.
+        _CE.REGISTER_REQUESTED: _C.REGISTERING,
+        _CE.UPDATE_FELL_DUE: None,
+        _CE.DEREGISTER_REQUESTED: _C.UNREGISTERED,
+        _CE.DISABLE_REQUESTED: None,
+        _CE.ACCEPTED: None,
+        _CE.NOT_FOUND: None,
+        _CE.REFUSED: None,
+        _CE.VERSION_REFUSED: None,
+        _CE.SERVER_BUSY: None,
+        _CE.UNANSWERED: None,
+        _CE.SECURITY_REFUSED: None,
+        _CE.BACK_OFF_ELAPSED: None,
+        _CE.RETRIES_EXHAUSTED: None,
+        _CE.DISABLE_ELAPSED: _C.REGISTERING,
     },
 }
 

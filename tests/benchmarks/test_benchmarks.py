@@ -1,4 +1,4 @@
-"""Each benchmark runs, very small, and says what it promises. Times are never asserted."""
+"""Each benchmark runs, very small, and says what it promises: ratios, never times."""
 
 from __future__ import annotations
 
@@ -31,8 +31,15 @@ def line_of(module: str, *arguments: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.bench
-def test_onboarding_tells_rate_latency_and_cost_of_every_stage(tmp_path: Path) -> None:
-    line = line_of("onboarding", "--devices", "20", "--rate", "100", "--out", str(tmp_path / "out"))
+@pytest.mark.parametrize("security", ["none", "psk"])
+def test_onboarding_tells_rate_latency_and_cost_of_every_stage(
+    tmp_path: Path, security: str
+) -> None:
+    line = line_of(
+        "onboarding", "--devices", "20", "--rate", "100", "--out", str(tmp_path / "out"),
+        "--security", security,
+    )  # fmt: skip
+    assert line["security"] == security
     assert list(line["stages"]) == [
         "registered", "event_published", "credentials_published", "bootstrapped",
     ]  # fmt: skip
@@ -67,6 +74,26 @@ def test_bench_start_tells_times_and_imports_of_every_process() -> None:
     assert line["left"] == 0
     assert set(line["imports_ms"]) == set(line["cpu_ms_at_ready"]) == set(PROCESSES)
     assert all(spent["all"] > 0 for spent in line["imports_ms"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.bench
+def test_our_coap_core_takes_a_fraction_of_the_cpu_of_aiocoap() -> None:
+    line = line_of("coap_core", "--exchanges", "6000", "--aiocoap-exchanges", "300")
+    assert line["ours"]["failed"] == 0
+    # By CPU, and half of what it is: other processes disturb rates.
+    assert line["times_less_cpu"] >= 6
+
+
+@pytest.mark.slow
+@pytest.mark.bench
+def test_an_established_psk_session_keeps_most_of_the_plain_rate() -> None:
+    line = line_of("dtls", "--devices", "150", "--x509-devices", "20", "--exchanges", "2000")
+    for kind, count in (("psk", 150), ("x509", 20)):
+        assert line[kind]["failed"]["handshakes"] == 0
+        assert line[kind]["resumed"]["were_resumed"] >= count
+    assert line["register"]["plain"]["failed"] == line["register"]["psk"]["failed"] == 0
+    assert line["register"]["psk_to_plain_by_cpu"] >= 0.4
 
 
 def test_the_sustained_rate_leaves_out_the_ramp_at_either_end() -> None:

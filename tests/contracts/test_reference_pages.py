@@ -11,7 +11,6 @@ from city_platform.control.requests import FORMS
 from city_platform.control.states import TRANSITIONS, occurrence_of
 from city_platform.provisioning.config import ProvisioningConfig
 from contracts.data_interface import Outcome, ResultError
-from harness.lwm2m_server.operations import NOT_OFFERED
 from harness.reference_pages import (
     COMMAND,
     OUTCOME_STAGES,
@@ -31,6 +30,9 @@ HTTP_MODULES = (
     "city_platform/bootstrap/component.py",
     "city_platform/counts_http.py",
     "harness/lwm2m_server/admin.py",
+    "harness/lwm2m_server/oscore_admin.py",
+    "harness/lwm2m_server/security_admin.py",
+    "harness/bootstrap_server/admin.py",
 )
 _ROUTE = re.compile(r'Route\(\s*"([^"]+)"[^)\]]*?(?:methods=\["([A-Z]+)"\])?\)')
 _ROUTE_ON_PAGE = re.compile(r"^\| `([A-Z]+) (/[^`?]*)[^`]*`", re.MULTILINE)
@@ -94,13 +96,6 @@ def test_an_operation_of_the_control_api_has_its_levels_on_the_page(operation: s
     )
     assert row is not None
     assert [cell != "no" for cell in row.groups()] == [form.has_values, form.has_arguments]
-
-
-def test_the_operations_that_control_takes_and_the_emulator_does_not_are_told() -> None:
-    assert NOT_OFFERED & set(FORMS) == {"observe", "cancel_observation"}
-    assert "takes `observe` and\n`cancel_observation`; the server emulator does not offer" in (
-        INTERFACES.read_text()
-    )
 
 
 @pytest.mark.parametrize("stage", sorted(OUTCOME_STAGES))

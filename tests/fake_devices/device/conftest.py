@@ -10,8 +10,10 @@ import pytest
 
 from contracts.journal import Record
 from fake_devices.device import (
+    DEFAULT_ACCOUNT,
     Device,
     DeviceSettings,
+    EndExchange,
     Environment,
     IncidentPlan,
     ModelTemplate,
@@ -22,6 +24,7 @@ from fake_devices.device import (
     device_models,
     make_template,
 )
+from fake_devices.device.actions import Notify as DeviceNotify
 from fake_devices.devices import MODELS, DeviceIdentity
 from lwm2m.coap import (
     CoapEndpoint,
@@ -35,8 +38,14 @@ from lwm2m.coap import (
     codes,
 )
 from lwm2m.codecs import Node, content_formats, encode_payload
-from lwm2m.objects import Models, ObjectLink, ObjectPath, Value
+from lwm2m.objects import (
+    Models,
+    ObjectLink,
+    ObjectPath,
+    Value,
+)
 from lwm2m.transport.simulated import GOOD_NETWORK, NetworkConditions, SimulatedNetwork
+from tests.fake_devices.device.managed import Managed, make_ets_device
 
 # 2026-11-20 21:00 UTC: night at the device's position, so that a street lamp is on.
 BEGAN_US = 1_795_208_400_000_000
@@ -86,7 +95,7 @@ class Rig:
         self._server_side = CoapEndpoint(TransmissionParameters(), draw)
         self.network.attach(DEVICE, self._device_side, self._device_events)
         self.network.attach(SERVER, self._server_side, self._server_events)
-        self._exchange = -1
+        self._sent: dict[int, SendRequest] = {}
         self.patience_s = 1.0
 
     def _template(self, model: str, settings: DeviceSettings) -> ModelTemplate:
@@ -253,7 +262,14 @@ class Rig:
     def carry_out(self) -> None:
         for action in self.device.take_actions():
             if isinstance(action, SendRequest):
-                self._exchange = self._device_side.send_request(SERVER, action.request, self.now)
+                exchange = self._device_side.send_request(SERVER, action.request, self.now)
+                self._sent[exchange] = action
+            elif isinstance(action, DeviceNotify):
+                self._device_side.notify(
+                    action.exchange, action.response, self.now, confirmable=action.confirmable
+                )
+            elif isinstance(action, EndExchange):
+                self._device_side.cancel(action.exchange, self.now)
             elif isinstance(action, OpenUplink):
                 self.opened.append(action)
             elif isinstance(action, PublishPack):
@@ -264,12 +280,20 @@ class Rig:
     def _device_events(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, RequestReceived):
-                answer = self.device.serve(event.request, event.message_id, self.moment())
+                answer = self.device.serve(
+                    event.request, event.exchange, event.message_id, DEFAULT_ACCOUNT, self.moment()
+                )
                 self._device_side.respond(event.exchange, answer, self.now)
-            elif isinstance(event, ResponseReceived) and event.exchange == self._exchange:
-                self.device.response_received(event.response, self.moment())
-            elif isinstance(event, ExchangeFailed) and event.exchange == self._exchange:
-                self.device.exchange_failed(self.moment())
+            elif isinstance(event, ResponseReceived):
+                self.device.response_received(
+                    self._sent.pop(event.exchange), event.response, self.moment()
+                )
+            elif isinstance(event, ExchangeFailed):
+                sent = self._sent.pop(event.exchange, None)
+                if sent is None:
+                    self.device.observation_ended(event.exchange, self.moment())
+                else:
+                    self.device.exchange_failed(sent, self.moment())
             self.carry_out()
 
     def _server_events(self, events: list[Event]) -> None:
@@ -310,3 +334,29 @@ def make_rig(models: Models) -> Callable[..., Rig]:
 def rig(make_rig: Callable[..., Rig]) -> Rig:
     """A street lamp on a good network."""
     return make_rig()
+
+
+@pytest.fixture
+def make_managed(models: Models) -> Callable[..., Managed]:
+    """Makes devices in the start configuration of the ETS; more values by `values`."""
+
+    def make(
+        version: str = "1.1",
+        values: dict[str, Value] | None = None,
+        creatable: Sequence[int] = (16, 18830, 18831),
+    ) -> Managed:
+        return make_ets_device(models, version, values or {}, creatable)
+
+    return make
+
+
+@pytest.fixture
+def managed(make_managed: Callable[..., Managed]) -> Managed:
+    """A device of LwM2M 1.1 in the start configuration of the ETS."""
+    return make_managed()
+
+
+@pytest.fixture
+def managed12(make_managed: Callable[..., Managed]) -> Managed:
+    """The same of LwM2M 1.2."""
+    return make_managed("1.2")

@@ -71,7 +71,7 @@ def test_the_event_window_keeps_what_is_not_acknowledged() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     steps=st.lists(st.tuples(st.integers(0, 9_000), st.integers(0, 9_000)), max_size=8),
     kept_max=st.integers(1, 12_000),

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from contracts.data_interface import Security
 from contracts.journal import DatagramRefused, EventLogged
 from harness.lwm2m_server.config import ServerLimits
-from lwm2m.coap import Request, codes
+from lwm2m.coap import CON, Request, codes
+from lwm2m.coap.requests import encode_request
+from lwm2m.registration import RegistrationPolicy
 from tests.harness.lwm2m_server.world import LINKS, World
 
 
@@ -221,3 +223,122 @@ def test_a_flood_of_one_refusal_is_counted_and_not_all_recorded(tmp_path: Path) 
     world.settle()
     assert world.core.counters()["refused_datagram_malformed"] == 1_500
     assert len(world.observed.of(DatagramRefused)) == 1_000
+
+
+def test_a_lifetime_of_0_never_ends(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    bridge = world.bridge()
+    device = world.device("lamp-1")
+    device.register(lifetime_s=0)
+    world.run_for(1)
+    world.restart()
+    bridge.connect()
+    world.run_for(10 * 365 * 86_400)
+    assert [event.kind for event in bridge.events()] == ["registered"]
+    bridge.send(world.command("c1", "lamp-1"))
+    world.run_for(1)
+    assert bridge.outcomes()["c1"].succeeded
+
+
+@pytest.mark.parametrize(
+    ("version", "code"), [("1.0", "2.01"), ("1.1", "2.01"), ("1.2", "2.01"), ("1.3", "4.12")]
+)
+def test_the_versions_that_are_served_are_1_0_to_1_2(
+    tmp_path: Path, version: str, code: str
+) -> None:
+    world = World(tmp_path)
+    query = ("ep=lamp-1", "lt=60", "b=U", f"lwm2m={version}")
+    assert code_of(world, register(*query)) == code
+
+
+@pytest.mark.parametrize(("default", "code"), [(86_400, "2.01"), (None, "4.00")])
+def test_a_missing_lifetime_is_what_the_policy_makes_of_it(
+    tmp_path: Path, default: int | None, code: str
+) -> None:
+    world = World(tmp_path, policy=RegistrationPolicy(lifetime_s_default=default))
+    assert code_of(world, register("ep=lamp-1", "lwm2m=1.1", "b=U")) == code
+
+
+PROFILES = {"6:27354b9a": '</1/0>,</3/0>,</4/0>;ver="1.3"', "oma:lamp": "</3416/0>"}
+
+
+def test_ets_110_a_profile_stands_for_the_object_list(tmp_path: Path) -> None:
+    world = World(tmp_path, profiles=PROFILES)
+    bridge = world.bridge()
+    query = ("ep=lamp-1", "lt=60", "lwm2m=1.2", "pid=6:27354b9a")
+    assert code_of(world, register(*query, payload=b"", content_format=None)) == "2.01"
+    (event,) = bridge.events("registered")
+    assert event.registration is not None
+    assert isinstance(event.registration.object_links, list)
+    assert [link.path for link in event.registration.object_links] == ["/1/0", "/3/0", "/4/0"]
+
+
+def test_ets_111_profiles_and_further_objects_are_merged(tmp_path: Path) -> None:
+    world = World(tmp_path, profiles=PROFILES)
+    bridge = world.bridge()
+    query = ("ep=lamp-1", "lt=60", "lwm2m=1.2", "pid=6:27354b9a,oma:lamp")
+    assert code_of(world, register(*query, payload=b"</16/0>")) == "2.01"
+    (event,) = bridge.events("registered")
+    assert event.registration is not None
+    assert isinstance(event.registration.object_links, list)
+    paths = [link.path for link in event.registration.object_links]
+    assert paths == ["/1/0", "/3/0", "/4/0", "/3416/0", "/16/0"]
+
+
+def test_an_unknown_profile_is_a_conflict(tmp_path: Path) -> None:
+    world = World(tmp_path, profiles=PROFILES)
+    query = ("ep=lamp-1", "lt=60", "lwm2m=1.2", "pid=6:00000000")
+    assert code_of(world, register(*query)) == "4.09"
+    assert world.core.counters()["refused_unknown_profile"] == 1
+
+
+def test_a_full_table_says_when_to_try_again(tmp_path: Path) -> None:
+    world = World(tmp_path, limits=ServerLimits(registrations_max=1))
+    world.device("lamp-1").register()
+    late = world.device("lamp-2")
+    world.run_for(1)
+    late.register()
+    world.run_for(1)
+    assert late.responses[-1].code == codes.SERVICE_UNAVAILABLE
+    assert late.responses[-1].options == ((14, b"\x3c"),)
+
+
+def test_requests_over_the_rate_are_answered_5_03_and_others_are_served(tmp_path: Path) -> None:
+    limits = ServerLimits(requests_per_device_per_s=1.0, requests_per_device_burst=2)
+    world = World(tmp_path, limits=limits)
+    bridge = world.bridge()
+    greedy, modest = world.device("greedy"), world.device("modest")
+    for _ in range(10):
+        greedy.register()
+    modest.register()
+    world.run_for(1)
+    refused = [one for one in greedy.responses if one.code == codes.SERVICE_UNAVAILABLE]
+    assert refused
+    assert refused[0].options == ((14, b"\x05"),)
+    assert [event.endpoint for event in bridge.events("registered")].count("modest") == 1
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_registrations_of_one_endpoint_leave_one(tmp_path: Path) -> None:
+    limits = ServerLimits(events_kept_max=1_000, log_bytes_compact=4 * 1024 * 1024)
+    world = World(tmp_path, limits=limits)
+    device = world.device("lamp-1")
+    query = ("ep=lamp-1", "lt=86400", "lwm2m=1.1", "b=U")
+    request = Request(codes.POST, ("rd",), query, 40, None, None, LINKS)
+    for turn in range(1_000):
+        sources = [("127.0.2.1", 1_024 + (100 * turn + number) % 60_000) for number in range(100)]
+        data = encode_request(CON, turn, b"", request)
+        datagrams = [(data, source) for source in sources]
+        world.core.receive_datagrams(datagrams)
+        world.turn.end()
+        world.sent.clear()
+        world._under_way.clear()
+        world.clock.advance(1)
+        world.core.handle_timer()
+    counters = world.core.counters()
+    assert counters["registrations"] == 1
+    assert counters["events_kept"] <= 1_000
+    assert len(world.log_bytes()) < 16 * 1024 * 1024
+    device.register()
+    world.run_for(1)
+    assert device.responses[-1].code == codes.CREATED

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Hashable
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
@@ -38,20 +38,15 @@ from harness.lwm2m_server.data_interface import BridgeSession
 from harness.lwm2m_server.log_file import LOG_NAME, LogFile
 from harness.lwm2m_server.turn import Turn, begin
 from harness.testing import HandMovedClock, seeded_draw
-from lwm2m.coap import (
-    CoapEndpoint,
-    Request,
-    RequestReceived,
-    Response,
-    ResponseReceived,
-    TransmissionParameters,
-    codes,
-)
-from lwm2m.objects import builtin_models
+from lwm2m.objects import ModelRegistry, builtin_models
+from lwm2m.transport.peers import PeerSecurity, SecurePeer
+from tests.harness.lwm2m_server.device import LINKS, SERVER, Device
 
-SERVER = ("127.0.0.1", 5683)
-LINKS = b"</1/0>,</3/0>,</3416/0>"
+__all__ = ["LINKS", "MODELS", "SERVER", "Bridge", "Device", "Killed", "Point", "World"]
+
+
 MODELS = builtin_models()
+REGISTRY = ModelRegistry()
 DELAY_S = 0.01
 
 
@@ -80,61 +75,6 @@ class Observed:
 
     def of(self, kind: type) -> list[Any]:
         return [record for record in self.records if isinstance(record, kind)]
-
-
-class Device:
-    """A client at one address: registers, and does what it is asked."""
-
-    def __init__(self, world: World, endpoint: str, address: tuple[str, int], seed: int) -> None:
-        self.world = world
-        self.endpoint = endpoint
-        self.address = address
-        self.coap = CoapEndpoint(TransmissionParameters(), seeded_draw(seed))
-        self.responses: list[Response] = []
-        # What it carried out: (code, path, payload, message id). Duplicates never come here.
-        self.done: list[tuple[int, str, bytes, int]] = []
-        self.location: tuple[str, ...] = ()
-        self.answers = True
-        self.answer: Callable[[Request], Response] = _obey
-
-    def send(self, request: Request) -> None:
-        self.coap.send_request(SERVER, request, self.world.clock.now_s)
-
-    def register(self, *query: str, links: bytes = LINKS) -> None:
-        arguments = (f"ep={self.endpoint}", "lt=60", "lwm2m=1.1", "b=U", *query)
-        self.send(Request(codes.POST, ("rd",), arguments, 40, None, None, links))
-
-    def update(self, *query: str, links: bytes = b"") -> None:
-        self.send(Request(codes.POST, self.location, query, None, None, None, links))
-
-    def deregister(self) -> None:
-        self.send(Request(codes.DELETE, self.location))
-
-    def settle(self) -> None:
-        for event in self.coap.events():
-            if isinstance(event, RequestReceived):
-                self._serve(event)
-            elif isinstance(event, ResponseReceived):
-                self.responses.append(event.response)
-                if event.response.code == codes.CREATED:
-                    self.location = event.response.location_path
-
-    def _serve(self, event: RequestReceived) -> None:
-        request = event.request
-        path = "/" + "/".join(request.path)
-        self.done.append((request.code, path, request.payload, event.message_id))
-        if self.answers:
-            self.coap.respond(event.exchange, self.answer(request), self.world.clock.now_s)
-
-
-def _obey(request: Request) -> Response:
-    if request.code == codes.GET:
-        return Response(codes.CONTENT, b"42", 0)
-    if request.code == codes.DELETE:
-        return Response(codes.DELETED)
-    if request.code == codes.POST and len(request.path) == 1:
-        return Response(codes.CREATED, location_path=(*request.path, "0"))
-    return Response(codes.CHANGED)
 
 
 class Bridge:
@@ -223,8 +163,12 @@ class World:
         limits: ServerLimits | None = None,
         defect: Defect | None = None,
         room_bytes: int = 1_000_000,
+        **options: Any,
     ) -> None:
         self.directory = directory
+        self.options = options
+        # By address: the session that its datagrams belong to, for those that have one.
+        self.sessions: dict[tuple[str, int], SecurePeer] = {}
         self.clock = HandMovedClock()
         self.chance = random.Random(seed)
         self.loss_ratio = loss_ratio
@@ -257,9 +201,10 @@ class World:
             state,
             clock=self.clock,
             draw=draw,
-            models=MODELS,
+            models_for=REGISTRY.models_for,
             limits=self.limits,
             defect=self.defect,
+            **self.options,
         )
         self.turn = Turn(
             self.core,
@@ -277,6 +222,7 @@ class World:
         self._log.close()
         for bridge in self.bridges:
             bridge.session = None
+        self.sessions.clear()
 
     def restart(self) -> None:
         self.die()
@@ -287,6 +233,23 @@ class World:
         address = ("127.0.1.1", 10_000 + index)
         self.devices[address] = Device(self, endpoint, address, index)
         return self.devices[address]
+
+    def secure(
+        self,
+        device: Device,
+        identity: str,
+        *,
+        endpoint_name: str | None = None,
+        mode: Any = "psk",
+        is_told: bool = True,
+    ) -> SecurePeer:
+        """Give a device a new session; `is_told` has the server hear of it at once."""
+        host, port = device.address
+        peer = SecurePeer(host, port, PeerSecurity(mode, identity), endpoint_name=endpoint_name)
+        self.sessions[device.address] = peer
+        if is_told:
+            self.core.peer_established(peer)
+        return peer
 
     def bridge(self, **options: Any) -> Bridge:
         bridge = Bridge(self, **options)
@@ -379,12 +342,21 @@ class World:
         with (self.directory / LOG_NAME).open("r+b") as file:
             file.truncate(size + kept)
 
-    def _send_datagrams(self, datagrams: list[tuple[bytes, tuple[str, int]]]) -> None:
+    def _send_datagrams(self, datagrams: list[tuple[bytes, Hashable]]) -> None:
         if self.kill_at in (Point.WITHIN_WRITE, Point.AFTER_WRITE):
             raise Killed
-        self.sent += datagrams
         for data, peer in datagrams:
-            self._carry(data, SERVER, peer)
+            if isinstance(peer, SecurePeer):
+                address = (peer.host, peer.port)
+                if self.sessions.get(address) is not peer:
+                    continue  # the session is gone
+            else:
+                assert isinstance(peer, tuple)
+                address = peer
+                if address in self.sessions:
+                    raise AssertionError("a datagram for a session, without its security")
+            self.sent.append((data, address))
+            self._carry(data, SERVER, address)
         if self.kill_at is Point.AFTER_DATAGRAMS:
             raise Killed
 
@@ -416,8 +388,9 @@ class World:
         while self._under_way and self._under_way[0][0] <= self.clock.now_s:
             _, _, data, source, target = heapq.heappop(self._under_way)
             if target == SERVER:
-                self.core.receive_datagrams([(data, source)])
-            elif target in self.devices:
+                peer = self.sessions.get(source, source)
+                self.core.receive_datagrams([(data, peer)])
+            elif target in self.devices and self.devices[target].hears:
                 self.devices[target].coap.receive_datagram(data, source, self.clock.now_s)
 
     def _fire(self) -> None:

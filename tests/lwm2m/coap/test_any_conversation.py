@@ -33,6 +33,13 @@ _PARAMETERS = TransmissionParameters(
     pending_per_peer_max=4,
     remembered_per_peer_max=6,
     remembered_max=20,
+    token_bytes=9,
+    observations_per_peer_max=2,
+    peer_token_bytes_max=20,
+    non_notification_burst=1,
+    requests_per_peer_per_s=2.0,
+    requests_per_peer_burst=10,
+    peers_max=2,
 )
 _OPTIONS = (
     (options.OBSERVE, (b"", b"\x01", b"\x05\x05")),
@@ -42,11 +49,16 @@ _OPTIONS = (
     (options.BLOCK2, (b"", b"\x02", b"\x0a", b"\x12", b"\x1a", b"\x07")),
     (options.BLOCK1, (b"\x02", b"\x0a", b"\x12", b"\x1a", b"\x08", b"\x0f")),
     (options.SIZE1, (b"\x20", b"\xff\xff")),
+    (options.SIZE2, (b"", b"\xff\xff")),
+    (options.ETAG, (b"1", b"2")),
+    (options.ECHO, (b"e", bytes(14))),
+    (options.REQUEST_TAG, (b"", b"t")),
 )
 _REQUEST_CODES = (codes.GET, codes.POST, codes.PUT, 0x1F)
 _RESPONSE_CODES = (
     codes.CONTENT, codes.CHANGED, codes.CONTINUE, codes.NOT_FOUND,
-    codes.REQUEST_ENTITY_TOO_LARGE, 0x61,
+    codes.REQUEST_ENTITY_TOO_LARGE, codes.UNAUTHORIZED, codes.BAD_REQUEST,
+    codes.REQUEST_ENTITY_INCOMPLETE, 0x61,
 )  # fmt: skip
 
 
@@ -67,7 +79,8 @@ class Conversation:
         self.now += chance.choice((0.0, 0.0, 0.05, 1.0, 30.0))
         action = chance.choice((self._hear_request, self._hear_request, self._hear_answer,
                                 self._hear_answer, self._hear_noise, self._ask, self._answer,
-                                self._let_timers_fire, self._cancel))  # fmt: skip
+                                self._let_timers_fire, self._cancel, self._notify,
+                                self._end_observation))  # fmt: skip
         action()
         self._collect()
 
@@ -99,8 +112,9 @@ class Conversation:
 
     def _some_options(self) -> tuple[tuple[int, bytes], ...]:
         chance = self.chance
-        return tuple((number, chance.choice(values)) for number, values in _OPTIONS
-                     if chance.random() < 0.3)  # fmt: skip
+        found = ((number, chance.choice(values)) for number, values in _OPTIONS
+                 if chance.random() < 0.2)  # fmt: skip
+        return tuple(sorted(found))
 
     def _hear_request(self) -> None:
         chance = self.chance
@@ -108,7 +122,7 @@ class Conversation:
             chance.choice((CON, NON)),
             chance.choice(_REQUEST_CODES),
             chance.randrange(6),
-            chance.choice((b"", b"t")),
+            chance.choice((b"", b"t", b"u", bytes(30))),
             self._some_options(),
             bytes(chance.choice((0, 10, 64, 500))),
         )
@@ -135,7 +149,7 @@ class Conversation:
     def _ask(self) -> None:
         chance = self.chance
         request = Request(
-            chance.choice((codes.GET, codes.PUT)),
+            chance.choice((codes.GET, codes.PUT, codes.FETCH)),
             ("a",),
             observe=chance.choice((None, None, 0)),
             payload=bytes(chance.choice((0, 10, 200))),
@@ -160,6 +174,25 @@ class Conversation:
         except LookupError:
             return  # it was cancelled meanwhile
 
+    def _notify(self) -> None:
+        chance = self.chance
+        code = chance.choice((codes.CONTENT, codes.CONTENT, codes.VALID, codes.NOT_FOUND))
+        body = bytes(chance.choice((0, 10, 200)))
+        state = Response(code, body, observe=chance.randrange(1 << 24))
+        for exchange in self.handles:
+            try:
+                self.endpoint.notify(exchange, state, self.now, confirmable=chance.random() < 0.5)
+            except LookupError:
+                continue  # nobody observes under it
+
+    def _end_observation(self) -> None:
+        for exchange in self.handles:
+            try:
+                self.handles.append(self.endpoint.end_observation(exchange, self.now))
+            except (LookupError, PeerQueueFull):
+                continue
+            return
+
     def _let_timers_fire(self) -> None:
         self.endpoint.handle_timer(self.now)
 
@@ -180,9 +213,11 @@ def test_any_conversation_is_survived_and_leaves_nothing(seed: int) -> None:
             held = sum(found.request.confirmable for found in sent)
             assert peer.outstanding == held <= _PARAMETERS.nstart
             assert 0 <= peer.pending <= _PARAMETERS.pending_per_peer_max
+            assert len(peer.observations or ()) <= _PARAMETERS.observations_per_peer_max
     talk.end()
     core = talk.endpoint._core
     assert (talk.endpoint.peers_known, talk.endpoint.messages_remembered) == (0, 0)
     assert not talk.endpoint._requester._by_handle
     assert not talk.endpoint._responder._by_handle
     assert (talk.endpoint._blocks.transfers._bytes, core.answers._answer_bytes) == (0, 0)
+    assert (talk.endpoint._blocks.transfers._count, core.observations) == (0, 0)

@@ -347,17 +347,6 @@ class TestAsking:
         pair.run()
         assert ExchangeFailed(pair.SERVER, handle, "malformed") in pair.client_events
 
-    def test_a_resource_that_changes_between_blocks_fails(self) -> None:
-        client = CoapEndpoint(_parameters(), seeded_draw(1))
-        handle = client.send_request(PEER, Request(codes.GET, ("a",)), 0.0)
-        for number, etag in ((0, b"1"), (1, b"2")):
-            [(data, _)] = client.datagrams_to_send()
-            asked = decode_message(data)
-            found = ((options.ETAG, etag), (BLOCK2, encode_block(Block(number, True, 0))))
-            answer = Message(ACK, codes.CONTENT, asked.message_id, asked.token, found, bytes(16))
-            client.receive_datagram(encode_message(answer), PEER, 0.1)
-        assert ExchangeFailed(PEER, handle, "malformed") in client.events()
-
     @pytest.mark.parametrize(
         "answer",
         [

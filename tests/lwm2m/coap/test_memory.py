@@ -89,7 +89,7 @@ def test_all_peers_together_are_limited() -> None:
 
 
 def test_the_bytes_of_answers_are_limited() -> None:
-    endpoint = _endpoint(remembered_bytes_max=10_000)
+    endpoint = _endpoint(remembered_bytes_max=10_000, amplification_factor=0)
     for number in range(100):
         _ask(endpoint, number, 1)
         _answer_all(endpoint, bytes(1_000))

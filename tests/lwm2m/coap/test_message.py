@@ -89,6 +89,11 @@ def test_codes_have_the_dotted_text_of_the_standard() -> None:
         code_of_text("9.99")
 
 
+def test_codes_are_sorted_by_their_class() -> None:
+    kinds = [(codes.is_request(c), codes.is_response(c), codes.is_success(c)) for c in range(256)]
+    assert kinds == [(0 < code < 0x20, 2 <= code >> 5 <= 5, code >> 5 == 2) for code in range(256)]
+
+
 def test_unsigned_numbers_are_shortest_when_sent_and_any_length_when_received() -> None:
     assert encode_uint(0) == b""
     assert encode_uint(256) == b"\x01\x00"
@@ -101,7 +106,7 @@ def test_unsigned_numbers_are_shortest_when_sent_and_any_length_when_received() 
         Message(CON, codes.GET, 0x1_0000),
         Message(4, codes.GET, 1),
         Message(CON, 0x20, 1),
-        Message(CON, codes.GET, 1, b"123456789"),
+        Message(CON, codes.GET, 1, bytes(65_805)),
         Message(NON, codes.EMPTY, 1),
         Message(CON, codes.EMPTY, 1, payload=b"x"),
         Message(CON, codes.GET, 1, options=((12, b""), (11, b""))),
@@ -114,6 +119,27 @@ def test_what_breaks_the_format_is_not_encoded(message: Message) -> None:
         encode_message(message)
 
 
+@pytest.mark.parametrize(
+    ("size", "header"),
+    [
+        # RFC 8974 §2.1: up to 12 in the header, then 13 and a byte, then 14 and two.
+        (8, "48010001"),
+        (9, "49010001"),
+        (12, "4c010001"),
+        (13, "4d01000100"),
+        (268, "4d010001ff"),
+        (269, "4e0100010000"),
+        (65_804, "4e010001ffff"),
+    ],
+)
+def test_tokens_of_every_length_of_rfc_8974_decode_and_encode(size: int, header: str) -> None:
+    token = bytes(number & 255 for number in range(size))
+    message = Message(CON, codes.GET, 1, token, ((11, b"a"),), b"body")
+    data = encode_message(message)
+    assert data == bytes.fromhex(header) + token + b"\xb1a\xffbody"
+    assert decode_message(data) == message
+
+
 _OPTIONS = st.lists(st.tuples(st.integers(0, 65_535), st.binary(max_size=400)), max_size=8).map(
     lambda found: tuple(sorted(found, key=lambda option: option[0]))
 )
@@ -123,7 +149,7 @@ _MESSAGES = st.builds(
     type=st.integers(0, 1),
     code=st.sampled_from([codes.GET, codes.POST, codes.CONTENT, codes.NOT_FOUND]),
     message_id=st.integers(0, 0xFFFF),
-    token=st.binary(max_size=8),
+    token=st.binary(max_size=8) | st.binary(min_size=9, max_size=300),
     options=_OPTIONS,
     payload=st.binary(max_size=2_000),
 )

@@ -62,6 +62,11 @@ def test_an_elective_option_of_a_wrong_length_is_ignored(option: tuple[int, byte
     assert _read(option) == Request(codes.POST)
 
 
+def test_an_elective_option_of_a_wrong_length_is_ignored_in_a_response_too() -> None:
+    found = ((options.ETAG, b""), (options.MAX_AGE, bytes(5)), (options.SIZE2, b"\x05"))
+    assert read_response(codes.CONTENT, found, b"").options == ((options.SIZE2, b"\x05"),)
+
+
 def test_a_repeated_option_that_may_come_once_is_refused_or_ignored_by_its_class() -> None:
     with pytest.raises(BadOption):
         _read((options.ACCEPT, b"\x01"), (options.ACCEPT, b"\x02"))

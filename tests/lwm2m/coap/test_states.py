@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from lwm2m.coap.diagrams import coap_states_page, state_diagram, state_table
 from lwm2m.coap.states import (
     RECEIVED_TRANSITIONS,
     SENT_TRANSITIONS,
@@ -51,3 +52,74 @@ def test_what_has_ended_stays_ended_and_all_can_end(
 ) -> None:
     assert table["ended"] == {}
     assert all(row.get("cancelled") == "ended" for state, row in table.items() if state != "ended")
+
+
+_SENT_CELLS = """
+| event | queued | sent | acknowledged | observing | ended |
+|---|---|---|---|---|---|
+| transmitted | sent | · | · | · | · |
+| cancelled | ended | ended | ended | ended | · |
+| response_received | ended | ended | ended | ended | · |
+| malformed_response_received | ended | ended | ended | ended | · |
+| timed_out | · | ended | ended | · | · |
+| reset_received | · | ended | ended | · | · |
+| acknowledgement_received | · | acknowledged | · | · | · |
+| block_received | · | queued | queued | queued | · |
+| repetition_asked | · | queued | queued | · | · |
+| observation_confirmed | · | observing | observing | observing | · |
+| observation_ended | · | · | · | ended | · |
+"""
+
+_RECEIVED_CELLS = """
+| event | pending | deferred | responding | observed | ended |
+|---|---|---|---|---|---|
+| acknowledgement_due | deferred | · | · | · | · |
+| answered_at_once | ended | · | · | · | · |
+| observation_accepted | observed | · | observed | · | · |
+| cancelled | ended | ended | ended | ended | · |
+| answered_separately | · | responding | · | · | · |
+| response_acknowledged | · | · | ended | observed | · |
+| timed_out | · | · | ended | ended | · |
+| reset_received | · | · | ended | ended | · |
+| final_notification_sent | · | · | · | responding | · |
+| final_notification_left | · | · | · | ended | · |
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "cells"),
+    [(SENT_TRANSITIONS, _SENT_CELLS), (RECEIVED_TRANSITIONS, _RECEIVED_CELLS)],
+    ids=["sent", "received"],
+)
+def test_every_cell_is_as_it_stands_here(table: dict[str, dict[str, str]], cells: str) -> None:
+    head, _, *rows = [line.strip("| ").split(" | ") for line in cells.strip().splitlines()]
+    for event, *following in rows:
+        for state, expected in zip(head[1:], following, strict=True):
+            if expected == "·":
+                with pytest.raises(KeyError):
+                    table[state][event]
+            else:
+                assert table[state][event] == expected
+    assert state_table(table) == cells.strip()
+
+
+def test_the_page_shows_both_tables_as_diagrams_and_in_full() -> None:
+    page = coap_states_page()
+    assert _SENT_CELLS.strip() in page
+    assert _RECEIVED_CELLS.strip() in page
+    for diagram in (
+        state_diagram(SENT_TRANSITIONS, "queued"),
+        state_diagram(RECEIVED_TRANSITIONS, "pending"),
+    ):
+        assert f"```mermaid\n{diagram}\n```" in page
+
+
+def test_a_diagram_has_an_arrow_for_each_pair_of_states() -> None:
+    table = {"on": {"pressed": "off", "broken": "off"}, "off": {"pressed": "on"}}
+    assert state_diagram(table, "on", "off").splitlines() == [
+        "stateDiagram-v2",
+        "    [*] --> on",
+        "    on --> off: pressed, broken",
+        "    off --> on: pressed",
+        "    off --> [*]",
+    ]

@@ -103,7 +103,7 @@ def test_a_decimal_fraction_of_any_size_costs_nothing_and_is_no_number() -> None
         (T.BOOLEAN, True, "f5"),
         (T.STRING, "ü", "62c3bc"),
         (T.OPAQUE, b"\x01\x02", "420102"),
-        (T.TIME, 1363896240, "1a514b67b0"),
+        (T.TIME, 1363896240, "c11a514b67b0"),  # RFC 8949, appendix A
         (T.OBJECT_LINK, ObjectLink(3, 0), "63333a30"),
     ],
 )
@@ -119,6 +119,46 @@ def test_numbers_may_come_in_another_form_when_nothing_is_lost() -> None:
     assert cbor.decode_value(T.TIME, bytes.fromhex("c11a514b67b0")) == 1363896240
     with pytest.raises(InvalidValue, match="not whole"):
         cbor.decode_value(T.INTEGER, cbor2.dumps(5.5))
+
+
+@pytest.mark.parametrize(
+    ("item", "seconds"),
+    [
+        (cbor2.CBORTag(1, 1_363_896_240), 1_363_896_240),
+        (cbor2.CBORTag(1, 1_363_896_240.0), 1_363_896_240),
+        (cbor2.CBORTag(0, "2013-03-21T20:04:00Z"), 1_363_896_240),
+        (cbor2.CBORTag(0, "1969-12-31T23:59:59-00:00"), -1),
+    ],
+)
+def test_a_time_may_be_tagged(item: Any, seconds: int) -> None:
+    assert cbor.decode_value(T.TIME, cbor2.dumps(item)) == seconds
+    with pytest.raises(MalformedCbor, match="tag"):
+        cbor.decode_value(T.INTEGER, cbor2.dumps(item))
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        cbor2.CBORTag(1, "now"),
+        cbor2.CBORTag(1, math.nan),
+        cbor2.CBORTag(1, None),
+        cbor2.CBORTag(0, "yesterday"),
+        cbor2.CBORTag(0, "2013-03-21T20:04:00"),
+        cbor2.CBORTag(0, "9999-12-31T23:59:59-24:00"),
+        cbor2.CBORTag(0, 1_363_896_240),
+        cbor2.CBORTag(100, 1),
+    ],
+)
+def test_tags_of_what_is_no_time_are_refused(item: Any) -> None:
+    with pytest.raises(MalformedCbor):
+        cbor.decode_value(T.TIME, cbor2.dumps(item))
+
+
+def test_a_time_of_part_of_a_second_is_no_time_value() -> None:
+    payload = cbor2.dumps(cbor2.CBORTag(0, "2013-03-21T20:04:00.5Z"))
+    assert cbor.load(payload, takes_times=True) == 1_363_896_240.5
+    with pytest.raises(InvalidValue, match="not whole"):
+        cbor.decode_value(T.TIME, payload)
 
 
 @pytest.mark.parametrize(

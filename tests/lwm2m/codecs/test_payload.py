@@ -19,7 +19,7 @@ from lwm2m.errors import (
     MalformedSenml,
     UnsupportedContentFormat,
 )
-from lwm2m.objects import ObjectLink, ObjectPath, Value, builtin_models
+from lwm2m.objects import NULL_ID, ObjectLink, ObjectPath, Value, builtin_models
 
 MODELS = builtin_models()
 parse = ObjectPath.parse
@@ -48,7 +48,10 @@ PUBLICATION = _nodes(
 )
 
 
-@pytest.mark.parametrize("content_format", [content_formats.TLV, content_formats.SENML_CBOR])
+STRUCTURED = sorted(SUPPORTED - content_formats.SINGLE_VALUE)
+
+
+@pytest.mark.parametrize("content_format", STRUCTURED)
 @pytest.mark.parametrize("base", ["/18831", "/18831/0"])
 def test_an_instance_is_the_same_in_every_structured_format(base: str, content_format: int) -> None:
     payload = encode_payload(content_format, parse(base), PUBLICATION, MODELS)
@@ -67,6 +70,7 @@ def test_one_value_is_the_same_in_every_format(content_format: int) -> None:
     [
         (1541, b"300", "/1/0/1", 300),
         (1542, b"\xc2\x01\x01\x2c", "/1/0/1", 300),
+        (1543, b'{"bn":"/1/0/","e":[{"n":"1","v":300}]}', "/1/0/1", 300),
         (1544, b"\x01", "/5/0/0", b"\x01"),
     ],
 )
@@ -76,7 +80,7 @@ def test_numbers_from_before_lwm2m_1_0_are_read(
     assert decode_payload(legacy, parse(path), payload, MODELS) == _nodes((path, value))
 
 
-@pytest.mark.parametrize("content_format", [None, 40, 110, 11543, 11544, 9999, -1])
+@pytest.mark.parametrize("content_format", [None, 40, 281, 320, 322, 9999, -1])
 def test_formats_without_codec_are_refused(content_format: int | None) -> None:
     with pytest.raises(UnsupportedContentFormat):
         decode_payload(content_format, parse("/3/0/9"), b"", MODELS)
@@ -135,6 +139,9 @@ def test_an_integer_may_come_as_a_whole_float_and_not_as_another() -> None:
         {0: "/3/0", 2: 1},
         {0: "/3/0/9", 5: 1},
         {0: "a/b", 2: 1},
+        {0: "/3/0/6", 2: 1},
+        {0: "/3/0/9/1", 2: 1},
+        {0: "/3/0/65535", 2: 1},
     ],
 )
 def test_senml_records_that_are_no_value_beneath_the_base_are_refused(
@@ -144,10 +151,30 @@ def test_senml_records_that_are_no_value_beneath_the_base_are_refused(
         decode_payload(112, parse("/3/0"), _senml(record), MODELS)
 
 
+@pytest.mark.parametrize("content_format", STRUCTURED)
+def test_a_create_may_leave_the_instance_open(content_format: int) -> None:
+    base, nodes = ObjectPath(3303), [Node(ObjectPath(3303, NULL_ID, 5700), 1.0)]
+    payload = encode_payload(content_format, base, nodes, MODELS)
+    assert decode_payload(content_format, base, payload, MODELS) == nodes
+
+
+@pytest.mark.parametrize("content_format", STRUCTURED)
+def test_a_single_value_for_a_multiple_resource_is_not_encoded(content_format: int) -> None:
+    with pytest.raises(IllegalPath):
+        encode_payload(content_format, parse("/3/0"), _nodes(("/3/0/6", 1)), MODELS)
+
+
 def test_an_executable_has_no_value_in_any_format() -> None:
     for content_format in sorted(SUPPORTED):
         with pytest.raises(LwM2mError):
             encode_payload(content_format, parse("/3/0/4"), _nodes(("/3/0/4", 1)), MODELS)
+
+
+@pytest.mark.parametrize("content_format", STRUCTURED)
+def test_what_is_no_value_is_not_encoded(content_format: int) -> None:
+    nodes: list[Any] = [(parse("/9999/0/1"), None)]
+    with pytest.raises(InvalidValue, match="NoneType is not a value type"):
+        encode_payload(content_format, parse("/9999/0"), [Node(*nodes[0])], MODELS)
 
 
 def test_a_composite_spans_objects_and_is_senml() -> None:
@@ -166,7 +193,7 @@ def test_an_instance_without_values_is_an_empty_pack() -> None:
 
 
 @given(
-    st.sampled_from([0, 42, 60, 112, 11542]),
+    st.sampled_from(sorted(SUPPORTED)),
     st.sampled_from(["/3", "/3/0", "/3/0/6", "/3/0/6/1", "/3/0/9", "/3/0/22/0", "/9999/0/1"]),
     st.binary(max_size=60),
 )

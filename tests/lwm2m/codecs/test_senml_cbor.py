@@ -341,6 +341,11 @@ def test_readings_are_resolved_to_what_was_encoded(
     assert cbor2.loads(payload)[0]["seq"] == 3
 
 
+def test_what_has_no_cbor_form_is_not_encoded() -> None:
+    with pytest.raises(InvalidValue):
+        senml_cbor.encode([{senml_cbor.NAME: object()}])
+
+
 def test_prepared_readings_are_the_bytes_of_the_plain_encoder() -> None:
     base: dict[int | str, Any] = {senml_cbor.BASE_NAME: "lamp/", senml_cbor.BASE_TIME: 1.7e9}
     readings = [(prepare("3416/0/3", "/"), 0.5, None), (prepare("3416/0/5"), True, -1.5)]

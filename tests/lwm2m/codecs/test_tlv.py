@@ -200,9 +200,13 @@ def test_resource_instances_may_stand_alone_where_their_resource_was_asked_for()
 
 def test_a_resource_instance_payload_has_that_instance_only() -> None:
     path = parse("/3/0/6/1")
+    # Eclipse Leshan 2.0.0-M15 takes and writes this form alone; both are read.
     payload = tlv.encode(path, [Node(path, 5)], MODELS)
-    assert payload.hex() == "8306410105"
-    assert tlv.decode(path, payload, MODELS) == [Node(path, 5)]
+    assert payload.hex() == "410105"
+    for form in (payload, bytes.fromhex("8306410105")):
+        assert tlv.decode(path, form, MODELS) == [Node(path, 5)]
+    with pytest.raises(IllegalPath):
+        tlv.encode(path, [Node(parse("/3/0/6/2"), 5)], MODELS)
     with pytest.raises(MalformedTlv, match="not beneath"):
         tlv.decode(path, bytes.fromhex("8306410205"), MODELS)
 
@@ -223,6 +227,27 @@ def test_records_of_another_kind_than_the_path_needs_are_malformed(
 ) -> None:
     with pytest.raises(MalformedTlv, match=reason):
         tlv.decode(parse(base), bytes.fromhex(payload), MODELS)
+
+
+@pytest.mark.parametrize(
+    ("base", "payload"),
+    [
+        ("/3/0", "c10964c1090a"),
+        ("/3/0", "83064100018306410105"),
+        ("/3/0", "8606410001410002"),
+        ("/9999/0", "c101018301410001"),
+        ("/2", "00050005"),
+        ("/3/0/6", "410001410005"),
+    ],
+)
+def test_an_id_that_comes_twice_is_malformed(base: str, payload: str) -> None:
+    with pytest.raises(MalformedTlv):
+        tlv.decode(ObjectPath.parse(base), bytes.fromhex(payload), MODELS)
+
+
+def test_ids_may_come_in_any_order() -> None:
+    found = tlv.decode(ObjectPath(3, 0), bytes.fromhex("c10a0fc10964"), MODELS)
+    assert [node.path.resource_id for node in found] == [10, 9]
 
 
 def test_unknown_resources_are_bytes() -> None:

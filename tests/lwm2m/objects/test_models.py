@@ -14,9 +14,11 @@ from lwm2m.objects import (
     ValueType,
     builtin_models,
     builtin_versions,
+    check_create,
     check_operation,
     check_path,
     check_value,
+    check_write,
     missing_mandatory,
     read_definition,
     resource_model,
@@ -26,13 +28,16 @@ MODELS = builtin_models()
 T = ValueType
 
 
-def test_the_objects_of_every_device_model_are_there() -> None:
+def test_the_objects_that_come_along_are_those_of_the_manual() -> None:
+    sensors = [number for number in range(3300, 3351) if number not in (3307, 3309)]
     assert sorted(MODELS) == [
         *range(8),
-        *(3301, 3302, 3303, 3304, 3311, 3325, 3330),
-        *(3416, 3417, 3418, 3419, 3424, 3428, 3431, 3435),
-        *(18830, 18831),
+        *(10, 11, 12, 16, *range(19, 25)),
+        *(3200, 3201, 3202, 3203, *sensors),
+        *range(3410, 3440),
+        *(3441, 3442, 10379, 18830, 18831),
     ]
+    assert len(builtin_versions()) == 195
 
 
 def test_the_server_object_comes_in_two_versions_and_the_newer_is_the_default() -> None:
@@ -121,6 +126,8 @@ def test_an_executable_has_no_value() -> None:
         (ResourceModel(0, "N", T.STRING, range=ValueRange(0, 3)), "ab", "éé"),
         (ResourceModel(0, "N", T.OPAQUE, range=ValueRange(allowed=(16, 32))), bytes(16), bytes(17)),
         (ResourceModel(0, "N", T.INTEGER, range=ValueRange(maximum=5)), -9, 6),
+        # A range of what has no length bounds nothing.
+        (ResourceModel(0, "N", T.BOOLEAN, range=ValueRange(0, 0)), True, 1),
     ],
 )
 def test_ranges_bound_numbers_and_the_bytes_of_texts(
@@ -141,6 +148,8 @@ def test_operations_follow_the_definition() -> None:
     device = MODELS[3].resources
     check_operation(device[4], "E")
     check_operation(device[13], "W")
+    assert device[13].is_readable
+    assert not device[4].is_readable
     with pytest.raises(OperationNotAllowed, match="Reboot cannot be read"):
         check_operation(device[4], "R")
     with pytest.raises(OperationNotAllowed, match="Manufacturer cannot be written"):
@@ -164,6 +173,67 @@ def test_create_needs_the_mandatory_writable_resources() -> None:
     assert missing_mandatory(MODELS[3416], []) == [1]
 
 
+def P(text: str) -> ObjectPath:  # noqa: N802 - short, because the tables below are wide
+    return ObjectPath.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("/3/0/13", 1_700_000_000),
+        ("/1/0/1", 60),
+        ("/18831/7/3", 2),
+        ("/9999/0/1", "?"),
+        ("/3416/0/13/4", 1),
+    ],
+)
+def test_what_a_definition_allows_may_be_written(path: str, value: Value) -> None:
+    check_write(MODELS, [(P(path), value)])
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error"),
+    [
+        ("/3/1/13", 0, IllegalPath),
+        ("/3416/0/13", 1, IllegalPath),
+        ("/1/0/1/0", 60, IllegalPath),
+        ("/3/0/0", "Acme", OperationNotAllowed),
+        ("/3/0/4", "", OperationNotAllowed),
+        ("/1/0/1", "60", InvalidValue),
+        ("/18831/0/3", 3, InvalidValue),
+    ],
+)
+def test_what_a_definition_does_not_allow_may_not(
+    path: str, value: Value, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        check_write(MODELS, [(P("/1/0/1"), 60), (P(path), value)])
+
+
+def test_a_bootstrap_server_may_write_what_no_server_may_but_execute_nothing() -> None:
+    check_write(MODELS, [(P("/0/0/5"), b"secret"), (P("/3/0/0"), "Acme")], is_bootstrap=True)
+    with pytest.raises(OperationNotAllowed):
+        check_write(MODELS, [(P("/3/0/4"), "")], is_bootstrap=True)
+    with pytest.raises(InvalidValue):
+        check_write(MODELS, [(P("/0/0/2"), 9)], is_bootstrap=True)
+
+
+def test_a_new_instance_needs_its_mandatory_resources() -> None:
+    given: list[tuple[ObjectPath, Value]] = [
+        (P("/18831/4/0"), "</3416>"),
+        (P("/18831/4/1"), ObjectLink(18830, 0)),
+        (P("/18831/4/2"), "lamps"),
+        (P("/18831/4/3"), 1),
+        (P("/18831/4/4"), False),
+    ]
+    check_create(MODELS, P("/18831/4"), given)
+    with pytest.raises(InvalidValue, match="MQTT Publication: a new instance needs Broker, Retain"):
+        check_create(MODELS, P("/18831/4"), [given[0], given[2], given[3]])
+    with pytest.raises(IllegalPath):
+        check_create(MODELS, P("/3/1"), [])
+    check_create(MODELS, P("/9999/1"), [])
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -175,6 +245,7 @@ def test_create_needs_the_mandatory_writable_resources() -> None:
         b'{"id":1,"name":"a","type":"string"},{"id":1,"name":"b","type":"string"}]}',
         b'{"id":1,"name":"x","version":"1.0","lwm2m_version":"1.0","resources":['
         b'{"id":1,"name":"a","type":"complex"}]}',
+        b'{"id":1,"name":' + b"[" * 5_000,
     ],
 )
 def test_a_definition_that_is_none_is_refused(data: bytes) -> None:
@@ -191,3 +262,11 @@ def test_an_object_link_is_two_numbers(text: str) -> None:
 def test_the_link_to_nothing_is_read_in_decimal_and_hexadecimal() -> None:
     assert ObjectLink.parse("65535:65535") == ObjectLink.parse("FFFF:ffff") == (65535, 65535)
     assert str(ObjectLink.parse("18830:0")) == "18830:0"
+
+
+def test_what_only_bootstrap_writes_may_be_empty_where_it_does_not_apply() -> None:
+    security, device = builtin_models()[0], builtin_models()[3]
+    check_value(security.resources[7], b"")  # SMS Binding Key Parameters: 6 bytes otherwise
+    with pytest.raises(InvalidValue, match="1 bytes"):
+        check_value(security.resources[7], b"x")
+    assert device.resources[0].operations

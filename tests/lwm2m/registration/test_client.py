@@ -147,3 +147,62 @@ def test_requests_that_the_state_does_not_allow_are_the_callers_fault() -> None:
         client.update()
     with pytest.raises(IllegalTransition):
         client.deregister()
+
+
+def test_a_client_falls_back_to_older_versions_until_the_server_takes_one() -> None:
+    client = ClientRegistration(300, RetryPolicy(), ("1.2", "1.1", "1.0"))
+    client.register()
+    assert client.lwm2m_version == "1.2"
+    assert client.response_received(codes.PRECONDITION_FAILED, (), 0.0) is REGISTER
+    assert client.lwm2m_version == "1.1"
+    assert client.response_received(codes.PRECONDITION_FAILED, (), 0.0) is REGISTER
+    assert client.lwm2m_version == "1.0"
+    assert client.response_received(codes.PRECONDITION_FAILED, (), 0.0) is None
+    assert (client.state, client.next_timer()) == (ClientState.BACKING_OFF, 60.0)
+    assert client.register() is REGISTER
+    assert client.lwm2m_version == "1.2"
+
+
+def test_a_busy_server_is_asked_again_when_it_says_and_that_is_no_failure() -> None:
+    client = _client(attempts_per_sequence=1, jitter_ratio=0.5)
+    client.register()
+    busy = codes.SERVICE_UNAVAILABLE
+    assert client.response_received(busy, (), 0.0, 0.5, max_age_s=40) is None
+    assert (client.state, client.next_timer()) == (ClientState.BACKING_OFF, 50.0)
+    assert client.handle_timer(50.0) is REGISTER
+    assert client.response_received(codes.CREATED, LOCATION, 50.0) is None
+    assert client.response_received(busy, (), 51.0, max_age_s=40) is None
+    assert client.state is ClientState.REGISTERED
+
+
+def test_a_disabled_client_deregisters_waits_and_registers() -> None:
+    client = _registered()
+    assert client.disable(20.0, now=5.0) is DEREGISTER
+    with pytest.raises(IllegalTransition):
+        client.disable(20.0, now=5.0)
+    assert client.response_received(codes.DELETED, (), now=6.0) is None
+    assert (client.state, client.next_timer()) == (ClientState.DISABLED, 26.0)
+    assert client.handle_timer(26.0) is REGISTER
+
+
+def test_a_deregistration_that_nobody_answers_disables_as_well() -> None:
+    client = _registered()
+    client.disable(20.0, now=5.0)
+    assert client.exchange_failed(now=98.0) is None
+    assert client.next_timer() == 118.0
+    busy = _registered()
+    busy.disable(20.0, now=5.0)
+    busy.response_received(codes.SERVICE_UNAVAILABLE, (), 6.0, max_age_s=1)
+    assert busy.next_timer() == 26.0
+
+
+def test_an_alert_is_retried_given_up_or_ignored_by_its_group() -> None:
+    client = _client()
+    client.register()
+    assert client.alert_received(110, now=1.0) is None
+    assert client.state is ClientState.REGISTERING
+    assert client.alert_received(40, now=1.0) is None
+    assert (client.state, client.next_timer()) == (ClientState.BACKING_OFF, 61.0)
+    client.handle_timer(61.0)
+    assert client.alert_received(42, now=62.0) is None
+    assert (client.state, client.next_timer()) == (ClientState.GAVE_UP, None)

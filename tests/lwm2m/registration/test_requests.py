@@ -315,3 +315,20 @@ def test_any_request_is_read_or_refused(
         else:
             code = "2.04"
         assert code in ("2.04", "4.00", "4.12", "4.13")
+
+
+def test_a_profile_that_nobody_can_resolve_is_answered_conflict() -> None:
+    reader = RegistrationReader(knows_profile=lambda profile: profile == "6:27354b9a")
+    assert _register(*QUERY, "pid=6:27354b9a", reader=reader).profile_ids == ("6:27354b9a",)
+    with pytest.raises(RegistrationRefused) as refused:
+        _register(*QUERY, "pid=6:27354b9a,oma:x", reader=reader)
+    assert (code_text(refused.value.code), refused.value.reason) == ("4.09", "unknown_profile")
+    with pytest.raises(RegistrationRefused):
+        reader.read_update(("pid=oma:x",), b"", None, "1.2")
+
+
+@pytest.mark.parametrize("profiles", [None, (), ("6:27354b9a", "oma:x")])
+def test_an_update_may_bring_other_profiles(profiles: tuple[str, ...] | None) -> None:
+    request = UpdateRequest(profile_ids=profiles)
+    query, payload = encode_update(request, "1.2")
+    assert READER.read_update(query, payload, None, "1.2") == request

@@ -280,3 +280,13 @@ class TableMachine(RuleBasedStateMachine):
 TestTableMachine = TableMachine.TestCase
 TestTableMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestTableMachine = pytest.mark.slow(TestTableMachine)
+
+
+def test_an_update_with_profiles_replaces_those_that_were_there() -> None:
+    table = _table()
+    registration = table.register(_request("lamp-1"), PEER, None, 0.0).registration
+    kept = table.update(registration.registration_id, UpdateRequest(), PEER, None, 1.0)
+    assert kept.registration.profile_ids == ()
+    changed = UpdateRequest(profile_ids=("oma:x",))
+    found = table.update(registration.registration_id, changed, PEER, None, 2.0)
+    assert found.registration.profile_ids == ("oma:x",)

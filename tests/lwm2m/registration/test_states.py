@@ -41,7 +41,7 @@ def test_every_state_is_reached_and_left() -> None:
 
 
 def test_only_states_that_wait_for_an_answer_send() -> None:
-    answers = {E.ACCEPTED, E.NOT_FOUND, E.REFUSED, E.UNANSWERED}
+    answers = {E.ACCEPTED, E.NOT_FOUND, E.REFUSED, E.UNANSWERED, E.SERVER_BUSY, E.SECURITY_REFUSED}
     for state, row in CLIENT_TRANSITIONS.items():
         takes_answers = {event for event in answers if row[event] is not None}
         assert takes_answers == (answers if state in ACTIONS else set())
@@ -52,8 +52,11 @@ POLICY = RetryPolicy(attempts_per_sequence=2)
 
 def _in(state: ClientState) -> ClientRegistration:
     """A client that was brought into `state` by events."""
-    client = ClientRegistration(300, POLICY)
+    client = ClientRegistration(300, POLICY, ("1.2", "1.1"))
     if state is S.UNREGISTERED:
+        return client
+    if state is S.DISABLED:
+        client.disable(50.0, 0.0)
         return client
     client.register()
     if state in (S.BACKING_OFF, S.GAVE_UP):
@@ -67,6 +70,8 @@ def _in(state: ClientState) -> ClientRegistration:
             client.update()
         elif state is S.DEREGISTERING:
             client.deregister()
+        elif state is S.DISABLING:
+            client.disable(50.0, 0.0)
     assert client.state is state
     return client
 
@@ -79,6 +84,11 @@ STEPS: dict[ClientEvent, Callable[[ClientRegistration], object]] = {
     E.NOT_FOUND: lambda client: client.response_received(codes.NOT_FOUND, (), 1.0),
     E.REFUSED: lambda client: client.response_received(codes.FORBIDDEN, (), 1.0),
     E.UNANSWERED: lambda client: client.exchange_failed(1.0),
+    E.DISABLE_REQUESTED: lambda client: client.disable(50.0, 1.0),
+    E.SERVER_BUSY: lambda client: client.response_received(
+        codes.SERVICE_UNAVAILABLE, (), 1.0, max_age_s=30
+    ),
+    E.SECURITY_REFUSED: lambda client: client.alert_received(48, 1.0),
 }
 
 
@@ -100,11 +110,26 @@ def test_the_client_does_what_its_table_says(state: ClientState, event: ClientEv
 def test_the_timer_does_what_the_table_says(state: ClientState) -> None:
     client = _in(state)
     due = client.next_timer()
-    waits = {S.REGISTERED: E.UPDATE_FELL_DUE, S.BACKING_OFF: E.BACK_OFF_ELAPSED}
+    waits = {
+        S.REGISTERED: E.UPDATE_FELL_DUE,
+        S.BACKING_OFF: E.BACK_OFF_ELAPSED,
+        S.DISABLED: E.DISABLE_ELAPSED,
+    }
     assert (due is not None) == (state in waits)
     client.handle_timer(1e9)
     target = CLIENT_TRANSITIONS[state][waits[state]] if state in waits else state
     assert client.state is target
+
+
+@pytest.mark.parametrize("state", list(ClientState))
+def test_a_refused_version_counts_only_while_registering(state: ClientState) -> None:
+    client = _in(state)
+    # Elsewhere 4.12 is a refusal like any other: only a Register names a version.
+    event = E.VERSION_REFUSED if state is S.REGISTERING else E.REFUSED
+    target = CLIENT_TRANSITIONS[state][event]
+    client.response_received(codes.PRECONDITION_FAILED, (), 1.0)
+    assert client.state is (target or state)
+    assert (client.lwm2m_version == "1.1") == (state is S.REGISTERING)
 
 
 def test_the_diagram_has_an_arrow_for_every_step() -> None:

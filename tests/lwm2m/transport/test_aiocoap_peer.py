@@ -28,6 +28,10 @@ from lwm2m.coap import (
     codes,
     decode_message,
     encode_message,
+    etag_of,
+    options,
+    preconditions_hold,
+    with_max_age,
 )
 from lwm2m.transport import EndpointDriver, open_udp
 
@@ -82,6 +86,30 @@ class Slow(resource.Resource):  # type: ignore[misc]  # likewise
         return aiocoap.Message(payload=b"separate")
 
 
+class Counter(resource.ObservableResource):  # type: ignore[misc]  # likewise
+    """A number that can be observed, and read under its entity-tag."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = 1
+
+    @property
+    def observers(self) -> int:
+        """How many aiocoap notifies."""
+        return len(self._observations)
+
+    def count(self) -> None:
+        """Count, and notify."""
+        self.value += 1
+        self.updated_state()
+
+    async def render_get(self, request: Any) -> Any:
+        """aiocoap: GET, answered 2.03 to who names the entity-tag."""
+        response = aiocoap.Message(payload=b"%d" % self.value)
+        resource.hashing_etag(request, response)
+        return response
+
+
 class Asker:
     """Our endpoint as a client, one request at a time."""
 
@@ -96,6 +124,10 @@ class Asker:
     async def ask(self, peer: tuple[str, int], request: Request) -> Response:
         """The response to a request; anything else fails the test."""
         self.driver.send_request(peer, request)
+        return await self.next_response()
+
+    async def next_response(self) -> Response:
+        """The next response or notification that is told."""
         event = await self._told.get()
         assert isinstance(event, ResponseReceived), event
         return event.response
@@ -179,5 +211,189 @@ def test_an_aiocoap_client_talks_to_our_server(block_size: int) -> None:
             assert int(response.opt.content_format) == 42
         await context.shutdown()
         driver.close()
+
+    _run(story)
+
+
+@pytest.mark.slow
+def test_our_client_observes_an_aiocoap_server_and_cancels_both_ways() -> None:
+    async def story() -> None:
+        counter = Counter()
+        site = resource.Site()
+        site.add_resource(["counter"], counter)
+        peer = await _free_address()
+        context = await aiocoap.Context.create_server_context(site, bind=peer, transports=["udp6"])
+        asker = Asker(TransmissionParameters())
+        asker.driver.attach(await open_udp("127.0.0.1", 0, asker.driver.receive_datagrams))
+        observe = Request(codes.GET, ("counter",), observe=0)
+        for how in ("actively", "passively"):
+            handle = asker.driver.send_request(peer, observe)
+            first = await asker.next_response()
+            assert first.observe is not None
+            assert first.payload == b"%d" % counter.value
+            for _ in range(3):
+                counter.count()
+                assert (await asker.next_response()).payload == b"%d" % counter.value
+            if how == "actively":
+                asker.driver.endpoint.end_observation(handle, asker.driver.now())
+                asker.driver.flush_soon()
+                last = await asker.next_response()
+                assert (last.observe, last.payload) == (None, b"%d" % counter.value)
+            else:
+                asker.driver.endpoint.cancel(handle, asker.driver.now())
+                counter.count()
+                while counter.observers:
+                    await _turn()
+            assert counter.observers == 0
+        asker.driver.close()
+        await context.shutdown()
+
+    _run(story)
+
+
+async def _turn() -> None:
+    """One datagram's time: loopback is quick, aiocoap is not."""
+    loop = asyncio.get_running_loop()
+    passed = loop.create_future()
+    loop.call_later(0.01, passed.set_result, None)
+    await passed
+
+
+@pytest.mark.slow
+def test_our_client_gets_2_03_from_an_aiocoap_server_for_what_it_has() -> None:
+    async def story() -> None:
+        site = resource.Site()
+        site.add_resource(["counter"], Counter())
+        peer = await _free_address()
+        context = await aiocoap.Context.create_server_context(site, bind=peer, transports=["udp6"])
+        asker = Asker(TransmissionParameters())
+        asker.driver.attach(await open_udp("127.0.0.1", 0, asker.driver.receive_datagrams))
+        whole = await asker.ask(peer, Request(codes.GET, ("counter",)))
+        etag = etag_of(whole)
+        assert etag is not None
+        known = ((options.ETAG, etag),)
+        again = await asker.ask(peer, Request(codes.GET, ("counter",), options=known))
+        assert (again.code, again.payload, etag_of(again)) == (codes.VALID, b"", etag)
+        asker.driver.close()
+        await context.shutdown()
+
+    _run(story)
+
+
+class Server:
+    """Our endpoint as a server; `answer` decides."""
+
+    def __init__(
+        self, parameters: TransmissionParameters, answer: Callable[[RequestReceived], Response]
+    ) -> None:
+        self.driver = EndpointDriver(CoapEndpoint(parameters, seeded_draw(2)), self._handle)
+        self.exchanges: list[int] = []
+        self.ended: list[Event] = []
+        self._answer = answer
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, RequestReceived):
+                self.exchanges.append(event.exchange)
+                self.driver.respond(event.exchange, self._answer(event))
+            else:
+                self.ended.append(event)
+
+    async def open(self) -> str:
+        """Listen; the URI comes back."""
+        link = await open_udp("127.0.0.1", 0, self.driver.receive_datagrams)
+        self.driver.attach(link)
+        return f"coap://127.0.0.1:{link.address[1]}"
+
+
+@pytest.mark.slow
+def test_an_aiocoap_client_observes_our_server_until_an_error() -> None:
+    async def story() -> None:
+        def answer(event: RequestReceived) -> Response:
+            observe = 1 if event.request.observe == 0 else None
+            return Response(codes.CONTENT, b"1", observe=observe)
+
+        server = Server(TransmissionParameters(), answer)
+        base = await server.open()
+        context = await aiocoap.Context.create_client_context(transports=["udp6"])
+        asked = context.request(aiocoap.Message(code=aiocoap.GET, uri=f"{base}/a", observe=0))
+        assert (await asked.response).payload == b"1"
+        told = aiter(asked.observation)
+        for number, confirmable in ((2, True), (3, False), (4, True)):
+            state = Response(codes.CONTENT, b"%d" % number * 700, observe=number)
+            server.driver.endpoint.notify(
+                server.exchanges[0], state, server.driver.now(), confirmable=confirmable
+            )
+            server.driver.flush_soon()
+            assert (await anext(told)).payload == b"%d" % number * 700
+        gone = Response(codes.NOT_FOUND)
+        server.driver.endpoint.notify(server.exchanges[0], gone, server.driver.now())
+        server.driver.flush_soon()
+        # aiocoap gives the error as the last notification, or ends with one of its own.
+        try:
+            assert (await anext(told)).code == aiocoap.NOT_FOUND
+        except (aiocoap.error.Error, StopAsyncIteration):
+            assert server.ended == []
+        await context.shutdown()
+        server.driver.close()
+
+    _run(story)
+
+
+@pytest.mark.slow
+def test_an_aiocoap_client_s_preconditions_echo_and_max_age() -> None:
+    async def story() -> None:
+        def answer(event: RequestReceived) -> Response:
+            request = event.request
+            if request.path == ("fresh",):
+                endpoint, now = server.driver.endpoint, server.driver.now()
+                if endpoint.echo_age_s(event.peer, request, now) is None:
+                    return endpoint.echo_challenge(event.peer, now)
+            elif not preconditions_hold(request, exists=True, etag=b"now"):
+                return Response(codes.PRECONDITION_FAILED)
+            return with_max_age(Response(codes.CHANGED), 7)
+
+        critical = (options.IF_MATCH, options.IF_NONE_MATCH)
+        server = Server(TransmissionParameters(critical_options=critical), answer)
+        base = await server.open()
+        context = await aiocoap.Context.create_client_context(transports=["udp6"])
+
+        async def put(path: str, **found: Any) -> Any:
+            message = aiocoap.Message(code=aiocoap.PUT, uri=f"{base}/{path}", **found)
+            return await context.request(message).response
+
+        assert (await put("a", if_none_match=True)).code == aiocoap.PRECONDITION_FAILED
+        assert (await put("a", if_match=[b"old"])).code == aiocoap.PRECONDITION_FAILED
+        changed = await put("a", if_match=[b"old", b"now"])
+        assert (changed.code, changed.opt.max_age) == (aiocoap.CHANGED, 7)
+        challenge = await put("fresh")
+        assert challenge.code == aiocoap.UNAUTHORIZED
+        assert (await put("fresh", echo=challenge.opt.echo)).code == aiocoap.CHANGED
+        await context.shutdown()
+        server.driver.close()
+
+    _run(story)
+
+
+@pytest.mark.slow
+def test_an_aiocoap_client_is_told_that_our_server_is_overloaded() -> None:
+    async def story() -> None:
+        parameters = TransmissionParameters(
+            requests_per_s=0.01, requests_burst=1, overload_max_age_s=9
+        )
+        server = Server(parameters, lambda event: Response(codes.CHANGED))
+        base = await server.open()
+        context = await aiocoap.Context.create_client_context(transports=["udp6"])
+        answers = [
+            await context.request(aiocoap.Message(code=aiocoap.POST, uri=f"{base}/a")).response
+            for _ in range(2)
+        ]
+        assert [answer.code for answer in answers] == [
+            aiocoap.CHANGED,
+            aiocoap.SERVICE_UNAVAILABLE,
+        ]
+        assert answers[1].opt.max_age == 9
+        await context.shutdown()
+        server.driver.close()
 
     _run(story)

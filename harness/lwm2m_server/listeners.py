@@ -1,0 +1,152 @@
+"""The server's CoAP sockets: plain, DTLS or both, as one link."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.lwm2m_server.config import Listen, SecureListen, TlsListen
+from harness.lwm2m_server.devices import address_text, peer_text
+from lwm2m.transport import UdpLink, open_udp
+from lwm2m.transport.link import Link
+from lwm2m.transport.peers import SecurePeer
+from lwm2m.transport.tracing import Wrap
+from runtime.component import ConfigError
+from runtime.http import PortInUse
+
+if TYPE_CHECKING:
+    from lwm2m.transport.dtls import DtlsServerLink, KeyOf
+
+_HASH_BYTES = 8
+
+Datagrams = Sequence[tuple[bytes, Hashable]]
+
+
+class Receiver(Protocol):
+    """Who gets what the sockets tell."""
+
+    def receive_datagrams(self, datagrams: Datagrams) -> None:
+        """Datagrams came, on whichever socket."""
+
+    def peer_established(self, peer: SecurePeer) -> None:
+        """A session is there."""
+
+    def peer_gone(self, peer: SecurePeer) -> None:
+        """A session has ended."""
+
+    def refuse_handshake(self, reason: str, address: str, identity_hash: str) -> None:
+        """A session was refused."""
+
+
+class Listeners:
+    """The open sockets; a peer's kind says which one its datagrams leave by.
+
+    `wrap` may put something between a link and its user, such as a trace.
+    """
+
+    def __init__(self) -> None:
+        self._plain: UdpLink | None = None
+        self._secure: DtlsServerLink | None = None
+        self._plain_out: Link | None = None
+        self._secure_out: Link | None = None
+
+    async def open_plain(self, listen: Listen, receiver: Receiver, wrap: Wrap) -> str:
+        """Listen for CoAP without security; returns the address. Raises `PortInUse`."""
+        receive, wrap_link = wrap(receiver.receive_datagrams)
+        try:
+            self._plain = await open_udp(listen.host, listen.port, receive)
+        except OSError as error:
+            raise port_in_use(listen, error) from error
+        self._plain_out = wrap_link(self._plain)
+        return address_text(self._plain.address)
+
+    async def open_secure(
+        self,
+        listen: SecureListen,
+        receiver: Receiver,
+        key_of: KeyOf,
+        unix_time_s: Callable[[], float],
+        wrap: Wrap,
+    ) -> str:
+        """Listen for CoAP over DTLS. Raises `PortInUse` and `ConfigError`."""
+        # OpenSSL is loaded only where it is wanted: it takes a tenth of a second.
+        from harness.lwm2m_server.secure_listen import read_credentials, settings_of
+        from lwm2m.transport.dtls import UnusableCredentials, open_dtls_server
+
+        def closed(peer: SecurePeer, reason: str) -> None:
+            receiver.peer_gone(peer)
+
+        def refused(address: Hashable, reason: str, identity: str | None) -> None:
+            receiver.refuse_handshake(reason, peer_text(address), hash_of(identity))
+
+        receive, wrap_link = wrap(receiver.receive_datagrams)
+        credentials = read_credentials(listen, key_of)
+        try:
+            self._secure = await open_dtls_server(
+                listen.host,
+                listen.port,
+                receive,
+                credentials,
+                settings=settings_of(listen),
+                established=receiver.peer_established,
+                closed=closed,
+                refused=refused,
+                unix_time_s=unix_time_s,
+            )
+        except UnusableCredentials as error:
+            raise ConfigError(f"coaps: {error}") from None
+        except OSError as error:
+            raise port_in_use(listen, error) from error
+        self._secure_out = wrap_link(self._secure)
+        return address_text(self._secure.address)
+
+    def send(self, datagrams: Datagrams) -> None:
+        """Send each by the socket of its peer; what has none is dropped."""
+        if self._secure_out is None:
+            if self._plain_out is not None:
+                self._plain_out.send(datagrams)
+            return
+        plain = [one for one in datagrams if not isinstance(one[1], SecurePeer)]
+        secure = [one for one in datagrams if isinstance(one[1], SecurePeer)]
+        if plain and self._plain_out is not None:
+            self._plain_out.send(plain)
+        if secure:
+            self._secure_out.send(secure)
+
+    def counters(self) -> dict[str, int]:
+        """What the DTLS socket counted, by name; empty without one."""
+        if self._secure is None:
+            return {}
+        return {f"dtls_{name}": count for name, count in self._secure.counters.as_dict().items()}
+
+    @property
+    def socket_drops(self) -> int:
+        """Datagrams that came or went while a buffer was full."""
+        links: list[Any] = [self._plain]
+        if self._secure is not None:
+            links.append(self._secure.beneath)
+        return sum(
+            link.dropped_by_kernel + link.dropped_unsent for link in links if link is not None
+        )
+
+    def close(self) -> None:
+        """Close the sockets; sessions end with close_notify."""
+        for link in (self._secure, self._plain):
+            if link is not None:
+                link.close()
+
+
+def hash_of(identity: str | None) -> str:
+    """An identity as it may be recorded: enough to find it, if one knows it."""
+    if identity is None:
+        return ""
+    return hashlib.sha256(identity.encode(errors="replace")).hexdigest()[: 2 * _HASH_BYTES]
+
+
+def port_in_use(listen: Listen | SecureListen | TlsListen, error: OSError) -> PortInUse:
+    """What to say when a port is taken."""
+    return PortInUse(
+        error.errno,
+        f"cannot listen on {listen.host}:{listen.port} ({error.strerror}): choose another port",
+    )

@@ -1,0 +1,170 @@
+"""What goes into requests and what comes back: content formats chosen, values written and read.
+
+All of it by one device: its LwM2M version, the formats it announced, the versions of its objects,
+the path that its objects lie under.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from contracts.data_interface import Command, ObjectLink, Value
+from harness.lwm2m_server.alternate_path import add_root, strip_root, without_root
+from harness.lwm2m_server.devices import Device
+from harness.lwm2m_server.values import ValueReader
+from lwm2m.codecs import (
+    Node,
+    content_formats,
+    decode_timed,
+    encode_composite_write,
+    encode_paths,
+    encode_payload,
+    link_format,
+)
+from lwm2m.objects import Models, ObjectPath
+
+ModelsFor = Callable[[Mapping[int, str]], Models]
+
+# The formats of many values that a server asks for and writes, best first (LwM2M Core §7.5: TLV is
+# what every 1.0 client has, the SenML formats are those of later ones).
+_PREFERRED: Final[dict[str, tuple[int, ...]]] = {
+    "1.0": (content_formats.TLV, content_formats.OMA_JSON),
+    "1.1": (content_formats.SENML_CBOR, content_formats.SENML_JSON, content_formats.TLV),
+    "1.2": (
+        content_formats.SENML_CBOR,
+        content_formats.LWM2M_CBOR,
+        content_formats.SENML_JSON,
+        content_formats.TLV,
+    ),
+}
+_COMPOSITE: Final = frozenset(
+    {content_formats.SENML_CBOR, content_formats.LWM2M_CBOR, content_formats.SENML_JSON}
+)
+# The SenML format of values that goes with a format of paths or of a composite write.
+_ANSWERED_IN: Final = {
+    content_formats.SENML_ETCH_JSON: content_formats.SENML_JSON,
+    content_formats.SENML_ETCH_CBOR: content_formats.SENML_CBOR,
+}
+# The SenML format that can also remove (RFC 8790 is SenML's "ETCH").
+_REMOVING: Final = {
+    content_formats.SENML_JSON: content_formats.SENML_ETCH_JSON,
+    content_formats.SENML_CBOR: content_formats.SENML_ETCH_CBOR,
+}
+
+
+class Target(NamedTuple):
+    """A device as payloads depend on it. `root` is without a slash at its end, so `""` for `/`."""
+
+    lwm2m_version: str
+    models: Models
+    root: str = ""
+    content_formats: tuple[int, ...] = ()
+
+    def segments(self, path: ObjectPath | None) -> tuple[str, ...]:
+        """The Uri-Path of an object path; None is the root."""
+        below = () if path is None else path.segments
+        return (*self.root.split("/")[1:], *below) if self.root else below
+
+    def preferred_format(self, *, is_composite: bool = False) -> int:
+        """The format to use when the command names none."""
+        preferred = _PREFERRED[self.lwm2m_version]
+        if is_composite:
+            preferred = tuple(one for one in preferred if one in _COMPOSITE)
+        for one in preferred:
+            if one in self.content_formats:
+                return one
+        return preferred[0]
+
+
+class Payloads:
+    """Values of commands to payloads, and payloads to values; definitions from `models_for`."""
+
+    def __init__(self, models_for: ModelsFor) -> None:
+        self._models_for = models_for
+
+    def target(self, device: Device | None) -> Target:
+        """The device as payloads depend on it; None is one that has left meanwhile."""
+        if device is None:
+            return Target("1.1", self._models_for({}))
+        objects = device.objects
+        return Target(
+            device.registration.lwm2m_version,
+            self._models_for(objects.versions),
+            "" if objects.root == "/" else objects.root,
+            objects.content_formats,
+        )
+
+    def write(
+        self, target: Target, content_format: int, base: ObjectPath | None, nodes: Sequence[Node]
+    ) -> bytes:
+        """The payload of a Write or Create. Raises `LwM2mError`."""
+        payload = encode_payload(content_format, base, nodes, target.models)
+        return self._rooted(target, content_format, payload)
+
+    def write_composite(
+        self,
+        target: Target,
+        content_format: int,
+        nodes: Sequence[Node],
+        removed: Sequence[ObjectPath],
+    ) -> bytes:
+        """The payload of a Write-Composite. Raises `LwM2mError`."""
+        payload = encode_composite_write(content_format, nodes, removed, target.models)
+        return self._rooted(target, content_format, payload)
+
+    def write_paths(
+        self, target: Target, content_format: int, paths: Sequence[ObjectPath | None]
+    ) -> bytes:
+        """The payload of a Read-Composite or Observe-Composite. Raises `LwM2mError`."""
+        return self._rooted(target, content_format, encode_paths(content_format, paths))
+
+    def read(
+        self,
+        target: Target,
+        content_format: int | None,
+        base: ObjectPath | None,
+        payload: bytes,
+        received_at_s: float | None = None,
+    ) -> list[Value]:
+        """The values that a device sent for `base` (None: for several paths). Raises `LwM2mError`.
+
+        Those of secret resources are left out. `received_at_s` (Unix time) is what times that are
+        relative count from.
+        """
+        if not payload and content_format is None:
+            return []  # LwM2M Core §6.3.1: nothing readable beneath the path is a success
+        if target.root:
+            payload = strip_root(target.root, content_format, payload)
+        nodes = decode_timed(content_format, base, payload, target.models, received_at_s)
+        return ValueReader(target.models).timed_values(nodes, received_at_s)
+
+    def read_links(self, target: Target, payload: bytes) -> list[ObjectLink]:
+        """The links that Discover found. Raises `MalformedLinkFormat`."""
+        links = link_format.decode(payload)
+        root = target.root
+        return [
+            ObjectLink(without_root(root, link.target) if root else link.target, link.attributes)
+            for link in links
+        ]
+
+    @staticmethod
+    def _rooted(target: Target, content_format: int, payload: bytes) -> bytes:
+        return add_root(target.root, content_format, payload) if target.root else payload
+
+
+def format_of(command: Command, target: Target, *, is_composite: bool = False) -> int:
+    """The content format that the command names, or the best that the device takes."""
+    if command.format is not None:
+        return command.format
+    return target.preferred_format(is_composite=is_composite)
+
+
+def answered_in(content_format: int) -> int:
+    """The format to ask values in, when paths go in `content_format`."""
+    return _ANSWERED_IN.get(content_format, content_format)
+
+
+def removing_format(content_format: int) -> int:
+    """The format to write in when something is removed as well."""
+    return _REMOVING.get(content_format, content_format)

@@ -1,0 +1,160 @@
+"""`lamplighter device`: one simulated device against any LwM2M server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from contracts import journal
+from contracts.names import check_endpoint_name
+from fake_devices.device import Device
+from fake_devices.devices import MODELS
+from fake_devices.fleet.assembly import assembled
+from fake_devices.fleet.building import make_devices
+from fake_devices.fleet.config import DeviceLine, FleetConfig
+from harness.errors import ScenarioError
+from harness.trace_printer import TracePrinter
+from lwm2m.objects import builtin_models
+from lwm2m.transport.tracing import MessageReader, Wrap, traced, unwrapped
+from runtime.clock import SystemClock
+
+# The harbour district's middle: where a device is that nobody placed.
+_LATITUDE, _LONGITUDE = 53.5448, 8.5709
+
+
+class DeviceOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user may choose about one device. Keys are in files, never on a command line."""
+
+    model: str
+    server: str = ""
+    bootstrap_server: str = ""
+    endpoint: str = ""
+    identity: str = ""
+    psk_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    trust_anchors_file: Path | None = None
+    lwm2m_version: str = "1.1"
+    lifetime_s: int = 300
+    queue_mode: bool = False
+    trace: bool = False
+
+
+async def run_device(options: DeviceOptions, console: Console) -> None:
+    """Run it until cancelled, telling on `console` what happens to it.
+
+    Raises `ScenarioError` or `ConfigError` with what to do.
+    """
+    line, config = _line_of(options), _config_of(options)
+    clock = SystemClock()
+    told = _Teller(console)
+
+    def make(peers: Sequence[Hashable]) -> list[Device]:
+        return make_devices(config, [line], peers, clock, told)
+
+    wrap = trace_on(console, clock) if options.trace else unwrapped
+    async with assembled(config, clock, 1, make, wrap=wrap) as (fleet, _):
+        where = config.server or f"{config.bootstrap_server} (bootstrap)"
+        console.print(f"{line.endpoint}, a {line.model}, turns to {where}. Ctrl-C ends it.")
+        fleet.start(1_000.0)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            console.print(f"{line.endpoint} was switched off.")
+        finally:
+            fleet.end()
+
+
+def trace_on(console: Console, clock: SystemClock) -> Wrap:
+    """A trace of all messages, decoded, printed on `console`."""
+    from harness.lwm2m_server.secret_resources import is_secret
+
+    reader = MessageReader(builtin_models(), lambda path: is_secret(str(path)))
+    return traced(reader, TracePrinter(console, clock).tell)
+
+
+class _Teller:
+    """Prints what a device records, a line each."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def record(self, record: msgspec.Struct) -> None:
+        text = _told(record)
+        if text:
+            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _told(record: msgspec.Struct) -> str:
+    match record:
+        case journal.DeviceRegistered():
+            return f"registered at {record.location}"
+        case journal.DeviceRegistrationFailed():
+            return f"could not register: {record.code or 'no answer'}"
+        case journal.DownlinkServed():
+            value = "" if record.value is None else f" = {record.value}"
+            return f"{record.operation} {record.path}{value}: {record.code}"
+        case journal.CredentialsActivated():
+            return f"has its MQTT account, as {record.client_id}"
+        case journal.DeviceConnected():
+            return "connected to the MQTT broker"
+        case journal.DeviceDisconnected():
+            return f"lost its MQTT connection: {record.reason}"
+        case journal.AlarmGenerated():
+            return f"alarm {record.alarm} {'raised' if record.raised else 'cleared'}"
+    return ""
+
+
+def _line_of(options: DeviceOptions) -> DeviceLine:
+    if options.model not in MODELS:
+        raise ScenarioError(f"no model {options.model!r}; there are: {', '.join(MODELS)}")
+    endpoint = options.endpoint or f"{options.model.replace('_', '-')}-1"
+    check_endpoint_name(endpoint)
+    psk = None if options.psk_file is None else _read_key(options.psk_file)
+    return DeviceLine(
+        endpoint,
+        endpoint,
+        options.model,
+        _LATITUDE,
+        _LONGITUDE,
+        psk_identity=(options.identity or endpoint) if psk is not None else None,
+        psk=psk,
+        certificate=_text(options.certificate_file),
+        key=_text(options.key_file),
+    )
+
+
+def _config_of(options: DeviceOptions) -> FleetConfig:
+    if not options.server and not options.bootstrap_server:
+        raise ScenarioError("--server coap://host:port (or coaps://…) or --bootstrap is needed")
+    return msgspec.convert(
+        {
+            "devices_file": "",
+            "server": options.server,
+            "bootstrap_server": options.bootstrap_server,
+            "trust_anchor_file": _text(options.trust_anchors_file),
+            "lwm2m_version": options.lwm2m_version,
+            "lifetime_s": options.lifetime_s,
+            "queue_mode": options.queue_mode,
+        },
+        FleetConfig,
+    )
+
+
+def _read_key(file: Path) -> str:
+    try:
+        text = sys.stdin.readline() if str(file) == "-" else file.read_text()
+        return bytes.fromhex(text.strip()).hex()
+    except OSError as error:
+        raise ScenarioError(f"cannot read the key {file}: {error.strerror}") from error
+    except ValueError:
+        raise ScenarioError(f"the key in {file} is not hexadecimal: 32 to 128 digits") from None
+
+
+def _text(file: Path | None) -> str | None:
+    return None if file is None else str(file)
