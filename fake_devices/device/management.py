@@ -51,6 +51,7 @@ class Management:
         "_firmware",
         "_observing",
         "_send_at",
+        "_sends",
         "_servers",
         "_sleeper",
         "_tree",
@@ -66,6 +67,7 @@ class Management:
         self._firmware: Firmware | None = None
         self._observing: Observing | None = None
         self._send_at: float | None = None
+        self._sends = 0
         settings = environment.settings
         self._sleeper = Sleeper(settings.awake_s) if settings.queue_mode else None
         self.actions: list[Action] = []
@@ -376,10 +378,15 @@ class Management:
                 continue
             readings = readings_of(tree, wanted, moment.unix_us / 1e6, AccessContext(server))
             if readings:
-                request = send_request(tree, readings)
+                request = send_request(tree, readings, self._next_send_format())
                 self._do(SendRequest(request, registrar.account, Purpose.SEND), moment)
                 count += 1
         return count
+
+    def _next_send_format(self) -> int:
+        formats = self._environment.settings.send_formats
+        self._sends += 1
+        return formats[(self._sends - 1) % len(formats)]
 
     def _send_regularly(self, moment: Moment) -> None:
         settings = self._environment.settings

@@ -57,6 +57,8 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a device sends by LwM2M Send to servers that have not muted it, such as `/3303/0`."""
     send_every_s: float | None = None
     """Seconds between two Sends; None: only when it is told to."""
+    send_formats: tuple[Literal[110, 112, 11544], ...] = (112,)
+    """The content formats of Sends, taken in turn: SenML JSON, SenML CBOR, LwM2M CBOR (1.2)."""
     report_every_s: float = 5.0
     """Seconds between two packs of a stream."""
     city_offset_s: float = 0.0

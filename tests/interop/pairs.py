@@ -23,7 +23,7 @@ T = TypeVar("T")
 # So that sessions, and processes of one, never meet in a registry.
 SESSION = secrets.token_hex(3)
 # What our device sends unasked, once its server no longer mutes it.
-_SENDS = {"send_paths": ["/3/0/0", "/3416/0/1"], "send_every_s": 0.5}
+_SENDS = {"send_paths": ["/3/0/0", "/3416/0/1"], "send_every_s": 0.5, "send_formats": [110, 112]}
 
 
 class Made(Generic[T]):

@@ -259,7 +259,8 @@ final class ServerRole implements Peer.Role, RegistrationListener, ObservationLi
 
     @Override
     public void dataReceived(Registration device, TimestampedLwM2mNodes data, SendRequest request) {
-        ObjectNode event = Peer.event("send").put("endpoint", device.getEndpoint());
+        ObjectNode event = Peer.event("send").put("endpoint", device.getEndpoint())
+                .put("format", request.getFormat().getCode());
         event.set("values", Values.flat(data.getNodes()));
         event.set("times", Peer.JSON.valueToTree(
                 data.getTimestamps().stream().map(String::valueOf).toArray(String[]::new)));
