@@ -163,6 +163,10 @@ class Fleet:
         self.health.add(self._timers.take_delays_ns())
         return self.health.take()
 
+    def attend(self, number: int) -> None:
+        """Carry out what a device wants done because of what somebody else told it."""
+        self._carry_out(number)
+
     # ---- what CoAP reports ----
 
     def handle_coap_events(self, events: Sequence[Event]) -> None:

@@ -59,9 +59,7 @@ class _Running:
 
     def carry_out(self) -> None:
         """Have the fleet do what the device wants done."""
-        # The fleet does so after everything that it tells a device. This tells nothing: it
-        # acknowledges a pack that never was.
-        self.fleet.pack_acknowledged(0, "", 0)
+        self.fleet.attend(0)
 
 
 class Device:

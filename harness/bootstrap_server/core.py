@@ -134,6 +134,10 @@ class BootstrapCore:
         """Take what the endpoints tell; an endpoint beside the datagram one calls it."""
         self._handle_events(self._now())
 
+    def peer_established(self, peer: SecurePeer) -> None:
+        """A session of DTLS is there: its address is real, and a whole pack may go to it."""
+        self.endpoints.validate_peer(peer)
+
     def peer_gone(self, peer: SecurePeer) -> None:
         """A session of DTLS or a connection has ended: what was bootstrapped over it has failed."""
         now = self._now()

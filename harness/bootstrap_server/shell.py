@@ -57,7 +57,8 @@ class BootstrapServer:
         self._end_turn()
 
     def peer_established(self, peer: SecurePeer) -> None:
-        """See `Receiver`; a device that has a session asks for itself."""
+        """See `Receiver`."""
+        self.core.peer_established(peer)
 
     def peer_gone(self, peer: SecurePeer) -> None:
         """See `Receiver`."""

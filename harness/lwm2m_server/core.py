@@ -144,6 +144,8 @@ class ServerCore:
 
     def peer_established(self, peer: SecurePeer) -> None:
         """A new session is there: requests to the device that it names go over it at once."""
+        # Its handshake came back from the address: answers to it need no limit.
+        self.endpoints.validate_peer(peer)
         device = self._registrar.find_by_peer(peer)
         if device is not None and peer.endpoint_name is not None:
             self._registrar.move(device, peer)

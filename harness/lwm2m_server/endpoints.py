@@ -26,6 +26,9 @@ class DatagramEndpoint(Exchanges, Protocol):
     def datagrams_to_send(self) -> list[tuple[bytes, Hashable]]:
         """See `CoapEndpoint.datagrams_to_send`."""
 
+    def validate_peer(self, peer: Hashable) -> None:
+        """See `CoapEndpoint.validate_peer`."""
+
     def resume_exchange(
         self, peer: Hashable, datagram: bytes, first_sent_at: float, now: float
     ) -> int:
@@ -91,6 +94,11 @@ class Endpoints:
         """See `CoapEndpoint.end_observation`."""
         handle, number = divmod(exchange, _ENDPOINTS_MAX)
         return self.exchange_of(number, self._all[number].end_observation(handle, now))
+
+    def validate_peer(self, peer: Hashable) -> None:
+        """See `CoapEndpoint.validate_peer`; a connection needs none."""
+        if self._number_of(peer) == 0:
+            self.datagrams.validate_peer(peer)
 
     def forget_peer(self, peer: Hashable, now: float) -> None:
         """See `CoapEndpoint.forget_peer`."""

@@ -37,6 +37,7 @@ _NEEDED = (
     "SSL_CTX_get_cert_store",
     "SSL_CTX_new",
     "SSL_CTX_set1_curves_list",
+    "SSL_CTX_set1_sigalgs_list",
     "SSL_CTX_set_cipher_list",
     "SSL_CTX_set_cookie_generate_cb",
     "SSL_CTX_set_cookie_verify_cb",

@@ -159,6 +159,10 @@ class OscoreEndpoint:
         self._bodies.handle_timer(now)
         self._take_events(now)
 
+    def validate_peer(self, peer: Hashable) -> None:
+        """See `CoapEndpoint.validate_peer`."""
+        self._below.validate_peer(_address(peer))
+
     def forget_peer(self, peer: Hashable, now: float | None = None) -> None:
         """See `CoapEndpoint.forget_peer`; of an `OscorePeer`, all that its address has open."""
         self._below.forget_peer(_address(peer), now)
