@@ -228,12 +228,12 @@ class BootstrapCore:
             )
         if request.path == REQUEST_PATH and request.code == codes.POST:
             found = read_bootstrap_request(request.query, proven)
-            plan = self._plan(found.endpoint_name)[1]
+            plan = self._plan(found.endpoint_name, peer)[1]
             session = BootstrapSession(plan, self._models, found.preferred_format)
             return self._begin(_Running(found.endpoint_name, peer, session, self._clock.wall_us()))
         if request.path == PACK_PATH and request.code == codes.GET:
             asked = read_pack_request(request.query, request.accept, proven)
-            return self._pack(asked.endpoint_name, asked.content_format), None
+            return self._pack(asked.endpoint_name, asked.content_format, peer), None
         if request.path in (REQUEST_PATH, PACK_PATH):
             raise BootstrapRefused(
                 codes.METHOD_NOT_ALLOWED, "unexpected_method", "POST /bs or GET /bspack"
@@ -242,11 +242,16 @@ class BootstrapCore:
             codes.NOT_FOUND, "unexpected_path", "only /bs and /bspack are served"
         )
 
-    def _plan(self, endpoint: str) -> tuple[BootstrapEntry, BootstrapPlan]:
+    def _plan(self, endpoint: str, peer: Hashable) -> tuple[BootstrapEntry, BootstrapPlan]:
         found = self._plans.find(endpoint) if is_endpoint_name(endpoint) else None
         if found is None:
             # §6.1.7.1 knows 4.00 and 4.15 alone for a request that is not granted.
             raise BootstrapRefused(codes.BAD_REQUEST, "unknown_endpoint", "not known here")
+        entry = found[0]
+        if not _is_secure(peer) and entry.holds_keys() and not entry.over_nosec:
+            raise BootstrapRefused(
+                codes.BAD_REQUEST, "keys_over_nosec", "keys are given over DTLS only"
+            )
         return found
 
     def _begin(self, running: _Running) -> tuple[Response, _Running | None]:
@@ -255,6 +260,10 @@ class BootstrapCore:
             self.counters["refused_full"] += 1
             retry = ((_MAX_AGE, bytes([_RETRY_AFTER_S])),)
             return Response(codes.SERVICE_UNAVAILABLE, options=retry), None
+        if before is not None and _is_secure(before.peer) and not _is_secure(running.peer):
+            raise BootstrapRefused(
+                codes.BAD_REQUEST, "begun_with_security", "this client has credentials: use them"
+            )
         if before is not None:
             self._by_exchange.pop(before.exchange, None)
             self.endpoints.cancel(before.exchange, self._now())
@@ -264,8 +273,8 @@ class BootstrapCore:
         self.counters["sessions_begun"] += 1
         return _CHANGED, running
 
-    def _pack(self, endpoint: str, content_format: int) -> Response:
-        entry, plan = self._plan_for_pack(endpoint)
+    def _pack(self, endpoint: str, content_format: int, peer: Hashable) -> Response:
+        entry, plan = self._plan_for_pack(endpoint, peer)
         if not entry.pack:
             raise BootstrapRefused(codes.METHOD_NOT_ALLOWED, "pack_refused", "ask at /bs")
         try:
@@ -276,11 +285,13 @@ class BootstrapCore:
         self.counters["packs_given"] += 1
         return Response(codes.CONTENT, payload, content_format)
 
-    def _plan_for_pack(self, endpoint: str) -> tuple[BootstrapEntry, BootstrapPlan]:
+    def _plan_for_pack(self, endpoint: str, peer: Hashable) -> tuple[BootstrapEntry, BootstrapPlan]:
         try:
-            return self._plan(endpoint)
+            return self._plan(endpoint, peer)
         except BootstrapRefused as error:
-            raise BootstrapRefused(codes.NOT_FOUND, error.reason, error.detail) from None
+            # A pack has codes of its own for both (§6.1.7.7).
+            code = codes.UNAUTHORIZED if error.reason == "keys_over_nosec" else codes.NOT_FOUND
+            raise BootstrapRefused(code, error.reason, error.detail) from None
 
     def _send(self, running: _Running, request: Request | None, now: float) -> None:
         if request is None:
@@ -316,3 +327,7 @@ class BootstrapCore:
                 code=(last.code or "") if last is not None else "",
             )
         )
+
+
+def _is_secure(peer: Hashable) -> bool:
+    return security_of(peer).mode != "nosec"

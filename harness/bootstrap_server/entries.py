@@ -15,6 +15,7 @@ from contracts.data_interface import Value
 from contracts.names import is_endpoint_name
 from harness.lwm2m_server.row_file import RowFile, read_lines
 from harness.lwm2m_server.secret_files import check_owner_only, numbered_lines
+from harness.lwm2m_server.secret_resources import touches_secret
 from harness.lwm2m_server.values import ValueReader
 from lwm2m.bootstrap import BootstrapPlan, ServerAccountPlan
 from lwm2m.errors import LwM2mError
@@ -61,7 +62,8 @@ class BootstrapEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     `delete` comes first, then `accounts` and `values` (as the data interface has them), then
     `read`; `format` is a content format, the client's choice when absent. `pack`: whether a
-    Bootstrap-Pack-Request is granted.
+    Bootstrap-Pack-Request is granted. An entry with keys is given only to who proved to be this
+    device, unless `over_nosec`.
     """
 
     endpoint: str
@@ -72,6 +74,13 @@ class BootstrapEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     discover: bool = True
     format: int | None = None
     pack: bool = True
+    over_nosec: bool = False
+
+    def holds_keys(self) -> bool:
+        """Whether somebody else must not get it."""
+        return any(account.key for account in self.accounts) or touches_secret(
+            value.path for value in self.values
+        )
 
     def __repr__(self) -> str:
         return f"BootstrapEntry(endpoint={self.endpoint!r}, …)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -235,6 +236,54 @@ def test_reports_of_the_devices_seen_last_are_kept(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         world.ask(bootstrap(name))
     assert [report.endpoint for report in world.core.reports()] == ["b", "c"]
+
+
+# ---- keys ----
+
+KEYED = BootstrapEntry(
+    endpoint="lamp-1",
+    accounts=[AccountEntry(short_server_id=1, uri="coaps://a", security="psk", key=b"k" * 16)],
+)
+SECURE = SecurePeer(*CLIENT, PeerSecurity("psk", "lamp-1"), endpoint_name="lamp-1")
+PACK = Request(codes.GET, ("bspack",), ("ep=lamp-1",))
+
+
+def test_a_stranger_without_security_gets_nobodys_keys(tmp_path: Path) -> None:
+    world = World(tmp_path, Client())
+    world.entries.put(KEYED)
+    assert world.ask(bootstrap()).code == codes.BAD_REQUEST
+    assert world.ask(PACK).code == codes.UNAUTHORIZED
+    assert world.client.received == []
+    assert world.core.numbers()["refused_keys_over_nosec"] == 2
+
+
+def test_who_proves_to_be_the_device_gets_its_keys(tmp_path: Path) -> None:
+    world = World(tmp_path, Client())
+    world.entries.put(KEYED)
+    world.core.peer_established(SECURE)
+    assert world.ask(bootstrap(), SECURE).code == codes.CHANGED
+    assert world.ask(PACK, SECURE).code == codes.CONTENT
+
+
+def test_a_laboratory_may_give_keys_without_security(tmp_path: Path) -> None:
+    world = World(tmp_path, Client())
+    world.entries.put(BootstrapEntry(**{**_fields(KEYED), "over_nosec": True}))
+    assert world.ask(bootstrap()).code == codes.CHANGED
+
+
+def test_nobody_without_security_takes_over_a_session_that_has_it(tmp_path: Path) -> None:
+    world = World(tmp_path, Client())
+    world.entries.put(ENTRY)
+    world.client.is_silent = True
+    world.ask(bootstrap(), SECURE)
+    world.client.is_silent = False
+    assert world.ask(bootstrap()).code == codes.BAD_REQUEST
+    assert world.core.numbers()["refused_begun_with_security"] == 1
+    assert world.core.numbers()["sessions_running"] == 1
+
+
+def _fields(entry: BootstrapEntry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in entry.__struct_fields__}
 
 
 # ---- entries ----

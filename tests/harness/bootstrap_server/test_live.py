@@ -166,7 +166,9 @@ def play(directory: Path, story: Callable[[Both], Awaitable[None]]) -> None:
 @pytest.mark.parametrize("by", ["coap", "coaps"])
 def test_a_device_asks_to_be_bootstrapped_and_registers(tmp_path: Path, by: str, to: str) -> None:
     async def story(both: Both) -> None:
-        await put_entry(both.bootstrap_admin, {"accounts": [account(both.server, to)]})
+        # From plain to secure is what a laboratory does: keys cross the wire in clear.
+        entry = {"accounts": [account(both.server, to)], "over_nosec": by == "coap"}
+        await put_entry(both.bootstrap_admin, entry)
         uri = f"{by}://{both.bootstrap[by]}"
         async with fleet_of_one(tmp_path, bootstrap_server=uri):
             event = await both.bridge.until_frame(Event, event="registered")
