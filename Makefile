@@ -8,7 +8,7 @@ RUN_STAMP := $(VENV)/.run-$(shell cat pyproject.toml constraints.txt | cksum | c
 TEST_STAMP := $(VENV)/.test-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 SCENARIO ?= onboarding.city_block_comes_online
 
-.PHONY: run test setup setup-test lint clean
+.PHONY: run test coverage setup setup-test lint clean
 
 run: setup
 	@$(BIN)/lamplighter run $(SCENARIO) $(ARGS)
@@ -35,6 +35,12 @@ $(TEST_STAMP): | $(BIN)/python
 	@echo "Installing pinned dependencies for the tests ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@ $(RUN_STAMP)
+
+# Branch coverage of the protocol without its transports: complete, or it fails.
+coverage: setup-test
+	@COVERAGE_FILE=.coverage $(BIN)/python -m pytest tests/lwm2m -q -n auto --dist worksteal \
+		--ignore=tests/lwm2m/transport --cov=lwm2m --cov-branch --cov-report=term:skip-covered \
+		--cov-fail-under=100 $(ARGS)
 
 lint: setup-test
 	@$(BIN)/ruff format --check .
