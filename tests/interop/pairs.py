@@ -148,6 +148,8 @@ class DeviceAtLeshan:
             relay = Relay(port)
             ends.callback(relay.close)
             self.tape, port = Tape(relay), relay.port
+        # A device of the same name may have been there before, by bootstrap.
+        after = self.leshan.lines_so_far
         self.device = OurDevice(
             directory,
             self.endpoint,
@@ -156,7 +158,9 @@ class DeviceAtLeshan:
             **_SENDS,
         )
         ends.callback(self.device.end)
-        self.registered = self.leshan.until_event("registered", endpoint=self.endpoint)
+        self.registered = self.leshan.until_event(
+            "registered", after=after, endpoint=self.endpoint
+        )
 
     def ask(self, do: str, **fields: Any) -> Line:
         """Have Leshan carry an operation out on the device. Raises `PeerRefused`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,26 @@ from lwm2m.objects import ObjectPath, builtin_models
 from lwm2m.transport.peers import PeerSecurity, SecurePeer
 
 MODELS = builtin_models()
+# Closed after each test, or the process runs out of files.
+OPEN_STORES: list[EntryStore] = []
 ACCOUNT = AccountEntry(short_server_id=101, uri="coap://127.0.0.1:5683", lifetime_s=60)
 ENTRY = BootstrapEntry(endpoint="lamp-1", accounts=[ACCOUNT])
 CLIENT = ("127.0.0.2", 40_000)
 DISCOVERY = b"</>;lwm2m=1.1,</0/0>,</1/0>;ssid=9,</3/0>"
+
+
+@pytest.fixture(autouse=True)
+def _closed_stores() -> Iterator[None]:
+    yield
+    while OPEN_STORES:
+        OPEN_STORES.pop().close()
+
+
+def open_store(directory: Path, *, entries_max: int = 3) -> EntryStore:
+    """A store that is closed after the test."""
+    store = EntryStore(directory, MODELS, entries_max=entries_max)
+    OPEN_STORES.append(store)
+    return store
 
 
 class Client:
@@ -74,7 +91,7 @@ class World:
 
     def __init__(self, directory: Path, client: Client, *, sessions_max: int = 10) -> None:
         self.clock = HandMovedClock()
-        self.entries = EntryStore(directory, MODELS, entries_max=3)
+        self.entries = open_store(directory, entries_max=3)
         self.core = BootstrapCore(
             "bs1",
             self.entries,
@@ -290,7 +307,7 @@ def _fields(entry: BootstrapEntry) -> dict[str, Any]:
 
 
 def test_entries_survive_a_restart_and_a_last_line_cut_short(tmp_path: Path) -> None:
-    store = EntryStore(tmp_path, MODELS, entries_max=3)
+    store = open_store(tmp_path, entries_max=3)
     store.put(ENTRY)
     store.put(BootstrapEntry(endpoint="gone"))
     assert store.remove("gone")
@@ -299,13 +316,13 @@ def test_entries_survive_a_restart_and_a_last_line_cut_short(tmp_path: Path) -> 
     store.close()
     with (tmp_path / "bootstrap.jsonl").open("ab") as file:
         file.write(b'{"endpoint":"cut')
-    again = EntryStore(tmp_path, MODELS, entries_max=3)
+    again = open_store(tmp_path, entries_max=3)
     assert again.own("lamp-1") == ENTRY
     assert len(again) == 1
 
 
 def test_a_full_store_takes_no_more_and_still_replaces(tmp_path: Path) -> None:
-    store = EntryStore(tmp_path, MODELS, entries_max=1)
+    store = open_store(tmp_path, entries_max=1)
     store.put(ENTRY)
     store.put(ENTRY)
     with pytest.raises(EntriesFull):
@@ -313,7 +330,7 @@ def test_a_full_store_takes_no_more_and_still_replaces(tmp_path: Path) -> None:
 
 
 def test_the_file_with_keys_is_its_owners_alone(tmp_path: Path) -> None:
-    EntryStore(tmp_path, MODELS, entries_max=1)
+    open_store(tmp_path, entries_max=1)
     assert (tmp_path / "bootstrap.jsonl").stat().st_mode & 0o077 == 0
 
 

@@ -48,6 +48,8 @@ __all__ = ["LINKS", "MODELS", "SERVER", "Bridge", "Device", "Killed", "Point", "
 MODELS = builtin_models()
 REGISTRY = ModelRegistry()
 DELAY_S = 0.01
+# Logs of servers that nobody let die: closed after each test, or the process runs out of files.
+OPEN_LOGS: list[LogFile] = []
 
 
 class Point(Enum):
@@ -195,6 +197,7 @@ class World:
     def start(self) -> None:
         draw = seeded_draw(next(self._incarnations))
         self._log = LogFile(self.directory)
+        OPEN_LOGS.append(self._log)
         state, self.warning = begin(self._log, server="s1", new_epoch=draw(8).hex())
         self.core = ServerCore(
             "s1",
