@@ -18,6 +18,7 @@ from harness.errors import LamplighterError
 from harness.runner.scenario import DEFECTS, Broker, Defect, RunOptions
 from harness.security import Security
 from runtime.component import ConfigError
+from runtime.http import PortInUse
 from runtime.http_client import HttpError
 
 if TYPE_CHECKING:
@@ -170,9 +171,6 @@ def up(
     run_loop(keep_up(broker, security, manifest, devices, state, out, ports, Console()))
 
 
-FileOption = Annotated[Path | None, typer.Option(metavar="FILE")]
-
-
 @app.command()
 def device(
     model: Annotated[str, typer.Option(help="street_lamp, water_meter, …")] = "street_lamp",
@@ -186,8 +184,12 @@ def device(
         Path | None,
         typer.Option(metavar="FILE", help="Pre-shared key in hex; - reads a line of input."),
     ] = None,
-    certificate: FileOption = None,
-    key: FileOption = None,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The device's certificate, PEM.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The private key of --certificate, PEM.")
+    ] = None,
     trust: Annotated[
         Path | None, typer.Option(metavar="FILE", help="PEM of who signs server certificates.")
     ] = None,
@@ -231,7 +233,9 @@ def serve(
     ] = None,
     keys: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Devices' keys: {endpoint, identity, key} a line."),
+        typer.Option(
+            metavar="FILE", help="Devices' keys: {endpoint, identity, key in base64} a line."
+        ),
     ] = None,
     entries: Annotated[
         Path | None,
@@ -319,6 +323,8 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except (LamplighterError, ConfigError, IllegalName) as error:
         fail(str(error))
+    except PortInUse as error:
+        fail(f"{error}: see the --…-port options of this command")
     except (OSError, HttpError) as error:
         fail(f"{error}: see the logs of the run, or choose another folder")
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -50,6 +51,7 @@ async def run_device(options: DeviceOptions, console: Console) -> None:
 
     Raises `ScenarioError` or `ConfigError` with what to do.
     """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     line, config = _line_of(options), _config_of(options)
     clock = SystemClock()
     told = _Teller(console)
@@ -60,7 +62,7 @@ async def run_device(options: DeviceOptions, console: Console) -> None:
     wrap = trace_on(console, clock) if options.trace else unwrapped
     async with assembled(config, clock, 1, make, wrap=wrap) as (fleet, _):
         where = config.server or f"{config.bootstrap_server} (bootstrap)"
-        console.print(f"{line.endpoint}, a {line.model}, turns to {where}. Ctrl-C ends it.")
+        console.print(f"{line.endpoint}, model {line.model}, turns to {where}. Ctrl-C ends it.")
         fleet.start(1_000.0)
         try:
             await asyncio.Event().wait()
@@ -132,6 +134,8 @@ def _line_of(options: DeviceOptions) -> DeviceLine:
 def _config_of(options: DeviceOptions) -> FleetConfig:
     if not options.server and not options.bootstrap_server:
         raise ScenarioError("--server coap://host:port (or coaps://…) or --bootstrap is needed")
+    if options.lwm2m_version not in ("1.0", "1.1", "1.2"):
+        raise ScenarioError(f"--lwm2m-version {options.lwm2m_version}: choose 1.0, 1.1 or 1.2")
     return msgspec.convert(
         {
             "devices_file": "",

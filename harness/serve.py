@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,6 +48,8 @@ async def serve(options: ServeOptions, console: Console) -> None:
 
     Raises `ScenarioError` or `ConfigError` with what to do.
     """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     clock = SystemClock()
     with contextlib.nullcontext(options.state) if options.state else temporary_state() as state:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)

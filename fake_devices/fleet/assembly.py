@@ -27,6 +27,7 @@ from fake_devices.fleet.secured_link import SecuredLink
 from lwm2m.coap import CoapEndpoint, TransmissionParameters
 from lwm2m.transport.dtls import Credentials
 from lwm2m.transport.dtls.failures import ALERTS, alert_reason
+from lwm2m.transport.peers import address_of
 from lwm2m.transport.tracing import Wrap, unwrapped
 from runtime.clock import Clock
 
@@ -111,9 +112,17 @@ class _Security:
         return None if account is None else credentials_for(account, self._anchors)
 
     def _failed(self, peer: Hashable, reason: str) -> None:
-        _log.info("no security session with %s: %s", peer, reason)
+        _log.info("no DTLS session with %s:%d: %s%s", *address_of(peer), reason, _advice(reason))
         assert self._fleet is not None
         self._fleet.security_failed(peer, _ALERTS.get(reason))
+
+
+def _advice(reason: str) -> str:
+    if reason in ("alert_decrypt_error", "alert_bad_record_mac"):
+        return " (the server does not take this key: compare key and identity)"
+    if reason == "alert_unknown_psk_identity":
+        return " (the server does not know this identity)"
+    return ""
 
 
 def _only_when_awake(driver: FleetDriver, fleets: Sequence[Fleet]) -> Receive:

@@ -12,7 +12,7 @@ from harness.bootstrap_server.admin import BootstrapAdmin, make_bootstrap_app
 from harness.bootstrap_server.config import BootstrapServerConfig
 from harness.bootstrap_server.core import BootstrapCore
 from harness.bootstrap_server.entries import EntriesFull, EntryStore, InvalidEntry, read_entries
-from harness.lwm2m_server.listeners import Listeners
+from harness.lwm2m_server.listeners import Listeners, RefusalLog
 from harness.lwm2m_server.open_listeners import check_listeners, open_listeners
 from harness.lwm2m_server.reliable_listen import ReliableListeners
 from harness.lwm2m_server.secret_files import read_token
@@ -38,6 +38,7 @@ class BootstrapServer:
         self._journal = journal
         self._connections: ReliableListeners | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._refusals_told = RefusalLog()
         self.listeners = Listeners()
         self.core = core
 
@@ -68,6 +69,7 @@ class BootstrapServer:
     def refuse_handshake(self, reason: str, address: str, identity_hash: str) -> None:
         """See `Receiver`."""
         self.core.refuse_handshake(reason)
+        self._refusals_told.tell(address, reason)
 
     def numbers(self) -> dict[str, int]:
         """Numbers by name, of sessions and sockets."""

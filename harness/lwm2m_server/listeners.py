@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +20,9 @@ from runtime.http import PortInUse
 if TYPE_CHECKING:
     from lwm2m.transport.dtls import DtlsServerLink, KeyOf
 
+_log = logging.getLogger(__name__)
 _HASH_BYTES = 8
+REFUSALS_TOLD_MAX = 20
 
 Datagrams = Sequence[tuple[bytes, Hashable]]
 
@@ -150,3 +154,19 @@ def port_in_use(listen: Listen | SecureListen | TlsListen, error: OSError) -> Po
         error.errno,
         f"cannot listen on {listen.host}:{listen.port} ({error.strerror}): choose another port",
     )
+
+
+class RefusalLog:
+    """Says in the log which DTLS handshakes were refused, and why: the first ones of each reason,
+    because anybody can make more."""
+
+    def __init__(self) -> None:
+        self._told: Counter[str] = Counter()
+
+    def tell(self, address: str, reason: str) -> None:
+        """A handshake with `address` was refused."""
+        self._told[reason] += 1
+        if self._told[reason] <= REFUSALS_TOLD_MAX:
+            _log.info("refused a DTLS session with %s: %s", address, reason)
+        if self._told[reason] == REFUSALS_TOLD_MAX:
+            _log.info("further sessions refused as %s are only counted", reason)

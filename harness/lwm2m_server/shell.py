@@ -18,7 +18,7 @@ from harness.lwm2m_server.core import ServerCore
 from harness.lwm2m_server.data_interface import BridgeSession
 from harness.lwm2m_server.devices import address_text
 from harness.lwm2m_server.gates import BadGateOrder, decode_order
-from harness.lwm2m_server.listeners import Listeners, port_in_use
+from harness.lwm2m_server.listeners import Listeners, RefusalLog, port_in_use
 from harness.lwm2m_server.log_file import LogFile
 from harness.lwm2m_server.loop_sampling import sample_loop
 from harness.lwm2m_server.observations import Observation
@@ -64,6 +64,7 @@ class LwM2mServer:
         self._turn_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._refusals_told = RefusalLog()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self.journal = (
             JournalFile(Path(config.journal_file)) if config.journal_file else NoJournal()
@@ -129,6 +130,7 @@ class LwM2mServer:
     def refuse_handshake(self, reason: str, address: str, identity_hash: str) -> None:
         """See `Receiver`."""
         self.core.refuse_handshake(reason, address, identity_hash)
+        self._refusals_told.tell(address, reason)
         self.end_turn_soon()
 
     def add_bridge(self, connection: WebSocketConnection) -> BridgeSession:

@@ -158,9 +158,7 @@ class DeviceAtLeshan:
             **_SENDS,
         )
         ends.callback(self.device.end)
-        self.registered = self.leshan.until_event(
-            "registered", after=after, endpoint=self.endpoint
-        )
+        self.registered = self.leshan.until_event("registered", after=after, endpoint=self.endpoint)
 
     def ask(self, do: str, **fields: Any) -> Line:
         """Have Leshan carry an operation out on the device. Raises `PeerRefused`."""
