@@ -18,6 +18,7 @@ from harness.bench.device_security import make_server_identity, server_files
 from harness.bench.state import temporary_state
 from harness.errors import ScenarioError
 from harness.lwm2m_server.config import Listen, SecureListen
+from harness.lwm2m_server.secret_files import check_owner_only
 from harness.lwm2m_server.security_store import InvalidRow, SecurityStore, decode_row
 from harness.run_device import trace_on
 from harness.security import Security
@@ -179,6 +180,7 @@ def _take_keys(options: ServeOptions, state: Path) -> None:
     if options.keys_file is None:
         return
     try:
+        check_owner_only(str(options.keys_file))
         lines = options.keys_file.read_bytes().splitlines()
     except OSError as error:
         raise ScenarioError(f"cannot read {options.keys_file}: {error.strerror}") from error

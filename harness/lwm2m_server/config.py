@@ -141,6 +141,9 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     coaps: SecureListen | None = None
     coap_tcp: Listen | None = None
     coaps_tcp: TlsListen | None = None
+    # Whether a device with a key in the security store may also register without security, where
+    # it could use the key. If not, nobody who knows its name can while it is not registered.
+    nosec_for_keyed_devices: bool = False
     # OSCORE contexts to take in at start, one JSON object a line (`OscoreRow`), in a file of its
     # owner's alone. They, and those set by the admin interface, are used on the `coap` address.
     oscore_file: str | None = None

@@ -163,6 +163,10 @@ class ServerCore:
         self.handle_events()
         self._leaving = None
 
+    def refuse_nosec_of(self, has_key: Callable[[str], bool]) -> None:
+        """Let no endpoint register without security of which `has_key` says that it has a key."""
+        self._registrar.has_key = has_key
+
     def refuse_handshake(self, reason: str, address: str, identity_hash: str = "") -> None:
         """Count a session that never came to be, for the counters and the journal."""
         self._writer.refuse_handshake(reason, address, identity_hash)

@@ -62,6 +62,8 @@ class Registrar:
         self._by_address: dict[Hashable, str] = {}
         # Endpoints with an OSCORE context: none of them comes in unprotected.
         self.protected: Collection[str] = ()
+        # Endpoints with a key that they could use: likewise.
+        self.has_key: Callable[[str], bool] = lambda endpoint: False
         # Where such an endpoint is after a restart, by its name and address.
         self.protected_peer: Callable[[str, Hashable], Hashable | None] = lambda name, address: None
         self.on_left: Callable[[Device, Device | None], None] = lambda device, successor: None
@@ -256,8 +258,12 @@ class Registrar:
         return Answer(_CHANGED, device)
 
     def _check_protected(self, endpoint: str, security: Security, code: int) -> None:
-        if self.protected and security.mode == "nosec" and endpoint in self.protected:
+        if security.mode != "nosec":
+            return
+        if self.protected and endpoint in self.protected:
             raise RegistrationRefused(code, "unprotected", "this endpoint has an OSCORE context")
+        if self.has_key(endpoint):
+            raise RegistrationRefused(code, "keyed_without_security", "this client has a key")
 
     def _deregister(self, registration_id: str, peer: Hashable, now: float) -> Answer:
         identity = _security(peer).identity

@@ -307,6 +307,9 @@ async def run(config: ServerConfig, clock: Clock, ready: Ready, *, wrap: Wrap = 
         stack.callback(server.close)
         store = SecurityStore(Path(config.state_dir), rows_max=config.limits.security_rows_max)
         stack.callback(store.close)
+        takes_keys = config.coaps is not None and config.coaps.psk
+        if takes_keys and not config.nosec_for_keyed_devices:
+            server.core.refuse_nosec_of(store.has)
         addresses = await open_listeners(
             config,
             server,

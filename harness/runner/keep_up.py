@@ -131,7 +131,7 @@ def _lwm2m_lines(bench: Bench) -> list[str]:
     return [
         f"  LwM2M            coaps://{bench.address('server', 'coaps')}"
         f"   {what}: {keys}/ENDPOINT.*",
-        f"                   {plain}   without security: registers, and gets no credentials",
+        f"                   {plain}   for devices without a key: they get no credentials",
     ]
 
 

@@ -142,7 +142,8 @@ def play(directory: Path, story: Callable[[Both], Awaitable[None]]) -> None:
     """Run a story with both servers, which both have the device's key."""
 
     async def act() -> None:
-        config = make_config(directory, coaps=SecureListen())
+        # Its key is there for the cases with security; the others come without.
+        config = make_config(directory, coaps=SecureListen(), nosec_for_keyed_devices=True)
         other = bootstrap_config(directory / "bootstrap", coaps=SecureListen())
         async with (
             served(config) as server,

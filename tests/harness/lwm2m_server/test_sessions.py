@@ -99,6 +99,19 @@ def test_without_security_nobody_takes_a_protected_registration(tmp_path: Path) 
     assert [event.kind for event in bridge.events()] == ["registered"]
 
 
+def test_without_security_nobody_registers_as_a_device_that_has_a_key(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    bridge = world.bridge()
+    world.core.refuse_nosec_of({"lamp-1"}.__contains__)
+    stranger, other = world.device("lamp-1", 7), world.device("lamp-2")
+    stranger.register()
+    other.register()
+    world.run_for(1)
+    assert [one.code for one in stranger.responses] == [codes.FORBIDDEN]
+    assert [event.endpoint for event in bridge.events()] == ["lamp-2"]
+    assert world.core.counters()["refused_keyed_without_security"] == 1
+
+
 def test_another_identity_changes_nothing_of_a_registration(tmp_path: Path) -> None:
     world, bridge, device = onboarded(tmp_path)
     thief = world.device("lamp-9", 7)
