@@ -317,8 +317,6 @@ class DtlsClient:
             self._receive_protected(session, record)
 
     def _ticket_of(self, handshake: Handshake) -> bytes | None:
-        if not self.settings.offers_resumption:
-            return None
         der = handshake.session_der()
         size = ticket_bytes(der)
         fits = size + _CLIENT_HELLO_BYTES <= self.settings.datagram_bytes_max

@@ -65,7 +65,10 @@ class ServerContext:
         self.current: PskAnswer | None = None
         self._secret = random_bytes(_SECRET_BYTES)
         self._pending: BaseException | None = None
-        self.ssl_context = _make_context(settings, _suites_for(credentials, settings))
+        self.has_tickets = settings.offers_resumption
+        self.ssl_context = _make_context(
+            settings, _suites_for(credentials, settings), has_tickets=self.has_tickets
+        )
         # Kept here: cffi frees a callback with its last reference.
         self._callbacks = [
             ffi.callback("unsigned int(SSL *, char *, unsigned char *, unsigned int)", self._psk),
@@ -145,8 +148,13 @@ class ClientContext:
     ) -> None:
         self.current: PskCredentials | None = None
         authentication = "psk" if isinstance(credentials, PskCredentials) else "x509"
+        self.has_tickets = settings.offers_resumption and (
+            authentication == "x509" or settings.resumes_psk
+        )
         self.ssl_context = _make_context(
-            settings, _suites_of(settings, lambda found: found == authentication)
+            settings,
+            _suites_of(settings, lambda found: found == authentication),
+            has_tickets=self.has_tickets,
         )
         self._callback = ffi.callback(
             "unsigned int(SSL *, char *, char *, unsigned int, unsigned char *, unsigned int)",
@@ -221,7 +229,7 @@ def _expect_server(ssl: Any, name: str, *, check: bool) -> None:
         lib.X509_VERIFY_PARAM_set1_ip(parameters, address, len(address))
 
 
-def _make_context(settings: DtlsSettings, suites: tuple[str, ...]) -> Any:
+def _make_context(settings: DtlsSettings, suites: tuple[str, ...], *, has_tickets: bool) -> Any:
     context = ffi.gc(lib.SSL_CTX_new(lib.DTLS_method()), lib.SSL_CTX_free)
     lib.SSL_CTX_set_min_proto_version(context, DTLS_1_2)
     lib.SSL_CTX_set_max_proto_version(context, DTLS_1_2)
@@ -234,7 +242,7 @@ def _make_context(settings: DtlsSettings, suites: tuple[str, ...]) -> Any:
         | lib.SSL_OP_NO_RENEGOTIATION
         | lib.SSL_OP_CIPHER_SERVER_PREFERENCE
     )
-    if not settings.offers_resumption:
+    if not has_tickets:
         options |= lib.SSL_OP_NO_TICKET
     lib.SSL_CTX_set_options(context, options)
     lib.SSL_CTX_set_mode(context, lib.SSL_MODE_RELEASE_BUFFERS)

@@ -191,8 +191,8 @@ class Handshake:
         self._fail(reason)
 
     def session_der(self) -> bytes:
-        """The session of a complete handshake, in OpenSSL's form."""
-        return session_to_der(self.ssl)
+        """The session of a complete handshake, in OpenSSL's form; empty where none is to be kept."""
+        return session_to_der(self.ssl) if self._context.has_tickets else b""
 
     def close(self) -> None:
         """Free what OpenSSL keeps; the channel lives on."""

@@ -38,6 +38,9 @@ class DtlsSettings(msgspec.Struct, frozen=True):
     """How long a secret for cookies serves; a cookie is good for one to two of it. Own choice."""
     offers_resumption: bool = True
     """Whether a server gives out tickets (RFC 5077) and a client keeps and offers them."""
+    resumes_psk: bool = False
+    """Whether a client asks for tickets with pre-shared keys too. There a resumption spares no
+    public-key operation, only a flight, and its ticket costs either side more than that saves."""
     ticket_lifetime_s: float = 86_400.0
     """How long a ticket may be used, by the system's clock. Own choice: a day."""
 

@@ -65,7 +65,9 @@ class Pair:
         self.unix_s = NOW_UNIX_S
         self.random = random.Random(seed)
         self.credentials = client
-        self._settings, self._client_settings = settings, client_settings or settings
+        # With tickets for pre-shared keys too, so that resumption needs no certificates here.
+        self._settings = settings or DtlsSettings(resumes_psk=True)
+        self._client_settings = client_settings or self._settings
         self.events: dict[Hashable, list[DtlsEvent]] = {}
         self.server = self.start_server(server)
         self.client = self.add_client(CLIENT)

@@ -127,8 +127,17 @@ def test_a_server_that_was_restarted_makes_a_full_handshake() -> None:
     assert pair.server.counters.resumed == 0
 
 
+def test_with_a_key_no_ticket_is_asked_for_unless_it_is_set() -> None:
+    pair = Pair(settings=DtlsSettings())
+    for _ in range(2):
+        pair.client.restart(SERVER, pair.network.now)
+        pair.connect()
+    assert pair.server.counters.as_dict()["established"] == 2
+    assert pair.server.counters.resumed == 0
+
+
 def test_without_resumption_no_ticket_is_given() -> None:
-    pair = Pair(settings=DtlsSettings(offers_resumption=False))
+    pair = Pair(settings=DtlsSettings(offers_resumption=False, resumes_psk=True))
     pair.connect()
     pair.client.restart(SERVER, pair.network.now)
     pair.connect()

@@ -282,7 +282,9 @@ def test_our_client_talks_to_openssls_server_and_resumes(
             lambda peer: PSK if is_psk else made.client_credentials(),
             established=lambda peer, is_resumed: established.append(is_resumed),
             unix_time_s=lambda: NOW_UNIX_S,
-            settings=DtlsSettings(suites=(suite,), retransmit_timeout_s=0.1),
+            settings=DtlsSettings(
+                suites=(suite,), retransmit_timeout_s=0.1, resumes_psk=True
+            ),
         )
         try:
             await server.until(b"ACCEPT")

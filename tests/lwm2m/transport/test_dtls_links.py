@@ -149,6 +149,7 @@ def test_many_devices_share_one_descriptor_and_each_has_its_session(run: Run) ->
             driver.receive_datagrams,
             credentials_of,
             established=lambda peer, is_resumed: sessions.tell(peer, is_resumed),
+            settings=DtlsSettings(resumes_psk=True),
         )
         driver.attach(client)
         for address in devices:
