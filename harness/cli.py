@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from contracts.names import IllegalName
+from harness.command import EXIT_OTHER, INTERRUPTED
 from harness.errors import LamplighterError
 from harness.runner.scenario import DEFECTS, Broker, Defect, RunOptions
 from harness.security import Security
@@ -24,7 +25,6 @@ from runtime.http_client import HttpError
 if TYPE_CHECKING:
     from harness.objects_command import Printed
 
-EXIT_OTHER = 3
 # Longer than a teardown takes.
 CANCEL_AGAIN_AFTER_S = 4.0
 Result = TypeVar("Result")
@@ -59,6 +59,25 @@ RateOption = Annotated[
     typer.Option(help="Devices switched on per second, open-loop. Default: the scenario's."),
 ]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")]
+TcpPortOption = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="CoAP over TCP; 0: a free port.")
+]
+TlsPortOption = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, help="CoAP over TLS, with certificates; 0: a free port."),
+]
+KeysOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Devices' keys: {endpoint, identity, key in base64} a line."),
+]
+OscoreOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Devices' OSCORE contexts, one a line.")
+]
+EntriesOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="What devices are bootstrapped to, an entry a line."),
+]
+TraceOption = Annotated[bool, typer.Option("--trace", help="Print every message, decoded.")]
 
 
 @app.callback()
@@ -196,7 +215,7 @@ def device(
     lwm2m_version: Annotated[str, typer.Option(help="1.0, 1.1 or 1.2.")] = "1.1",
     lifetime: Annotated[int, typer.Option(help="Registration lifetime in seconds.")] = 300,
     queue_mode: Annotated[bool, typer.Option(help="Sleep between messages.")] = False,
-    trace: Annotated[bool, typer.Option("--trace", help="Print every message, decoded.")] = False,
+    trace: TraceOption = False,
 ) -> None:
     """Run one simulated device against any LwM2M server until Ctrl-C."""
     from harness.run_device import DeviceOptions, run_device
@@ -231,20 +250,21 @@ def serve(
     state: Annotated[
         Path | None, typer.Option(help="Keep registrations and keys here; default: nowhere.")
     ] = None,
-    keys: Annotated[
-        Path | None,
+    tcp_port: TcpPortOption = None,
+    tls_port: TlsPortOption = None,
+    devices: Annotated[
+        list[str] | None,
         typer.Option(
-            metavar="FILE", help="Devices' keys: {endpoint, identity, key in base64} a line."
+            "--device", metavar="NAME", help="Make a key, or a certificate, for this device."
         ),
     ] = None,
-    entries: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="What devices are bootstrapped to, an entry a line."),
-    ] = None,
+    keys: KeysOption = None,
+    oscore: OscoreOption = None,
+    entries: EntriesOption = None,
     objects: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Further object definitions (XML).")
     ] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="Print every message, decoded.")] = False,
+    trace: TraceOption = False,
 ) -> None:
     """Run the LwM2M server and its bootstrap server alone until Ctrl-C, for devices of yours."""
     from harness.serve import ServeOptions
@@ -257,9 +277,13 @@ def serve(
         coaps_port=coaps_port,
         bootstrap_port=bootstrap_port,
         bootstrap_secure_port=bootstrap_secure_port,
+        tcp_port=tcp_port,
+        tls_port=tls_port,
         admin_port=admin_port,
         state=state,
+        devices=tuple(devices or ()),
         keys_file=keys,
+        oscore_file=oscore,
         bootstrap_file=entries,
         object_files=tuple(objects or ()),
         trace=trace,
@@ -334,7 +358,7 @@ def main() -> None:
             raise
         fail(told() or "see lamplighter --help")
     except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
-        fail("interrupted: what was started has been ended, and nothing is judged")
+        fail(INTERRUPTED)
 
 
 def fail(text: str) -> None:

@@ -35,6 +35,11 @@ def check_files(paths: Sequence[Path]) -> Printed:
     registry = ModelRegistry()
     problems: list[Problem] = []
     files = list(_files(paths))
+    if not files:
+        folders = ", ".join(map(str, paths))
+        return Printed(
+            (f"{folders}: no file *.xml in it; name files or their folder",), EXIT_ERRORS
+        )
     count = 0
     for file in files:
         models, found = _checked(file)
@@ -52,7 +57,7 @@ def check_files(paths: Sequence[Path]) -> Printed:
         ]
     )
     lines = (*[str(problem) for problem in problems], ending)
-    return Printed(lines, EXIT_ERRORS if errors or not files else EXIT_FINE)
+    return Printed(lines, EXIT_ERRORS if errors else EXIT_FINE)
 
 
 def list_objects() -> Printed:

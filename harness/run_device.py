@@ -18,10 +18,11 @@ from fake_devices.devices import MODELS
 from fake_devices.fleet.assembly import assembled
 from fake_devices.fleet.building import make_devices
 from fake_devices.fleet.config import DeviceLine, FleetConfig
+from fake_devices.fleet.credentials import check_owner_only
 from harness.errors import ScenarioError
 from harness.trace_printer import TracePrinter
 from lwm2m.objects import builtin_models
-from lwm2m.transport.tracing import MessageReader, Wrap, traced, unwrapped
+from lwm2m.transport.tracing import MessageReader, TracedMessage, Wrap, traced
 from runtime.clock import SystemClock
 
 # The harbour district's middle: where a device is that nobody placed.
@@ -59,7 +60,7 @@ async def run_device(options: DeviceOptions, console: Console) -> None:
     def make(peers: Sequence[Hashable]) -> list[Device]:
         return make_devices(config, [line], peers, clock, told)
 
-    wrap = trace_on(console, clock) if options.trace else unwrapped
+    wrap = trace_on(console, clock) if options.trace else _refusals_on(console)
     async with assembled(config, clock, 1, make, wrap=wrap) as (fleet, _):
         where = config.server or f"{config.bootstrap_server} (bootstrap)"
         console.print(f"{line.endpoint}, model {line.model}, turns to {where}. Ctrl-C ends it.")
@@ -74,10 +75,24 @@ async def run_device(options: DeviceOptions, console: Console) -> None:
 
 def trace_on(console: Console, clock: SystemClock) -> Wrap:
     """A trace of all messages, decoded, printed on `console`."""
+    return traced(_reader(), TracePrinter(console, clock).tell)
+
+
+def _refusals_on(console: Console) -> Wrap:
+    """What servers refuse the device, with their reasons, printed on `console`."""
+
+    def tell(message: TracedMessage) -> None:
+        if not message.sent and message.refusal:
+            text = f"{message.address} refused: {' '.join([message.refusal, *message.content])}"
+            console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    return traced(_reader(), tell)
+
+
+def _reader() -> MessageReader:
     from harness.lwm2m_server.secret_resources import is_secret
 
-    reader = MessageReader(builtin_models(), lambda path: is_secret(str(path)))
-    return traced(reader, TracePrinter(console, clock).tell)
+    return MessageReader(builtin_models(), lambda path: is_secret(str(path)))
 
 
 class _Teller:
@@ -96,8 +111,8 @@ def _told(record: msgspec.Struct) -> str:
     match record:
         case journal.DeviceRegistered():
             return f"registered at {record.location}"
-        case journal.DeviceRegistrationFailed():
-            return f"could not register: {record.code or 'no answer'}"
+        case journal.DeviceRegistrationFailed() if not record.code:
+            return "could not register: no answer"
         case journal.DownlinkServed():
             value = "" if record.value is None else f" = {record.value}"
             return f"{record.operation} {record.path}{value}: {record.code}"
@@ -152,10 +167,15 @@ def _config_of(options: DeviceOptions) -> FleetConfig:
 
 def _read_key(file: Path) -> str:
     try:
-        text = sys.stdin.readline() if str(file) == "-" else file.read_text()
-        return bytes.fromhex(text.strip()).hex()
+        if str(file) == "-":
+            text = sys.stdin.readline()
+        else:
+            check_owner_only(file)
+            text = file.read_text()
     except OSError as error:
         raise ScenarioError(f"cannot read the key {file}: {error.strerror}") from error
+    try:
+        return bytes.fromhex(text.strip()).hex()
     except ValueError:
         raise ScenarioError(f"the key in {file} is not hexadecimal: 32 to 128 digits") from None
 

@@ -13,11 +13,20 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from contracts.names import check_endpoint_name
 from harness import bootstrap_server, lwm2m_server
-from harness.bench.device_security import make_server_identity, server_files
+from harness.bench.device_security import (
+    DEVICE_KEYS,
+    PSK_BYTES,
+    DeviceKey,
+    certificate_fields,
+    make_server_identity,
+    server_files,
+    write_psk_files,
+)
 from harness.bench.state import temporary_state
 from harness.errors import ScenarioError
-from harness.lwm2m_server.config import Listen, SecureListen
+from harness.lwm2m_server.config import Listen, SecureListen, TlsListen
 from harness.lwm2m_server.secret_files import check_owner_only
 from harness.lwm2m_server.security_store import InvalidRow, SecurityStore, decode_row
 from harness.run_device import trace_on
@@ -37,8 +46,15 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     admin_port: int = 0
     bootstrap_port: int = 0
     bootstrap_secure_port: int = 0
+    tcp_port: int | None = None
+    """CoAP over TCP; None: not spoken."""
+    tls_port: int | None = None
+    """CoAP over TLS, with certificates; None: not spoken."""
     state: Path | None = None
+    devices: tuple[str, ...] = ()
+    """Endpoint names for which a key, or with x509 a certificate, is made."""
     keys_file: Path | None = None
+    oscore_file: Path | None = None
     bootstrap_file: Path | None = None
     object_files: tuple[Path, ...] = ()
     trace: bool = False
@@ -57,9 +73,10 @@ async def serve(options: ServeOptions, console: Console) -> None:
         for name in ("token", "data_token"):
             if not (state / name).exists():
                 write_secret(state / name, secrets.token_urlsafe(32).encode())
-        if options.security == "x509":
-            make_server_identity(state, options.host, clock.wall_us())
+        if _has_certificates(options):
+            make_server_identity(state, _reachable(options.host), clock.wall_us())
         _take_keys(options, state)
+        _make_credentials(options, state, clock.wall_us())
         wrap = trace_on(console, clock) if options.trace else unwrapped
         told = _Addresses(options, state, console)
         server = lwm2m_server.run(_server_config(options, state), clock, told.server, wrap=wrap)
@@ -92,11 +109,13 @@ class _Addresses:
 
     def _tell(self) -> None:
         if self._server and self._bootstrap:
-            text = how_to_use(self._server, self._bootstrap, self._state)
+            text = how_to_use(self._server, self._bootstrap, self._state, self._options)
             self._console.print(text, highlight=False, soft_wrap=True)
 
 
-def how_to_use(server: Mapping[str, str], bootstrap: Mapping[str, str], state: Path) -> str:
+def how_to_use(
+    server: Mapping[str, str], bootstrap: Mapping[str, str], state: Path, options: ServeOptions
+) -> str:
     """The addresses of both servers, and one line each on what to do with them."""
     lines = ["[bold]The LwM2M server is up.[/bold] Ctrl-C ends it.", ""]
     for name, addresses in (("LwM2M server", server), ("bootstrap server", bootstrap)):
@@ -111,6 +130,7 @@ def how_to_use(server: Mapping[str, str], bootstrap: Mapping[str, str], state: P
         [
             *lines,
             "",
+            *_device_lines(server, state, options),
             "Who is registered, and an operation on a device:",
             "",
             f"  curl {auth} {admin}/v1/registrations",
@@ -129,9 +149,46 @@ def how_to_use(server: Mapping[str, str], bootstrap: Mapping[str, str], state: P
     )
 
 
+def _device_lines(server: Mapping[str, str], state: Path, options: ServeOptions) -> list[str]:
+    """How the devices that credentials were made for come in, and where those are."""
+    lines = []
+    if _has_certificates(options):
+        lines += [
+            f"Server certificates are signed by {server_files(state)['trust_anchors_file']}; a"
+            " device's",
+            "must come from there too, and its common name be the endpoint name: --device NAME"
+            " makes one.",
+            "",
+        ]
+    for endpoint in options.devices:
+        command = f"lamplighter device --endpoint {endpoint} --server {_uri(server)}"
+        lines += [f"  {command}{_proof(state / DEVICE_KEYS / endpoint, state, options)}", ""]
+    return lines
+
+
+def _proof(made: Path, state: Path, options: ServeOptions) -> str:
+    if options.security == "psk":
+        return f" --psk {made}.psk"
+    if options.security == "none":
+        return ""
+    anchor = server_files(state)["trust_anchors_file"]
+    return f" --certificate {made}.pem --key {made}.key --trust {anchor}"
+
+
 def _uri(server: Mapping[str, str]) -> str:
-    scheme = "coap" if "coap" in server else "coaps"
-    return f"{scheme}://{server[scheme]}"
+    """Where a device on this machine turns to: by DTLS, where that is spoken."""
+    scheme = "coaps" if "coaps" in server else "coap"
+    host, _, port = server[scheme].rpartition(":")
+    return f"{scheme}://{_reachable(host)}:{port}"
+
+
+def _reachable(host: str) -> str:
+    """An address for the one that is listened on: the wildcard is none that can be asked."""
+    return "127.0.0.1" if host == "0.0.0.0" else host
+
+
+def _has_certificates(options: ServeOptions) -> bool:
+    return options.security == "x509" or options.tls_port is not None
 
 
 def _server_config(options: ServeOptions, state: Path) -> lwm2m_server.ServerConfig:
@@ -142,6 +199,13 @@ def _server_config(options: ServeOptions, state: Path) -> lwm2m_server.ServerCon
         data_token_file=str(state / "data_token"),
         coap=Listen(options.host, options.coap_port),
         coaps=_secure(options, state, options.coaps_port),
+        coap_tcp=None if options.tcp_port is None else Listen(options.host, options.tcp_port),
+        coaps_tcp=(
+            None
+            if options.tls_port is None
+            else TlsListen(host=options.host, port=options.tls_port, **server_files(state))
+        ),
+        oscore_file=None if options.oscore_file is None else str(options.oscore_file),
         admin=Listen("127.0.0.1", options.admin_port),
         object_files=tuple(str(file) for file in options.object_files),
     )
@@ -164,15 +228,25 @@ def _secure(options: ServeOptions, state: Path, port: int) -> SecureListen | Non
         return None
     if options.security == "psk":
         return SecureListen(host=options.host, port=port)
-    files = server_files(state)
-    return SecureListen(
-        host=options.host,
-        port=port,
-        psk=False,
-        certificate_file=files["certificate_file"],
-        private_key_file=files["private_key_file"],
-        trust_anchors_file=files["trust_anchors_file"],
-    )
+    return SecureListen(host=options.host, port=port, psk=False, **server_files(state))
+
+
+def _make_credentials(options: ServeOptions, state: Path, wall_us: int) -> None:
+    """Credentials for the devices that were named: what is there of an earlier time stays."""
+    for endpoint in options.devices:
+        check_endpoint_name(endpoint)
+    made = state / DEVICE_KEYS
+    if options.security == "x509":
+        new = [name for name in options.devices if not (made / f"{name}.pem").exists()]
+        certificate_fields(state, new, wall_us)
+    elif options.security == "psk":
+        new = [name for name in options.devices if not (made / f"{name}.psk").exists()]
+        rows = {
+            name: DeviceKey(endpoint=name, identity=name, key=secrets.token_bytes(PSK_BYTES))
+            for name in new
+        }
+        write_psk_files(state, rows)
+        _put_in_stores(state, [msgspec.json.encode(row) for row in rows.values()], made)
 
 
 def _take_keys(options: ServeOptions, state: Path) -> None:
@@ -184,10 +258,14 @@ def _take_keys(options: ServeOptions, state: Path) -> None:
         lines = options.keys_file.read_bytes().splitlines()
     except OSError as error:
         raise ScenarioError(f"cannot read {options.keys_file}: {error.strerror}") from error
+    _put_in_stores(state, lines, options.keys_file)
+
+
+def _put_in_stores(state: Path, lines: Sequence[bytes], file: Path) -> None:
     for name in ("server", "bootstrap"):
         store = SecurityStore(state / name, rows_max=1_000_000)
         try:
-            _put_all(store, lines, options.keys_file)
+            _put_all(store, lines, file)
         finally:
             store.flush()
             store.close()

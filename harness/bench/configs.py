@@ -116,8 +116,9 @@ def server(plan: BenchPlan) -> Config:
         "gates": True,
     }
     if plan.security != "none":
-        files = server_files(plan.state_dir) if plan.security == "x509" else {}
-        config["coaps"] = {**_listen(plan, "coaps"), "psk": plan.security == "psk", **files}
+        config["coaps"] = {**_listen(plan, "coaps"), "psk": plan.security == "psk"}
+        if plan.security == "x509":
+            config["coaps"] |= server_files(plan.state_dir)
     if plan.defect and plan.defect["kind"] == "swap_credentials":
         config["defect"] = {"name": "swap_credentials", "endpoints": plan.defect["endpoints"]}
     return config

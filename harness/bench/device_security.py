@@ -13,7 +13,7 @@ import secrets
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict
 
 import msgspec
 from cryptography import x509
@@ -90,7 +90,15 @@ def psk_fields(keys: Mapping[str, DeviceKey], endpoint: str) -> dict[str, str]:
 # ---- certificates ----
 
 
-def server_files(state_dir: Path) -> dict[str, str]:
+class ServerFiles(TypedDict):
+    """PEM files, as the configuration of a listener names them."""
+
+    certificate_file: str
+    private_key_file: str
+    trust_anchors_file: str
+
+
+def server_files(state_dir: Path) -> ServerFiles:
     """Certificate, key and trust anchors of the server's DTLS listener."""
     directory = state_dir / PKI_DIRECTORY
     return {

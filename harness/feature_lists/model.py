@@ -157,7 +157,8 @@ SECURITY: Final = Group(
                 (_S_OSCORE + "protected_and_plain_devices_are_served_side_by_side",
                  "interop/test_aiocoap_server_transports.py::test_"
                  "aiocoap_and_our_server_agree_over_every_transport"),
-                "the bootstrap server answers 4.02; devices keep /21 and speak DTLS or plain CoAP"),
+                "the bootstrap server answers 4.02; devices keep /21 and speak DTLS or plain CoAP; "
+                "the server takes contexts from `oscore_file` or PUT /v1/oscore, not from /21"),
         Feature("Echo on first contact by OSCORE", "1.1, RFC 8613 B.1.2", AIOCOAP, NO, NO,
                 (_OSCORE + "first_contact_may_be_made_to_prove_itself",),
                 "as above"),

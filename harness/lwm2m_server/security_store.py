@@ -5,6 +5,8 @@ Keys go in and are looked up by the DTLS layer; nothing ever gives them out agai
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from harness.lwm2m_server.row_file import RowFile, read_lines
 STORE_NAME = "security.jsonl"
 IDENTITY_BYTES_MAX = 128
 KEY_BYTES_MIN, KEY_BYTES_MAX = 16, 64
+_HEXADECIMAL = re.compile(rb"[0-9a-fA-F]+")
 _COMPACT_FACTOR = 2
 _COMPACT_ROWS_MIN = 10_000
 
@@ -140,6 +143,10 @@ def check_row(row: SecurityRow) -> None:
         raise InvalidRow(f"identity of {row.endpoint}: 1 to {IDENTITY_BYTES_MAX} bytes")
     if not KEY_BYTES_MIN <= len(row.key) <= KEY_BYTES_MAX:
         raise InvalidRow(f"key of {row.endpoint}: {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes")
+    # Hexadecimal text is valid base64 of another key, with which no device would ever come in; a
+    # random key looks so once in 10^15.
+    if _HEXADECIMAL.fullmatch(base64.b64encode(row.key)):
+        raise InvalidRow(f"key of {row.endpoint}: it is in hexadecimal; write it in base64")
 
 
 def decode_row(line: bytes) -> SecurityRow:

@@ -62,6 +62,8 @@ class TracedMessage(msgspec.Struct, frozen=True):
     security: str
     headline: str
     content: tuple[str, ...]
+    refusal: str = ""
+    """The code, `4.03`, when it is a response of class 4 or 5 (RFC 7252 §5.9.2, §5.9.3)."""
 
 
 class MessageReader:
@@ -87,7 +89,9 @@ class MessageReader:
             headline = f"not CoAP: {error} ({len(data)} bytes)"
             return TracedMessage(sent, address, security, headline, ())
         headline = " ".join(self._headline(message))
-        return TracedMessage(sent, address, security, headline, self._content(message, peer))
+        content = self._content(message, peer)
+        refusal = codes.code_text(message.code) if message.code >= codes.BAD_REQUEST else ""
+        return TracedMessage(sent, address, security, headline, content, refusal)
 
     def _headline(self, message: Message) -> Iterator[str]:
         yield f"{_TYPES[message.type]} {message.message_id:04x}"

@@ -107,7 +107,8 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path, name: str) -> None
 
 
 def test_nothing_to_check_is_a_failure(tmp_path: Path) -> None:
-    assert check_files([tmp_path]) == (("0 files, 0 objects, 0 errors, 0 warnings",), 1)
+    text = f"{tmp_path}: no file *.xml in it; name files or their folder"
+    assert check_files([tmp_path]) == ((text,), 1)
 
 
 def test_the_list_has_every_object_with_all_its_versions() -> None:
