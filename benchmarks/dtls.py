@@ -3,22 +3,20 @@
     python -m benchmarks.dtls [--devices 5000] [--x509-devices 500] [--exchanges 10000]
 
 Server and fleet are a process each and talk over loopback UDP; the fleet is thousands of devices on
-one socket. Prints one JSON line: handshakes per second (PSK with and without tickets, X.509; a
-first time and again, 64 under way at a time), Register exchanges per second on established PSK sessions and in plain in the same
-run (a window of 64), and the bytes that either side keeps per session. `psk_to_plain` compares
-rates, `psk_to_plain_by_cpu` the CPU of both sides together, which others on the machine disturb
-less; `per_core_per_s` is what the side that needs more CPU would do alone on a core.
+one socket. Prints one JSON line: handshakes per second (PSK, which is made here; PSK with tickets
+and X.509, which OpenSSL makes; a first time and again, 64 under way at a time), Register exchanges
+per second on established PSK sessions and in plain in the same run (64 outstanding), and the bytes
+that either side keeps per session. `psk_to_plain` compares rates, `psk_to_plain_by_cpu` the CPU of
+both sides together, which others on the machine disturb less; `per_core_per_s` is what the side
+that needs more CPU would do alone on a core.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import multiprocessing
-import os
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -33,17 +31,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from lwm2m.coap import (
-    CoapEndpoint,
-    Event,
-    Request,
-    RequestReceived,
-    Response,
-    ResponseReceived,
-    TransmissionParameters,
-    codes,
+from benchmarks.registers import (
+    DEVICES,
+    Registers,
+    answer_registers,
+    cpu_s,
+    local_address,
+    tune_collector,
 )
-from lwm2m.transport import EndpointDriver, Link, open_many_addresses, open_udp
+from lwm2m.transport import Link, open_many_addresses, open_udp
 from lwm2m.transport.dtls import (
     Credentials,
     DtlsClientLink,
@@ -55,22 +51,9 @@ from lwm2m.transport.dtls import (
 )
 
 WINDOW = 64
-LINKS = b",".join(b"</%d/0>" % number for number in (1, 3, 4, 6, 3311, 3301, 3416, 3417, 3418))
-CREATED = Response(codes.CREATED, location_path=("rd", "abcd"))
 KEY = bytes(range(16))
 Figures = dict[str, float]
 Peer = tuple[str, str, int]
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def _tune_collector() -> None:
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 class Authority:
@@ -109,14 +92,7 @@ def _name(common: str) -> x509.Name:
 async def _serve(credentials: ServerCredentials | None, pipe: Connection) -> None:
     """Answer Registers; say CPU and memory each time the other side asks."""
 
-    def answer(events: list[Event]) -> None:
-        now = driver.now()
-        for event in events:
-            if isinstance(event, RequestReceived):
-                endpoint.respond(event.exchange, CREATED, now)
-
-    endpoint = CoapEndpoint(TransmissionParameters(), os.urandom)
-    driver = EndpointDriver(endpoint, answer)
+    driver = answer_registers()
     if credentials is None:
         plain = await open_udp("127.0.0.1", 0, driver.receive_datagrams)
         address, link = plain.address, plain
@@ -124,7 +100,7 @@ async def _serve(credentials: ServerCredentials | None, pipe: Connection) -> Non
         secure = await open_dtls_server("127.0.0.1", 0, driver.receive_datagrams, credentials)
         address, link = secure.address, secure  # type: ignore[assignment]  # either is a Link
     driver.attach(link)
-    _tune_collector()
+    tune_collector()
     pipe.send(address)
     loop = asyncio.get_running_loop()
     while True:
@@ -134,7 +110,7 @@ async def _serve(credentials: ServerCredentials | None, pipe: Connection) -> Non
         loop.remove_reader(pipe.fileno())
         if pipe.recv() == "end":
             return
-        pipe.send((_cpu_s(), psutil.Process().memory_info().rss))
+        pipe.send((cpu_s(), psutil.Process().memory_info().rss))
 
 
 class Handshakes:
@@ -165,7 +141,7 @@ class Handshakes:
 
     async def connect(self, count: int) -> None:
         """Make sessions for so many devices; those that have one make it anew."""
-        peers = [(f"127.1.{number >> 8}.{number & 255}", *self._server) for number in range(count)]
+        peers = [(local_address(number), *self._server) for number in range(count)]
         for peer in peers:
             self.link.restart(peer)
         self._left = iter(peers)
@@ -193,8 +169,8 @@ class Handshakes:
 
 def _ask(pipe: Connection) -> tuple[float, int]:
     pipe.send("figures")
-    cpu_s, rss = pipe.recv()
-    return float(cpu_s), int(rss)
+    used_s, rss = pipe.recv()
+    return float(used_s), int(rss)
 
 
 async def _measure_handshakes(
@@ -207,15 +183,15 @@ async def _measure_handshakes(
     handshakes = Handshakes(server, credentials, settings or DtlsSettings())
     await handshakes.open()
     await handshakes.connect(WINDOW)
-    _tune_collector()
+    tune_collector()
     figures: dict[str, Figures] = {}
     own_before = psutil.Process().memory_info().rss
     _, server_before = _ask(pipe)
     for kind in ("first", "again"):
         server_cpu, _ = _ask(pipe)
-        cpu, begun = _cpu_s(), time.perf_counter()
+        cpu, begun = cpu_s(), time.perf_counter()
         await handshakes.connect(count)
-        wall_s, cpu = time.perf_counter() - begun, _cpu_s() - cpu
+        wall_s, cpu = time.perf_counter() - begun, cpu_s() - cpu
         after_cpu, rss = _ask(pipe)
         figures[kind] = {
             "handshakes_per_s": round(count / wall_s),
@@ -239,51 +215,10 @@ async def _measure_handshakes(
     return figures
 
 
-class Registers:
-    """Registers device after device, `WINDOW` exchanges at a time."""
-
-    def __init__(self, server: tuple[str, int]) -> None:
-        self._server = server
-        self.endpoint = CoapEndpoint(TransmissionParameters(), os.urandom)
-        self.driver = EndpointDriver(self.endpoint, self._handle)
-        self.failed = 0
-        self._begun = self._ended = self._count = 0
-        self._done: asyncio.Future[None] | None = None
-
-    async def run(self, count: int) -> None:
-        """So many exchanges."""
-        self._begun = self._ended = 0
-        self._count = count
-        self._done = asyncio.get_running_loop().create_future()
-        for _ in range(WINDOW):
-            self._register(self.driver.now())
-        self.driver.flush_soon()
-        await self._done
-
-    def _register(self, now: float) -> None:
-        number = self._begun % 1_000
-        self._begun += 1
-        peer = (f"127.1.{number >> 8}.{number & 255}", *self._server)
-        query = (f"ep=lamp-{number:06d}", "lt=86400", "lwm2m=1.1", "b=U")
-        self.endpoint.send_request(
-            peer, Request(codes.POST, ("rd",), query, 40, payload=LINKS), now
-        )
-
-    def _handle(self, events: list[Event]) -> None:
-        now = self.driver.now()
-        for event in events:
-            self.failed += not isinstance(event, ResponseReceived)
-            self._ended += 1
-            if self._begun < self._count:
-                self._register(now)
-        if self._ended == self._count and self._done is not None and not self._done.done():
-            self._done.set_result(None)
-
-
 async def _measure_exchanges(
     server: tuple[str, int], credentials: Credentials | None, exchanges: int, pipe: Connection
 ) -> Figures:
-    registers = Registers(server)
+    registers = Registers(server, WINDOW)
     link: Link
     if credentials is None:
         link = await open_many_addresses(registers.driver.receive_datagrams)
@@ -292,12 +227,12 @@ async def _measure_exchanges(
             open_many_addresses, registers.driver.receive_datagrams, lambda peer: credentials
         )
     registers.driver.attach(link)
-    await registers.run(1_000)  # sessions stand from here on
-    _tune_collector()
+    await registers.run(DEVICES)  # sessions stand from here on
+    tune_collector()
     server_cpu, _ = _ask(pipe)
-    cpu, begun = _cpu_s(), time.perf_counter()
+    cpu, begun = cpu_s(), time.perf_counter()
     await registers.run(exchanges)
-    wall_s, cpu = time.perf_counter() - begun, _cpu_s() - cpu
+    wall_s, cpu = time.perf_counter() - begun, cpu_s() - cpu
     after_cpu, _ = _ask(pipe)
     registers.driver.close()
     return {

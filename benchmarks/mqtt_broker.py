@@ -315,7 +315,7 @@ async def _measured(begin: Callable[[], object], done: asyncio.Event) -> Fields:
 
 async def measure(kinds: list[str]) -> Fields:
     """All figures."""
-    with _folder() as folder:
+    with temporary_folder() as folder:
         pki = Pki(folder)
         brokers: Fields = {}
         for kind in kinds:
@@ -343,7 +343,8 @@ async def measure(kinds: list[str]) -> Fields:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
+    """A folder that is gone after the block."""
     with tempfile.TemporaryDirectory(prefix="lamplighter-benchmark-") as name:
         yield Path(name)
 

@@ -31,9 +31,10 @@ from harness.bench import configs
 from harness.journal import Journal, read_run
 from harness.runner.cohort import choose
 from harness.runner.execute import security_of
+from harness.runner.instruments import taps_on
 from harness.runner.live import Live
 from harness.runner.progress import Progress
-from harness.runner.run import Run, taps_on
+from harness.runner.run import Run
 from harness.runner.scenario import RunOptions
 from harness.security import SECURITIES
 

@@ -72,11 +72,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What provisioning learns after its start; what is None stays as it was.
 
     `broker_uri` is `mqtts://host:port`, `security_api` is `host:port` of the LwM2M server's admin
-    API.
+    API, `bootstrap_api` that of the bootstrap handler, which is told of renewed credentials.
     """
 
     broker_uri: str | None = None
     security_api: str | None = None
+    bootstrap_api: str | None = None
 
 
 class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +115,10 @@ class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class CommandRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A command and how far it has come. Times are Unix microseconds."""
+    """A command and how far it has come. Times are Unix microseconds.
+
+    `detail` says why it goes no further for now, for a person.
+    """
 
     id: str
     endpoint: str
@@ -125,6 +129,7 @@ class CommandRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     expires_at_us: int
     ended_at_us: int | None = None
     outcome: Outcome | None = None
+    detail: str | None = None
 
 
 ReadingRow = tuple[str, str, int, float | int | bool | str]

@@ -216,6 +216,8 @@ class Event(_Frame, frozen=True, tag="event"):
     A `notification` is of `path`, or of `paths` when it is a composite one; `observation_id` is the
     id of the command that began the observation, `sequence` the Observe option's number (RFC 7641
     §3.4), `detail` why it cannot be read and has no `values`. The values of `send` have full paths.
+    `dropped`, of a `notification` or `observation_ended`, is how many notifications of the same
+    observation came just before and were not told, because there were too many.
     """
 
     server: str
@@ -237,6 +239,24 @@ class Event(_Frame, frozen=True, tag="event"):
     sequence: int | None = None
     ended: ObservationEnd | None = None
     detail: str | None = None
+    dropped: int | None = None
+
+
+class RegistrationEvent(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="event"):
+    """An `Event` of kind `registered` or `updated`, byte for byte as `Event` encodes it.
+
+    A server makes one for each request of a whole fleet: it has no field that is left out.
+    """
+
+    server: str
+    epoch: str
+    seq: int
+    kind: Literal["registered", "updated"]
+    endpoint: str
+    at_us: int
+    registration_id: str
+    registration: Registration
+    v: int = VERSION
 
 
 class Ack(_Frame, frozen=True, tag="ack"):

@@ -7,10 +7,11 @@ is dropped by readers. Nothing secret is ever recorded: no values of writes, onl
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
+from contracts import load
 from contracts.telemetry import ReadingValue, Severity
 
 Stage = Literal[
@@ -21,14 +22,7 @@ Stage = Literal[
     "mqtt_connected",
     "online",
 ]
-STAGES: tuple[Stage, ...] = (
-    "registered",
-    "event_published",
-    "credentials_published",
-    "bootstrapped",
-    "mqtt_connected",
-    "online",
-)
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class _Record(
@@ -98,12 +92,14 @@ class DeviceDisconnected(_Record, frozen=True, tag="device_disconnected"):
 
 
 class PackGenerated(_Record, frozen=True, tag="pack_generated"):
-    """The device made a pack of readings: (path, time_us, value) each, in SenML's units."""
+    """The device made a pack of readings: (path, time_us, value) each, in SenML's units.
+    `intended_at_ns`: when an interval, a profile or a schedule wanted it; 0 where nothing did."""
 
     endpoint: str
     boot: str
     sequence: int
     records: list[tuple[str, int, ReadingValue]]
+    intended_at_ns: int = 0
 
 
 class AlarmGenerated(_Record, frozen=True, tag="alarm_generated"):
@@ -466,7 +462,11 @@ Record = (
     | PackSent
     | PackAcknowledged
     | PackDropped
+    | load.DevicePowerLost
+    | load.DevicePowerRestored
     | DeviceEnded
+    | load.FleetBuilt
+    | load.LagSample
     | LoopSample
     | ServerStarted
     | EventLogged
@@ -484,6 +484,7 @@ Record = (
     | AlarmStored
     | DeadLetterStored
     | RunStarted
+    | load.LoadPlanned
     | BenchReady
     | ImportEnded
     | PhaseBegan

@@ -36,24 +36,35 @@ REQUIRED_COLUMNS: Final = (
     "psk_identity",
 )
 # `group` defaults to "<site>/<model>"; `psk` (hex, 16 to 64 bytes) is generated when absent;
-# `attributes` is a JSON object or `key=value;key=value`.
-OPTIONAL_COLUMNS: Final = ("group", "psk", "attributes")
+# `attributes` is a JSON object or `key=value;key=value`; `reports` is what the device publishes,
+# `/3303/0;/3304/0/5700` or a JSON array of such paths: a model that is none of `MODELS` needs it.
+OPTIONAL_COLUMNS: Final = ("group", "psk", "attributes", "reports")
 COLUMNS: Final = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 
 # What an installer writes as a number; `float` would take 1_0 and other scripts' digits too.
 _NUMBER: Final = re.compile(r" *[+-]?[0-9]+(\.[0-9]*)?(e[+-]?[0-9]{1,2})? *", re.ASCII)
 
+# An object instance or a resource; leading zeros would give one path two names.
+_REPORTED: Final = re.compile(r"(/(0|[1-9][0-9]{0,4})){2,4}", re.ASCII)
+# A model is part of group names, file names and reports.
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+
+REPORTS_MAX: Final = 50
 ATTRIBUTES_MAX: Final = 50
 ATTRIBUTE_LENGTH_MAX: Final = 800
 TEXT_LENGTH_MAX: Final = 256
 
 
 class ManifestRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One device to provision. Positions are WGS 84 degrees."""
+    """One device to provision. Positions are WGS 84 degrees.
+
+    `reports` are the paths that the device publishes; empty for one of `MODELS` that publishes
+    what its model does.
+    """
 
     endpoint: str
     serial: str
-    model: Model
+    model: str
     tenant: str
     site: str
     group: str
@@ -64,6 +75,7 @@ class ManifestRow(msgspec.Struct, frozen=True, kw_only=True):
     psk_identity: str
     psk: bytes | None = None
     attributes: dict[str, str] = {}
+    reports: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"ManifestRow(endpoint={self.endpoint!r}, model={self.model!r}, …)"
@@ -111,6 +123,7 @@ def read_row(fields: dict[str, object]) -> ManifestRow:
         psk_identity=_text(fields, "psk_identity", length_max=128),
         psk=_psk(fields.get("psk")),
         attributes=_attributes(fields.get("attributes")),
+        reports=_reports(fields.get("reports"), model),
     )
 
 
@@ -134,12 +147,53 @@ def _text(fields: dict[str, object], field: str, length_max: int = TEXT_LENGTH_M
     return value
 
 
-def _model(fields: dict[str, object]) -> Model:
+def _model(fields: dict[str, object]) -> str:
     value = _text(fields, "model")
-    for model in MODELS:
-        if value == model:
-            return model
-    raise InvalidField("model", f"{value!r} is unknown; known are {', '.join(MODELS)}")
+    if not _MODEL.fullmatch(value):
+        raise InvalidField(
+            "model", f"{value[:40]!r} is not 1 to 64 letters, digits, '_', '-' or '.'"
+        )
+    return value
+
+
+def _reports(value: object, model: str) -> tuple[str, ...]:
+    if value is None or value in ("", []):
+        if model in MODELS:
+            return ()
+        raise InvalidField(
+            "reports",
+            f"is missing: {model!r} is none of {', '.join(MODELS)}, so the row must list what the "
+            "device publishes, such as /3303/0;/3304/0",
+        )
+    paths = _report_paths(value)
+    if not 0 < len(paths) <= REPORTS_MAX:
+        raise InvalidField("reports", f"has {len(paths)} paths, 1 to {REPORTS_MAX} are allowed")
+    for position, path in enumerate(paths):
+        if not isinstance(path, str) or not _is_reportable(path):
+            raise InvalidField(
+                "reports", f"{str(path)[:40]!r} is not an object instance or a resource: /3303/0"
+            )
+        if path in paths[:position]:
+            raise InvalidField("reports", f"{path!r} appears twice")
+    return tuple(str(path) for path in paths)
+
+
+def _report_paths(value: object) -> list[object]:
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            value = msgspec.json.decode(value)
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(";") if part.strip()]
+    if isinstance(value, list):
+        return value
+    raise InvalidField("reports", "must be paths such as /3303/0;/3304/0, or an array of them")
+
+
+def _is_reportable(path: str) -> bool:
+    # 65535 stands for "no instance" (LwM2M 1.1 core §7.2).
+    return _REPORTED.fullmatch(path) is not None and all(
+        int(number) < 65_535 for number in path[1:].split("/")
+    )
 
 
 def _degrees(fields: dict[str, object], field: str, limit: int) -> float:

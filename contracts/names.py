@@ -11,6 +11,8 @@ ENDPOINT_NAME_LENGTH_MAX = 128
 SERVICE_PREFIX = "svc:"
 
 _NAME = re.compile(r"[A-Za-z0-9:_-]{1,128}", re.ASCII)
+# A bridge, or one of its further connections.
+_BRIDGE = re.compile(r"bridge(-([2-9]|[1-9][0-9]))?", re.ASCII)
 
 PrincipalKind = Literal["device", "bridge", "bootstrap", "ingestion", "control", "tap"]
 
@@ -56,12 +58,18 @@ def service_identity(kind: PrincipalKind, server: str = "") -> str:
     return f"{SERVICE_PREFIX}{kind}:{server}" if server else f"{SERVICE_PREFIX}{kind}"
 
 
+def bridge_identity(server: str, connection: int = 1) -> str:
+    """The identity of a bridge's n-th connection to the broker; the first has the bridge's own."""
+    number = "" if connection == 1 else f"-{connection}"
+    return f"{SERVICE_PREFIX}bridge{number}:{server}"
+
+
 def principal_of(identity: str) -> Principal:
     """Who has this certificate identity. Raises `IllegalName` for one that nobody may have."""
     if not identity.startswith(SERVICE_PREFIX):
         return Principal("device", check_endpoint_name(identity))
     match identity.removeprefix(SERVICE_PREFIX).split(":", 1):
-        case ["bridge", server] if _NAME.fullmatch(server):
+        case [name, server] if _BRIDGE.fullmatch(name) and _NAME.fullmatch(server):
             return Principal("bridge", identity, server)
         case ["bootstrap" | "ingestion" | "control" | "tap" as kind]:
             return Principal(kind, identity)

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from contracts.errors import ContractError, UnsupportedVersion
 from contracts.journal import Stage
+from contracts.load import LoaderLimits
 
 VERSION = 1
 
@@ -55,7 +56,32 @@ class Percentiles(msgspec.Struct, frozen=True, kw_only=True):
     p90: float
     p99: float
     p99_9: Annotated[float, _doc("99.9th percentile")] = msgspec.field(name="p99.9")
+    p99_99: Annotated[float | None, _doc("99.99th percentile")] = msgspec.field(
+        name="p99.99", default=None
+    )
     max: float
+
+
+class SecondFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Work that was meant to begin in one second of the run."""
+
+    at_s: Annotated[int, _doc("the second's beginning, since the run began")]
+    work: Annotated[int, _doc("how much of it was completed, then or later")]
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class OperationFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of work, from its intended start to its end."""
+
+    count: Annotated[int, _doc("how often it was completed")]
+    unfinished: Annotated[int, _doc("begun and not completed when the run ended")] = 0
+    latency: Annotated[Percentiles | None, _doc("from the intended start")] = None
+    histogram: Annotated[
+        str, _doc("all latencies in µs, HdrHistogram's V2 compressed encoding in base64")
+    ] = ""
+    seconds: Annotated[list[SecondFigures], _doc("by the second of the intended start")] = []
 
 
 class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +90,13 @@ class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
     count: Annotated[int, _doc("devices that reached it")]
     since_start: Annotated[Percentiles | None, _doc("from the device's intended start")] = None
     since_previous: Annotated[Percentiles | None, _doc("from the stage before")] = None
+    histogram: Annotated[
+        str,
+        _doc("all latencies `since_start` in µs, HdrHistogram's V2 compressed encoding in base64"),
+    ] = ""
+    seconds: Annotated[
+        list[SecondFigures], _doc("`since_start`, by the second of the intended start")
+    ] = []
 
 
 class Throughput(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,16 +184,39 @@ class ProvisioningFigures(msgspec.Struct, frozen=True, kw_only=True):
     rows_per_s: float = 0.0
 
 
+class LagFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How much later than intended the loader issued its work of one kind."""
+
+    issued: int
+    missed: Annotated[int, _doc("not issued at all: no device could do it")] = 0
+    p99_ms: float
+    max_ms: float
+
+
 class LoaderFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the load was what it was meant to be."""
 
     intended_per_s: float | None = None
     actual_per_s: float | None = None
     start_lag_p99_ms: Annotated[float | None, _doc("devices: switched on after intended")] = None
+    start_lag_max_ms: float | None = None
     loop_delay_p99_ms: Annotated[float | None, _doc("how late the fleet's timers ran")] = None
+    loop_delay_max_ms: float | None = None
+    lags: Annotated[
+        dict[str, LagFigures], _doc("of other work, by kind: `report`, `power_on`, `command`…")
+    ] = {}
     socket_drops: Annotated[int, _doc("datagrams that the kernel dropped")] = 0
     retransmissions: Annotated[int, _doc("CoAP messages sent again")] = 0
-    saturated: Annotated[bool, _doc("lag over 50 ms, loop delay over 20 ms, or any drop")] = False
+    saturated: Annotated[bool, _doc("a limit was passed: latencies say nothing then")] = False
+    faults: Annotated[list[str], _doc("which limits were passed")] = []
+    limits: Annotated[LoaderLimits | None, _doc("what counts as saturated in this run")] = None
+    profile: Annotated[str, _doc("the load profile; empty without one")] = ""
+    intended: Annotated[dict[str, int], _doc("events of the profile, by kind")] = {}
+    fleet_processes: int = 1
+    addresses: Annotated[
+        str, _doc("`shared`: one socket, an address for each device; `own`: a socket each")
+    ] = ""
+    cpu_s: Annotated[float, _doc("of all fleet processes")] = 0.0
 
 
 class ProcessFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,6 +272,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     throughput: dict[str, Throughput]
     readings: ReadingCounts
     commands: CommandCounts
+    operations: Annotated[
+        dict[str, OperationFigures],
+        _doc(
+            "`report` (to the broker's PUBACK), `reading_stored`, `command`; after a power cut "
+            "`registered_again`, `connected_again`"
+        ),
+    ] = {}
     alarms: dict[str, AlarmCounts]
     checks: list[CheckResult]
     loader: LoaderFigures

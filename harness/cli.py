@@ -16,6 +16,7 @@ from rich.console import Console
 from contracts.names import IllegalName
 from harness.command import EXIT_OTHER, INTERRUPTED
 from harness.errors import LamplighterError
+from harness.load import command as load_command
 from harness.runner.scenario import DEFECTS, Broker, Defect, RunOptions
 from harness.security import Security
 from runtime.component import ConfigError
@@ -57,6 +58,18 @@ ManifestOption = Annotated[
 RateOption = Annotated[
     float | None,
     typer.Option(help="Devices switched on per second, open-loop. Default: the scenario's."),
+]
+ProfileOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A load profile (TOML): what happens when.")
+]
+FleetProcessesOption = Annotated[
+    int, typer.Option(metavar="N", help="Processes that share the devices.")
+]
+DurationOption = Annotated[
+    float | None, typer.Option(help="Seconds of telemetry after the last device is online.")
+]
+ReportEveryOption = Annotated[
+    float | None, typer.Option(help="Seconds between two packs of a device.")
 ]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")]
 TcpPortOption = Annotated[
@@ -106,23 +119,21 @@ def run(
         typer.Option(metavar="MODE", help="DTLS: psk, x509 or none. Default: psk, where it can."),
     ] = None,
     defect: DefectOption = None,
-    report_every: Annotated[
-        float | None, typer.Option(help="Seconds between two packs of a device.")
-    ] = None,
-    duration: Annotated[
-        float | None, typer.Option(help="Seconds of telemetry after the last device is online.")
-    ] = None,
+    report_every: ReportEveryOption = None,
+    duration: DurationOption = None,
     taps: Annotated[
         bool, typer.Option(help="Watch the broker and the server's data interface.")
     ] = True,
     out: Annotated[Path, typer.Option(help="Folder for the run's own folder.")] = Path("reports"),
     keep_state: Annotated[bool, typer.Option(help="Keep stores and keys after the run.")] = False,
+    profile: ProfileOption = None,
+    fleet_processes: FleetProcessesOption = 1,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print report.json instead of text.")
     ] = False,
 ) -> None:
     """Run a scenario: exit 0 holds, 1 broken, 2 inconclusive, 3 anything else."""
-    from harness.runner.scenario import find_scenario
+    from harness.runner.scenario import load_profile
 
     options = RunOptions(
         devices=devices,
@@ -137,7 +148,15 @@ def run(
         telemetry_s=duration,
         taps=taps,
         keep_state=keep_state,
+        profile=None if profile is None else load_profile(profile),
+        fleet_processes=fleet_processes,
     )
+    _run_and_print(scenario, options, as_json=as_json)
+
+
+def _run_and_print(scenario: str, options: RunOptions, *, as_json: bool) -> None:
+    from harness.runner.scenario import find_scenario
+
     chosen = find_scenario(scenario)
     from harness.reporting import print_summary
     from harness.runner.execute import execute
@@ -289,6 +308,57 @@ def serve(
         trace=trace,
     )
     run_loop(serve_both(options, Console()))
+
+
+@app.command()
+def schedule(
+    city: Annotated[str, typer.Argument(help="harbour_district, or the file of a manifest.")],
+    date: Annotated[str, typer.Option(help="The day, for the sun.")] = "2026-11-21",
+    begins: Annotated[str, typer.Option("--from", metavar="HH:MM", help="City time.")] = "00:00",
+    ends: Annotated[
+        str, typer.Option("--to", metavar="HH:MM", help="City time; on the next day if not later.")
+    ] = "24:00",
+    utc_offset: Annotated[
+        str | None,
+        typer.Option(metavar="±HH:MM", help="Of city time. Default: mean solar time."),
+    ] = None,
+    speed: Annotated[float, typer.Option(help="Seconds of the city in one of the run.")] = 60.0,
+    devices: Annotated[
+        int | None, typer.Option(help="A sample of the city, or more. Default: all of it.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Every random choice follows from it.")] = 1,
+    life: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="How the city lives (TOML).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the schedule (NDJSON).")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write its picture.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print figures as JSON instead of text.")
+    ] = False,
+) -> None:
+    """Work out a city's day ahead of a run: what happens to which device and when."""
+    from harness.schedule_command import ScheduleOptions, make_schedule
+
+    options = ScheduleOptions(
+        city=city,
+        date=date,
+        begins=begins,
+        ends=ends,
+        utc_offset=utc_offset,
+        speed=speed,
+        devices=devices,
+        seed=seed,
+        life=life,
+        out=out,
+        html=html,
+        as_json=as_json,
+    )
+    make_schedule(options, Console(stderr=as_json))
+
+
+app.command(context_settings=load_command.CONTEXT)(load_command.load)
 
 
 objects_app = typer.Typer(help="Object definitions: what is known, and whether yours are right.")

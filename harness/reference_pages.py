@@ -136,7 +136,11 @@ _COLUMNS: Final[dict[str, str]] = {
     "endpoint": "LwM2M endpoint name, MQTT client id and thing name at once: 1 to 128 of "
     "`A-Z a-z 0-9 : _ -`, not beginning with `svc:`",
     "serial": f"serial number; {_TEXT}",
-    "model": ", ".join(f"`{name}`" for name in manifest.MODELS),
+    "model": ", ".join(f"`{name}`" for name in manifest.MODELS)
+    + ", or a name of your own (1 to 64 of `A-Z a-z 0-9 _ . -`) with `reports`",
+    "reports": "what the device publishes: object instances or resources such as "
+    "`/3303/0;/3304/0/5700`, or a JSON array of them, at most "
+    f"{manifest.REPORTS_MAX}. Default: what its model publishes",
     "tenant": f"whose device it is; {_TEXT}",
     "site": f"part of the tenant's installation; {_TEXT}",
     "street": f"where it stands, for people; {_TEXT}",

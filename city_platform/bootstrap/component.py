@@ -19,7 +19,7 @@ from city_platform.bootstrap.config import BootstrapConfig
 from city_platform.bootstrap.decision import Ignore, SendCredentials
 from city_platform.bootstrap.documents import Documents
 from city_platform.bootstrap.drives import Drives
-from city_platform.bootstrap.handler import Message, document_version, handle, seal
+from city_platform.bootstrap.handler import Message, decide_on, document_version, seal
 from city_platform.bootstrap.keys import BridgeKeys
 from city_platform.bootstrap.stands import StandStore
 from city_platform.broker_access import Draw, chance_from, open_client, read_token, split_address
@@ -119,7 +119,7 @@ class BootstrapComponent:
         self._topics: Topics = config.topics
         self._nosec_allowed = config.nosec_allowed
         self._directory = directory
-        self._keys = BridgeKeys(Path(config.pki_dir))
+        self._keys = BridgeKeys(Path(config.pki_dir), clock.now_ns)
         self._client: MqttClient | None = None
         self._timer = DueTimer(clock)
 
@@ -143,7 +143,14 @@ class BootstrapComponent:
 
     def all_counts(self, runner: RuleRunner) -> dict[str, int]:
         """Everything counted, by reason."""
-        own = {**self.counts, **self._drives.counts, "pending": self._drives.pending}
+        drives = self._drives
+        own = {
+            **self.counts,
+            **drives.counts,
+            "pending": drives.pending,
+            "queued": drives.queued,
+            "on_their_way": drives.on_their_way,
+        }
         return own | {f"rules.{name}": count for name, count in runner.counts.items()}
 
     async def drive(self) -> None:
@@ -154,46 +161,44 @@ class BootstrapComponent:
             await asyncio.gather(*(self._stands.put(row) for row in given_up))
             # What was published before is still in the client's queue while it is away.
             if self._client is not None and self._client.connected.is_set():
-                for sends in again:
-                    await self._send_again(sends)
+                await asyncio.gather(*(self._send_again(sends) for sends in again))
 
     # ---- targets ----
 
     async def _registered(self, topic: str, payload: bytes) -> None:
         endpoint = _endpoint_of(self._topics, topic)
         document = await self._documents.get(endpoint)
-        answer = handle(
+        decision = decide_on(
             topic,
             payload,
             document=document,
             is_known=document is not None or await self._is_known(endpoint),
-            seal_for=self._keys.sealer_for,
             topics=self._topics,
             confirmed_version=self._drives.confirmed_version(endpoint),
             nosec_allowed=self._nosec_allowed,
         )
-        if isinstance(answer, Ignore):
-            self.counts[f"ignored.{answer.reason}"] += 1
-            if answer.wanted is not None:
-                await self._begin(answer.wanted)
+        if isinstance(decision, Ignore):
+            self.counts[f"ignored.{decision.reason}"] += 1
             return
-        if self._drives.is_pending(answer.sends):
+        if self._drives.is_pending(decision):
             self._drives.settle(endpoint, self._clock.wall_us())
             self._timer.wake_for(self._drives.next_timer())
             return
-        self._publish(answer)
-        await self._begin(answer.sends)
+        kept = self._begin(decision)
+        if document is not None and self._drives.may_send(endpoint, self._clock.wall_us()):
+            self._seal_and_publish(decision, document)
+        await kept
 
-    async def _confirmed(self, topic: str, payload: bytes) -> None:
+    def _confirmed(self, topic: str, payload: bytes) -> asyncio.Future[None] | None:
         try:
             event = decode_event(payload)
         except ContractError:
             self.counts["ignored.malformed"] += 1
-            return
+            return None
         completed = event.completed
         if completed is None or event.endpoint != _endpoint_of(self._topics, topic):
             self.counts["ignored.malformed"] += 1
-            return
+            return None
         row = self._drives.confirm(
             event.endpoint,
             event.server,
@@ -201,28 +206,30 @@ class BootstrapComponent:
             completed.version,
             self._clock.wall_us(),
         )
-        if row is not None:
-            await self._stands.put(row)
+        if row is None:
+            return None
+        # There is room for another one.
+        self._timer.wake_for(self._drives.next_timer())
+        return self._stands.put(row)
 
-    async def _deregistered(self, topic: str, payload: bytes) -> None:
+    def _deregistered(self, topic: str, payload: bytes) -> asyncio.Future[None] | None:
         try:
             event = decode_event(payload)
         except ContractError:
             self.counts["ignored.malformed"] += 1
-            return
+            return None
         row = self._drives.end_registration(event.endpoint, event.registration_id or "")
-        if row is not None:
-            await self._stands.put(row)
+        return None if row is None else self._stands.put(row)
 
     async def _is_known(self, endpoint: str) -> bool:
         return self._directory is None or await self._directory.get(endpoint) is not None
 
     # ---- sending ----
 
-    async def _begin(self, sends: SendCredentials) -> None:
+    def _begin(self, sends: SendCredentials) -> asyncio.Future[None]:
         kept = self._stands.put(self._drives.begin(sends, self._clock.wall_us()))
         self._timer.wake_for(self._drives.next_timer())
-        await kept
+        return kept
 
     async def _send_again(self, sends: SendCredentials) -> None:
         try:
@@ -243,8 +250,12 @@ class BootstrapComponent:
             # Renewed while the older version was on its way.
             sends = SendCredentials(sends.endpoint, sends.server, sends.registration_id, version)
             await self._begin(sends)
-        if not self._drives.is_pending(sends):
-            return
+            if not self._drives.may_send(sends.endpoint, self._clock.wall_us()):
+                return
+        if self._drives.is_pending(sends):
+            self._seal_and_publish(sends, document)
+
+    def _seal_and_publish(self, sends: SendCredentials, document: bytes) -> None:
         answer = seal(sends, document, self._keys.sealer_for, self._topics)
         if isinstance(answer, Ignore):
             self.counts[f"ignored.{answer.reason}"] += 1
@@ -281,8 +292,10 @@ class BootstrapComponent:
             return problem(409, "malformed credentials file", f"{endpoint}: import it again")
         if version is None or version == row.confirmed_version:
             return json_response({"endpoint": endpoint, "driven": False})
-        await self._begin(SendCredentials(endpoint, row.server, row.registration_id, version))
-        await self._send_again(SendCredentials(endpoint, row.server, row.registration_id, version))
+        sends = SendCredentials(endpoint, row.server, row.registration_id, version)
+        await self._begin(sends)
+        if self._drives.may_send(endpoint, self._clock.wall_us()):
+            await self._send_again(sends)
         return json_response({"endpoint": endpoint, "driven": True}, 202)
 
 

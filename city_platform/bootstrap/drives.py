@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from enum import Enum
 
 import msgspec
 
 from city_platform.bootstrap.decision import SendCredentials
+from city_platform.bootstrap.window import Window
 
 
 class Stand(Enum):
@@ -89,10 +90,17 @@ class DriveTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     longest_s: float = 60.0
     # Given up after this many seconds, until the device registers again.
     patience_s: float = 3_600.0
+    # Drives on their way through one bridge; more wait here. Twice what a bridge of 2,000 devices
+    # a second has under way in half a second: more would only wait in its queue instead.
+    on_their_way_max: int = 1_000
 
 
 class Drives:
-    """All devices that were ever sent credentials. Each change returns the row to keep."""
+    """All devices that were ever sent credentials. Each change returns the row to keep.
+
+    After `begin` ask `may_send`: what may not be sent yet comes out of `due` when it may. What is
+    still under way at its bridge is not driven again, however late it is: see `Window`.
+    """
 
     def __init__(
         self, times: DriveTimes, chance: Callable[[], float], rows: Iterable[DeviceStand] = ()
@@ -104,6 +112,9 @@ class Drives:
         self._attempts: dict[str, int] = {}
         self._due: list[tuple[int, str]] = []
         self._due_us: dict[str, int] = {}
+        # Whose registration was told again: what was on its way there may be gone.
+        self._asked_again: set[str] = set()
+        self._windows: defaultdict[str, Window] = defaultdict(self._new_window)
         for row in self._devices.values():
             if row.stand is Stand.PENDING:
                 # A restart drives all that is pending at once; the driver's own bound spreads it.
@@ -120,8 +131,18 @@ class Drives:
 
     @property
     def pending(self) -> int:
-        """How many devices wait."""
-        return len(self._due_us)
+        """How many devices wait for their credentials, sent or not."""
+        return len(self._due_us) + self.queued
+
+    @property
+    def queued(self) -> int:
+        """How many of them wait here until others have theirs."""
+        return sum(window.queued for window in self._windows.values())
+
+    @property
+    def on_their_way(self) -> int:
+        """How many of them are being written, as far as is known."""
+        return sum(window.on_their_way for window in self._windows.values())
 
     def is_pending(self, sends: SendCredentials) -> bool:
         """Whether exactly this is being driven already."""
@@ -145,8 +166,18 @@ class Drives:
         self._devices[sends.endpoint] = row
         if not is_same:
             self._attempts.pop(sends.endpoint, None)
+        if before is not None:
+            self._windows[before.server].leave(sends.endpoint)
         self._postpone(sends.endpoint, now_us)
         return row
+
+    def may_send(self, endpoint: str, now_us: int) -> bool:
+        """Whether what was begun may be sent now; else `due` brings it when there is room."""
+        if self._windows[self._devices[endpoint].server].enter(endpoint, now_us):
+            return True
+        self._due_us.pop(endpoint, None)
+        self.counts["had_to_queue"] += 1
+        return False
 
     def settle(self, endpoint: str, now_us: int) -> None:
         """What is pending was asked for again: drive it soon, unless a confirmation comes first.
@@ -157,6 +188,7 @@ class Drives:
         due_us = now_us + round(self._times.settle_s * 1e6)
         if endpoint in self._due_us and due_us < self._due_us[endpoint]:
             self.counts["asked_again"] += 1
+            self._asked_again.add(endpoint)
             self._schedule(endpoint, due_us)
 
     def confirm(
@@ -179,7 +211,8 @@ class Drives:
             since_us=now_us,
         )
         self._devices[endpoint] = row
-        self._forget_schedule(endpoint)
+        self._windows[server].confirm(endpoint, now_us)
+        self._forget_schedule(before or row)
         self.counts["confirmed"] += 1
         return row
 
@@ -191,9 +224,9 @@ class Drives:
         return self._move(row, Occurrence.REGISTRATION_ENDED)
 
     def due(self, now_us: int, limit: int) -> tuple[list[SendCredentials], list[DeviceStand]]:
-        """At most `limit` to send again now, and the rows of those given up."""
-        again: list[SendCredentials] = []
+        """At most `limit` to send now, and the rows of those given up."""
         given_up: list[DeviceStand] = []
+        again = self._released(now_us, limit)
         while self._due and self._due[0][0] <= now_us and len(again) < limit:
             due_us, endpoint = heapq.heappop(self._due)
             if self._due_us.get(endpoint) != due_us:
@@ -202,17 +235,43 @@ class Drives:
             if now_us - row.since_us > self._times.patience_s * 1e6:
                 moved = self._move(row, Occurrence.PATIENCE_ENDED)
                 given_up += [moved] if moved else []
-            else:
+            elif self._is_needed(row, now_us):
                 self._postpone(endpoint, now_us)
-                self.counts["driven_again"] += 1
-                again.append(row.sends)
+                if self.may_send(endpoint, now_us):
+                    self.counts["driven_again"] += 1
+                    again.append(row.sends)
         return again, given_up
 
     def next_timer(self) -> int | None:
         """When `due` has something, in Unix microseconds."""
         while self._due and self._due_us.get(self._due[0][1]) != self._due[0][0]:
             heapq.heappop(self._due)
-        return self._due[0][0] if self._due else None
+        timers = [window.next_timer() for window in self._windows.values()]
+        found = [at for at in timers if at is not None]
+        return min([*found, self._due[0][0]] if self._due else found, default=None)
+
+    def _new_window(self) -> Window:
+        return Window(self._times.on_their_way_max, round(self._times.first_s * 1e6))
+
+    def _released(self, now_us: int, limit: int) -> list[SendCredentials]:
+        """Those that waited for room and have it."""
+        found: list[SendCredentials] = []
+        for window in self._windows.values():
+            for endpoint in window.released(now_us, limit - len(found)):
+                self._postpone(endpoint, now_us)
+                found.append(self._devices[endpoint].sends)
+        return found
+
+    def _is_needed(self, row: DeviceStand, now_us: int) -> bool:
+        """Whether what is due is to be driven again; else it is asked about once more."""
+        if row.endpoint in self._asked_again:
+            self._asked_again.discard(row.endpoint)
+            return True
+        if not self._windows[row.server].is_under_way(row.endpoint, now_us):
+            return True
+        self.counts["still_under_way"] += 1
+        self._schedule(row.endpoint, now_us + round(self._times.first_s * 1e6))
+        return False
 
     def _following(self, before: DeviceStand | None, occurrence: Occurrence) -> Stand | None:
         return TRANSITIONS[before.stand if before else Stand.ABSENT].get(occurrence)
@@ -223,7 +282,7 @@ class Drives:
             return None
         moved = msgspec.structs.replace(row, stand=stand)
         self._devices[row.endpoint] = moved
-        self._forget_schedule(row.endpoint)
+        self._forget_schedule(row)
         self.counts[stand.value] += 1
         return moved
 
@@ -238,6 +297,8 @@ class Drives:
         self._due_us[endpoint] = due_us
         heapq.heappush(self._due, (due_us, endpoint))
 
-    def _forget_schedule(self, endpoint: str) -> None:
-        self._due_us.pop(endpoint, None)
-        self._attempts.pop(endpoint, None)
+    def _forget_schedule(self, row: DeviceStand) -> None:
+        self._due_us.pop(row.endpoint, None)
+        self._attempts.pop(row.endpoint, None)
+        self._asked_again.discard(row.endpoint)
+        self._windows[row.server].leave(row.endpoint)

@@ -43,6 +43,31 @@ def handle(
     `document` is the endpoint's credentials file, None when there is none. An event or a file that
     does not keep to its contract is ignored as `malformed`; its content is not repeated anywhere.
     """
+    decision = decide_on(
+        topic,
+        payload,
+        document=document,
+        topics=topics,
+        confirmed_version=confirmed_version,
+        is_known=is_known,
+        nosec_allowed=nosec_allowed,
+    )
+    if isinstance(decision, Ignore) or document is None:
+        return decision if isinstance(decision, Ignore) else Ignore("no_credentials")
+    return seal(decision, document, seal_for, topics)
+
+
+def decide_on(
+    topic: str,
+    payload: bytes,
+    *,
+    document: bytes | None,
+    topics: Topics,
+    confirmed_version: str | None = None,
+    is_known: bool = True,
+    nosec_allowed: bool = False,
+) -> SendCredentials | Ignore:
+    """The first half of `handle`: what one message asks for. `seal` makes the answer."""
     try:
         event = decode_event(payload)
         told = topics.read_event(topic)
@@ -57,10 +82,7 @@ def handle(
         is_known=is_known,
         nosec_allowed=nosec_allowed,
     )
-    decision = decide(event, facts)
-    if isinstance(decision, Ignore) or document is None:
-        return decision if isinstance(decision, Ignore) else Ignore("no_credentials")
-    return seal(decision, document, seal_for, topics)
+    return decide(event, facts)
 
 
 def document_version(endpoint: str, document: bytes | None) -> str | None:

@@ -22,6 +22,8 @@ CREATE TABLE stands (
     since_us INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+# Only the PUBACK of an event waits for a commit: the credentials are on their way before it.
+GATHER_S = 0.02
 _COLUMNS = "endpoint, stand, server, registration_id, version, confirmed_version, since_us"
 _PUT = f"INSERT OR REPLACE INTO stands ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
@@ -30,7 +32,9 @@ class StandStore:
     """Rows by endpoint."""
 
     def __init__(self, path: Path) -> None:
-        self._commits = GroupCommit(open_database(path, _SCHEMA), Worker("bootstrap-stands"))
+        self._commits = GroupCommit(
+            open_database(path, _SCHEMA), Worker("bootstrap-stands"), GATHER_S
+        )
 
     async def load(self) -> list[DeviceStand]:
         """All rows."""

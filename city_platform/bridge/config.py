@@ -40,6 +40,10 @@ class BridgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # File with the bearer token for the data interface.
     token_file: str
     broker: BrokerAccess
+    # Further MQTT connections that events are published on, for a broker that takes only so much on
+    # each (AWS IoT Core: 100 publishes a second). Since a client id is its certificate's identity,
+    # each has a certificate of its own: the n-th is of `svc:bridge-<n>:<server>`, from 2 on.
+    more_connections: list[BrokerAccess] = []
     topics: Topics = Topics()
     limits: Limits = Limits()
     # First and longest pause before the server is tried again, in seconds.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Hashable
 from typing import Literal, NamedTuple, cast
+from zlib import crc32
 
 import msgspec
 
@@ -25,6 +26,7 @@ from city_platform.bridge.frames import (
 from city_platform.bridge.link import Happening, Link, PeerError, follow
 from city_platform.bridge.procedure import ID_PREFIX, ISSUED_BY
 from city_platform.bridge.registry import RegistrationHead, Registry
+from city_platform.endpoint_topics import EndpointTopic
 from contracts.data_interface import (
     Ack,
     Completes,
@@ -38,7 +40,7 @@ from contracts.data_interface import (
 )
 from contracts.errors import ContractError, UnsupportedVersion
 from contracts.names import is_endpoint_name
-from contracts.topics import Topics, fill, filter_matches, match_template
+from contracts.topics import Topics
 
 
 class Token(NamedTuple):
@@ -56,6 +58,12 @@ class Publication(NamedTuple):
     token: Token
 
 
+# What the server complained of and nobody has asked about yet; the oldest are forgotten.
+COMPLAINTS_MAX = 10
+# Kinds of events whose topics are remembered; servers have a dozen.
+_KINDS_MAX = 100
+
+
 class _Snapshot(NamedTuple):
     epoch: str
     as_of: int
@@ -68,10 +76,16 @@ class BridgeCore:
     """One bridge beside one server. `open_sealed` opens what was sealed to its certificate.
 
     Times are Unix microseconds. Whatever is drained (`…_to_…` methods) is handed over for good.
+    Publications leave on `lanes` connections; all of one endpoint on the same, in order.
     """
 
     def __init__(
-        self, server: str, topics: Topics, open_sealed: OpenSealed, limits: Limits
+        self,
+        server: str,
+        topics: Topics,
+        open_sealed: OpenSealed,
+        limits: Limits,
+        lanes: int = 1,
     ) -> None:
         self.server = server
         self.link = Link.OFFLINE
@@ -85,8 +99,9 @@ class BridgeCore:
         self._ack_due = False
         self._staged: dict[str, tuple[RegistrationHead, msgspec.Raw]] = {}
         self._frames: deque[bytes] = deque()
-        self._publications: deque[Publication | _Snapshot] = deque()
+        self._lanes: list[deque[Publication | _Snapshot]] = [deque() for _ in range(lanes)]
         self._told_unacknowledged = 0
+        self._complaints: deque[str] = deque(maxlen=COMPLAINTS_MAX)
         self._waiting: deque[tuple[str, bytes, Hashable]] = deque()
         self._handled: list[Hashable] = []
         self._desk = CredentialsDesk(
@@ -97,19 +112,19 @@ class BridgeCore:
             expires_in_us=round(limits.command_expires_in_s * 1e6),
             grace_us=round(limits.outcome_grace_s * 1e6),
         )  # fmt: skip
-        self._credentials_filter = fill(topics.credentials, server=server)
-        # Filter and template of each topic on which commands come.
+        self._credentials_topic = EndpointTopic(topics.credentials, server=server)
         self._command_topics = (
-            (fill(topics.command), topics.command),
-            (fill(topics.held_command, server=server), topics.held_command),
+            EndpointTopic(topics.held_command, server=server),
+            EndpointTopic(topics.command),
         )
+        self._event_topics: dict[str, EndpointTopic] = {}
 
     # ---- what the shell asks ----
 
     @property
     def subscriptions(self) -> list[str]:
         """The topic filters that this bridge reads."""
-        return [self._credentials_filter, *(one for one, _ in self._command_topics)]
+        return [self._credentials_topic.filter, *(one.filter for one in self._command_topics)]
 
     @property
     def is_full(self) -> bool:
@@ -135,10 +150,16 @@ class BridgeCore:
         self._ack_due = False
         return frames
 
-    def publications_to_send(self, room: int, now_us: int) -> list[Publication]:
-        """At most `room` messages for MQTT, in order."""
-        taken = min(room, len(self._publications))
-        return [self._encoded(self._publications.popleft(), now_us) for _ in range(taken)]
+    def publications_to_send(self, room: int, now_us: int, lane: int = 0) -> list[Publication]:
+        """At most `room` messages for one of the MQTT connections, in order."""
+        waiting = self._lanes[lane]
+        return [self._encoded(waiting.popleft(), now_us) for _ in range(min(room, len(waiting)))]
+
+    def complaints_to_log(self) -> list[str]:
+        """Which frames of ours the server refused, and why, in its words; the newest few."""
+        complaints = list(self._complaints)
+        self._complaints.clear()
+        return complaints
 
     def messages_to_acknowledge(self) -> list[Hashable]:
         """The handles of MQTT messages that have been dealt with."""
@@ -255,7 +276,7 @@ class BridgeCore:
         for endpoint, (head, raw) in self._staged.items():
             self.registry.put(head)
             self._told_unacknowledged += 1
-            self._publications.append(
+            self._lane_of(endpoint).append(
                 _Snapshot(frame.epoch, frame.as_of, raw, head.registration_id, endpoint)
             )
         self._staged = {}
@@ -280,10 +301,10 @@ class BridgeCore:
             self._finish(frame.seq)
             self._continue_procedure(frame.endpoint, outcome, is_stored=False, now_us=now_us)
             return
-        topic = fill(
-            self._topics.event, server=self.server, endpoint=frame.endpoint, kind=frame.kind
+        topic = self._event_topic(frame.endpoint, frame.kind)
+        self._lane_of(frame.endpoint).append(
+            Publication(topic, data, Token(frame.epoch, frame.seq))
         )
-        self._publications.append(Publication(topic, data, Token(frame.epoch, frame.seq)))
 
     def _accept_seq(self, seq: int) -> bool:
         self._move(Happening.EVENT)
@@ -366,16 +387,20 @@ class BridgeCore:
             completed=completed,
             snapshot=True,
         )
-        topic = fill(self._topics.event, server=self.server, endpoint=endpoint, kind=kind)
+        topic = self._event_topic(endpoint, kind)
         self._told_unacknowledged += 1
-        self._publications.append(Publication(topic, encode(event), Token(event.epoch, None)))
+        self._lane_of(endpoint).append(Publication(topic, encode(event), Token(event.epoch, None)))
 
     def _receive_error(self, frame: ServerFrameHead) -> None:
         if frame.fatal:
             raise PeerError(f"the server gave the connection up: {frame.detail[:200]}")
         self.counts["frames_refused"] += 1
         if frame.id is not None and frame.id.startswith(ID_PREFIX):
+            # The text might repeat a part of the command, which holds a key.
+            self._complaints.append(f"{frame.id}: writing credentials")
             self._desk.handle_refusal(frame.id)
+        else:
+            self._complaints.append(f"{frame.id or 'a frame'}: {frame.detail[:200]}")
 
     def _finish(self, seq: int) -> None:
         self._ack_due |= self._progress.finish(seq)
@@ -398,10 +423,22 @@ class BridgeCore:
             registration=cast(Registration, item.registration),
             snapshot=True,
         )
-        topic = fill(
-            self._topics.event, server=self.server, endpoint=item.endpoint, kind="registered"
-        )
+        topic = self._event_topic(item.endpoint, "registered")
         return Publication(topic, encode(event), Token(item.epoch, None))
+
+    def _event_topic(self, endpoint: str, kind: str) -> str:
+        topic = self._event_topics.get(kind)
+        if topic is None:
+            if len(self._event_topics) >= _KINDS_MAX:
+                self._event_topics.clear()
+            topic = EndpointTopic(self._topics.event, server=self.server, kind=kind)
+            self._event_topics[kind] = topic
+        return topic.of(endpoint)
+
+    def _lane_of(self, endpoint: str) -> deque[Publication | _Snapshot]:
+        lanes = self._lanes
+        # A checksum and not `hash`, which is another one in each process.
+        return lanes[0] if len(lanes) == 1 else lanes[crc32(endpoint.encode()) % len(lanes)]
 
     # ---- the MQTT side ----
 
@@ -420,13 +457,14 @@ class BridgeCore:
 
     def _handle_message(self, topic: str, payload: bytes, handle: Hashable, now_us: int) -> None:
         self._handled.append(handle)
-        if filter_matches(self._credentials_filter, topic):
-            found = match_template(self._topics.credentials, topic)
-            self._frames.extend(self._desk.begin(found.get("endpoint", ""), payload, now_us))
+        endpoint = self._credentials_topic.read(topic)
+        if endpoint is not None:
+            self._frames.extend(self._desk.begin(endpoint, payload, now_us))
             return
-        for topic_filter, template in self._command_topics:
-            if filter_matches(topic_filter, topic):
-                self._pass_on(match_template(template, topic).get("endpoint", ""), payload)
+        for command_topic in self._command_topics:
+            endpoint = command_topic.read(topic)
+            if endpoint is not None:
+                self._pass_on(endpoint, payload)
                 return
         self.counts["messages_on_other_topics"] += 1
 

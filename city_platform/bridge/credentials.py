@@ -5,7 +5,7 @@ A document lives only as long as its procedure; nothing here is ever logged.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 
 from city_platform.bridge.procedure import CredentialsProcedure, Progress
@@ -42,7 +42,8 @@ class CredentialsDesk:
         self._running: dict[str, CredentialsProcedure] = {}
         # Insertion order is deadline order: every deadline is as far away as the others.
         self._deadlines_us: dict[str, int] = {}
-        self._waiting: deque[tuple[str, bytes]] = deque()
+        # By device: what was driven again while it waited is the same, or newer.
+        self._waiting: dict[str, bytes] = {}
         self._completed: Completes | None = None
 
     def begin(self, endpoint: str, payload: bytes, now_us: int) -> list[bytes]:
@@ -50,10 +51,17 @@ class CredentialsDesk:
 
         Beyond `procedures_max` it waits, still sealed; beyond `waiting_max` it is dropped.
         """
+        if endpoint in self._running:
+            # Before it is opened: under overload this is what most of it would be.
+            self._counts["credentials_already_running"] += 1
+            return []
         if len(self._running) < self._procedures_max:
             return self._begun(endpoint, payload, now_us)
-        if len(self._waiting) < self._waiting_max:
-            self._waiting.append((endpoint, payload))
+        if endpoint in self._waiting:
+            self._counts["credentials_waiting_already"] += 1
+            self._waiting[endpoint] = payload
+        elif len(self._waiting) < self._waiting_max:
+            self._waiting[endpoint] = payload
         else:
             self._counts["credentials_over_limit"] += 1
         return []
@@ -79,7 +87,8 @@ class CredentialsDesk:
         """Start what waited for others to end: the first commands."""
         frames: list[bytes] = []
         while self._waiting and len(self._running) < self._procedures_max:
-            endpoint, payload = self._waiting.popleft()
+            endpoint = next(iter(self._waiting))
+            payload = self._waiting.pop(endpoint)
             frames += self._begun(endpoint, payload, now_us)
         return frames
 

@@ -27,6 +27,7 @@ from contracts.data_interface import (
 
 BROKER_OBJECT = 18830
 PUBLICATION_OBJECT = 18831
+_ACTIVE = 5
 ISSUED_BY = "credentials"
 ID_PREFIX = "credentials:"
 
@@ -121,6 +122,12 @@ class Step(NamedTuple):
     def __repr__(self) -> str:
         return f"Step({self.path!r}, {self.first_manner.name}, {len(self.values)} values)"
 
+    @property
+    def active_path(self) -> str | None:
+        """*Active* of the publication that this step writes whole; None for other steps."""
+        path = f"{self.path}/{_ACTIVE}"
+        return path if any(one.path == path for one in self.values) else None
+
 
 class Progress(Enum):
     """Where a procedure stands."""
@@ -142,9 +149,11 @@ def verdict_on(outcome: Outcome) -> Verdict:
 
 
 def steps_for(document: CredentialsDocument, held: Held) -> list[Step]:
-    """All steps, in order: broker, publications switched off, stale ones deleted, then active.
+    """All steps, in order: broker, publications, stale ones deleted, then publications made active.
 
-    The device connects at the last one.
+    A new publication is not active until the end: the device connects at the last step. One that
+    is there stays as active as it is, so that a drive that a kill ends midway leaves the device
+    reporting, also when it was one too many and is never begun again.
     """
     brokers = held.instances_of(BROKER_OBJECT)
     existing = held.instances_of(PUBLICATION_OBJECT)
@@ -185,7 +194,7 @@ def publication_values(publication: Publication) -> tuple[Value, ...]:
         (2, "string", publication.topic),
         (3, "unsigned", publication.qos),
         (4, "boolean", publication.retain),
-        (5, "boolean", False),
+        (_ACTIVE, "boolean", False),
         (6, "unsigned", publication.encoding),
     )
     base = _instance(publication.instance)
@@ -227,13 +236,16 @@ class CredentialsProcedure:
         """The command that the procedure waits for. It may hold a secret key."""
         step = self._steps[self._position]
         is_last = self._position == len(self._steps) - 1
+        keeps_active = self._manner is Manner.REPLACE and step.active_path is not None
+        values = [one for one in step.values if not keeps_active or one.path != step.active_path]
         return Command(
             id=self.pending_id,
             endpoint=self.endpoint,
             operation=OPERATIONS[self._manner],
             expires_at_us=expires_at_us,
             path=step.path,
-            values=list(step.values) or None,
+            values=values or None,
+            mode="update" if keeps_active else "replace",
             holder=self._holder,
             completes=Completes("credentials", self.version) if is_last else None,
             issued_by=ISSUED_BY,
@@ -291,7 +303,7 @@ def _put(exists: bool) -> Manner:
 
 
 def _activation(instance: int) -> Step:
-    path = f"{_instance(instance)}/5"
+    path = f"{_instance(instance)}/{_ACTIVE}"
     return Step(path, Manner.ACTIVATE, (Value(path, "boolean", True),))
 
 

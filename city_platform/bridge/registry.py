@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Set
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -12,6 +13,7 @@ from contracts.data_interface import ObjectLink
 KNOWN_LINK_LISTS_MAX = 4096
 
 _INSTANCE = re.compile(r"/(\d{1,5})/(\d{1,5})", re.ASCII)
+_NONE: Final[Set[int]] = frozenset()
 _links = msgspec.json.Decoder(list[ObjectLink])
 
 
@@ -23,23 +25,34 @@ class RegistrationHead(msgspec.Struct, frozen=True):
     object_links: msgspec.Raw
 
 
+class Links:
+    """The object links of a model's devices, read once. `instances` are by object.
+
+    Links that cannot be read count as none: who creates what exists is refused and replaces.
+    """
+
+    __slots__ = ("instances",)
+
+    def __init__(self, object_links: bytes) -> None:
+        self.instances: dict[int, set[int]] = {}
+        try:
+            links = _links.decode(object_links)
+        except (msgspec.DecodeError, RecursionError):
+            return
+        for found in (_INSTANCE.fullmatch(link.path) for link in links):
+            if found:
+                self.instances.setdefault(int(found[1]), set()).add(int(found[2]))
+
+
 class Held(NamedTuple):
-    """One device: its registration, and its object links as they came (JSON)."""
+    """One device: its registration, and what it said that it has."""
 
     registration_id: str
-    object_links: bytes
+    links: Links
 
-    def instances_of(self, object_id: int) -> frozenset[int]:
-        """The instances of an object that the device had when it registered or updated.
-
-        Links that cannot be read count as none: who creates what exists is refused and replaces.
-        """
-        try:
-            links = _links.decode(self.object_links)
-        except msgspec.DecodeError:
-            return frozenset()
-        found = (_INSTANCE.fullmatch(link.path) for link in links)
-        return frozenset(int(at[2]) for at in found if at and int(at[1]) == object_id)
+    def instances_of(self, object_id: int) -> Set[int]:
+        """The instances of an object that the device had when it registered or updated."""
+        return self.links.instances.get(object_id, _NONE)
 
 
 class Registry:
@@ -47,7 +60,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._held: dict[str, Held] = {}
-        self._known_links: dict[bytes, bytes] = {}
+        self._known_links: dict[bytes, Links] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -64,12 +77,13 @@ class Registry:
     def put(self, registration: RegistrationHead) -> None:
         """A device registered, or its registration changed."""
         # A Raw is a view: kept as it is, it would keep its whole frame in memory.
-        links = bytes(registration.object_links)
-        if len(self._known_links) >= KNOWN_LINK_LISTS_MAX:
-            self._known_links.clear()
-        self._held[registration.endpoint] = Held(
-            registration.registration_id, self._known_links.setdefault(links, links)
-        )
+        object_links = bytes(registration.object_links)
+        links = self._known_links.get(object_links)
+        if links is None:
+            if len(self._known_links) >= KNOWN_LINK_LISTS_MAX:
+                self._known_links.clear()
+            links = self._known_links[object_links] = Links(object_links)
+        self._held[registration.endpoint] = Held(registration.registration_id, links)
 
     def clear(self) -> None:
         """Hold nothing: a snapshot follows."""

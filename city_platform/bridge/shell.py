@@ -23,7 +23,7 @@ from city_platform.broker_access import (
     split_address,
 )
 from city_platform.sealing import opener
-from contracts.names import service_identity
+from contracts.names import bridge_identity
 from mqtt.connection import InboundMessage
 from mqtt.transport.client import MqttClient
 from runtime.clock import Clock
@@ -42,14 +42,17 @@ CLOSE_PROTOCOL_ERROR = 1002
 async def run(config: BridgeConfig, clock: Clock, ready: Ready, *, draw: Draw = os.urandom) -> None:
     """Relay between one server and the broker until cancelled; ready once both are reached."""
     open_sealed = _own_opener(config.broker)
-    core = BridgeCore(config.server, config.topics, open_sealed, config.limits)
+    lanes = 1 + len(config.more_connections)
+    core = BridgeCore(config.server, config.topics, open_sealed, config.limits, lanes)
     shell = BridgeShell(core, config, clock, draw)
     try:
         async with asyncio.TaskGroup() as tasks, _serving_counts(config, core) as addresses:
-            tasks.create_task(shell.client.run())
+            for client in shell.clients:
+                tasks.create_task(client.run())
             tasks.create_task(shell.keep_connected())
             tasks.create_task(shell.keep_time())
-            await shell.client.connected.wait()
+            for client in shell.clients:
+                await client.connected.wait()
             await shell.live.wait()
             ready(addresses)
             await asyncio.get_running_loop().create_future()
@@ -58,7 +61,11 @@ async def run(config: BridgeConfig, clock: Clock, ready: Ready, *, draw: Draw = 
 
 
 class BridgeShell:
-    """Moves bytes between the core, the server's WebSocket and the MQTT client."""
+    """Moves bytes between the core, the server's WebSocket and the MQTT clients.
+
+    The first client reads and publishes, the others only publish; each has its lane of the core's.
+    One that is away keeps what is its own, and the others go on.
+    """
 
     def __init__(self, core: BridgeCore, config: BridgeConfig, clock: Clock, draw: Draw) -> None:
         self.live = asyncio.Event()
@@ -72,14 +79,8 @@ class BridgeShell:
         self._flush_is_due = False
         self._is_paused = False
         self._peer_failed = False
-        self.client: MqttClient = open_client(
-            config.broker,
-            service_identity("bridge", config.server),
-            clock,
-            subscriptions=core.subscriptions,
-            on_message=self._message_arrived,
-            draw=draw,
-        )
+        accesses = [config.broker, *config.more_connections]
+        self.clients = [self._open(number, access, draw) for number, access in enumerate(accesses)]
 
     async def keep_connected(self) -> None:
         """Connect to the server, and again with back-off, until cancelled."""
@@ -97,6 +98,16 @@ class BridgeShell:
             failures = 0 if was_live and not self._peer_failed else failures + 1
             _log.info("server %s: %s", self._config.server, reason)
             await asyncio.sleep(self._backoff_s(failures))
+
+    def _open(self, lane: int, access: BrokerAccess, draw: Draw) -> MqttClient:
+        return open_client(
+            access,
+            bridge_identity(self._config.server, lane + 1),
+            self._clock,
+            subscriptions=() if lane else self._core.subscriptions,
+            on_message=self._message_arrived,
+            draw=draw,
+        )
 
     async def keep_time(self) -> None:
         """Let the core give up what is overdue."""
@@ -143,6 +154,8 @@ class BridgeShell:
             return
         if self._core.link is Link.LIVE:
             self.live.set()
+        for complaint in self._core.complaints_to_log():
+            _log.warning("server %s refused %s", self._config.server, complaint)
         if self._core.is_full and not self._is_paused:
             self._is_paused = True
             connection.pause_reading()
@@ -174,7 +187,7 @@ class BridgeShell:
         self._publish()
         for message in self._core.messages_to_acknowledge():
             assert isinstance(message, InboundMessage)
-            self.client.acknowledge(message)
+            self.clients[0].acknowledge(message)
         if self._connection is not None:
             self._connection.send_all(self._core.frames_to_send())
             if self._is_paused and self._core.has_room_again:
@@ -182,9 +195,11 @@ class BridgeShell:
                 self._connection.resume_reading()
 
     def _publish(self) -> None:
-        room = self._config.broker.queue_max - self.client.outstanding
-        for topic, payload, token in self._core.publications_to_send(room, self._clock.wall_us()):
-            self.client.publish(topic, payload, on_acknowledged=partial(self._acknowledged, token))
+        now_us = self._clock.wall_us()
+        for lane, client in enumerate(self.clients):
+            room = client.queue_max - client.outstanding
+            for topic, payload, token in self._core.publications_to_send(room, now_us, lane):
+                client.publish(topic, payload, on_acknowledged=partial(self._acknowledged, token))
 
     def _acknowledged(self, token: Token) -> None:
         self._core.publication_acknowledged(token)

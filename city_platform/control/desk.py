@@ -125,8 +125,16 @@ class CommandDesk:
         if row is not None:
             self._close(row)
 
+    def is_held(self, endpoint: str) -> bool:
+        """Whether a server has announced the device and not said since that it is gone."""
+        return endpoint in self._holders
+
     def publish(self, command_id: str, now_us: int) -> Turn:
-        """Publish an open command now, and again later until it has its outcome."""
+        """Publish an open command now, and again later until it has its outcome.
+
+        Without a known holder it goes to every bridge, in case one knows the device, and stays
+        `queued`: it was sent to nobody in particular.
+        """
         row = self._open.get(command_id)
         if row is None:
             return Turn([], [])
@@ -141,7 +149,9 @@ class CommandDesk:
             row = msgspec.structs.replace(row, sent_to=(holder.server, holder.epoch))
             self._open[row.id] = row
             rows.append(row)
-        moved = self._moved(row, Occurrence.PUBLISHED, now_us)
+        if holder is None:
+            self.counts["published_without_holder"] += 1
+        moved = self._moved(row, Occurrence.PUBLISHED, now_us) if row.sent_to else None
         return Turn([moved] if moved else rows, [self._publication(row, holder)])
 
     def acknowledged(self, command_id: str, now_us: int) -> Turn:

@@ -13,7 +13,7 @@ from city_platform.control.store import CommandStore
 from city_platform.due_timer import DueTimer
 from city_platform.rules import CallbackTarget
 from contracts.api import CommandRequest
-from contracts.data_interface import Event, decode_event
+from contracts.data_interface import NEVER_SENT_TWICE, Event, decode_event
 from contracts.errors import ContractError
 from contracts.topics import Topics
 from mqtt.connection import QueueFull
@@ -22,6 +22,9 @@ from runtime.clock import Clock
 
 # How many are published again in one go, before the loop may do something else.
 AT_ONCE = 200
+# How long the disk may be behind on how far a command has come. Most have ended by then, and that
+# is kept at once; after a restart one that is kept as `queued` is published again under its id.
+KEEP_LATER_S = 0.1
 
 
 class Dispatch:
@@ -38,6 +41,8 @@ class Dispatch:
         self._timer = DueTimer(clock)
         self._client: MqttClient | None = None
         self._keeping: set[asyncio.Future[None]] = set()
+        self._keep_later: dict[str, CommandRow] = {}
+        self._keep_timer: asyncio.TimerHandle | None = None
         # Commands that have ended and are not yet kept so: newer than what the store says.
         self._ending: dict[str, CommandRow] = {}
 
@@ -84,6 +89,10 @@ class Dispatch:
         self._timer.wake_for(self._desk.next_timer())
         return self._desk.get(command_id) or row
 
+    def is_held(self, endpoint: str) -> bool:
+        """Whether a server has announced the device."""
+        return self._desk.is_held(endpoint)
+
     async def find(self, command_id: str) -> CommandRow | None:
         """A command, open or ended."""
         return self._newest(command_id) or await self._find_kept(command_id)
@@ -96,28 +105,32 @@ class Dispatch:
 
     async def close(self) -> None:
         """Wait for what is being kept."""
+        if self._keep_timer is not None:
+            self._keep_timer.cancel()
+            self._keep_all_later()
         if self._keeping:
             await asyncio.gather(*self._keeping, return_exceptions=True)
 
     # ---- targets ----
 
-    async def _registered(self, topic: str, payload: bytes) -> None:
+    def _registered(self, topic: str, payload: bytes) -> asyncio.Future[None] | None:
         event = self._read(topic, payload)
         registration_id = event.registration_id if event else None
         if event is not None and event.registration is not None:
             registration_id = event.registration.registration_id
         if event is None or registration_id is None:
-            return
+            return None
         holder = HolderRow(event.endpoint, event.server, event.epoch, registration_id)
         kept = self._store.put_holder(holder)
         turn = self._desk.hold(holder, self._clock.wall_us(), is_snapshot=event.snapshot)
         self._carry_out(turn)
-        await kept
+        return kept
 
-    async def _deregistered(self, topic: str, payload: bytes) -> None:
+    def _deregistered(self, topic: str, payload: bytes) -> asyncio.Future[None] | None:
         event = self._read(topic, payload)
         if event is not None and self._desk.release(event.endpoint, event.registration_id):
-            await self._store.remove_holder(event.endpoint)
+            return self._store.remove_holder(event.endpoint)
+        return None
 
     async def _result(self, topic: str, payload: bytes) -> None:
         event = self._read(topic, payload)
@@ -156,6 +169,7 @@ class Dispatch:
         return self._newest(command_id) or kept
 
     def _keep(self, row: CommandRow) -> asyncio.Future[None]:
+        self._keep_later.pop(row.id, None)
         kept = self._store.put(row)
         if row.is_final:
             self._ending[row.id] = row
@@ -164,11 +178,26 @@ class Dispatch:
 
     def _carry_out(self, turn: Turn) -> None:
         for row in turn.rows:
-            kept = self._keep(row)
-            self._keeping.add(kept)
-            kept.add_done_callback(self._kept)
+            # Which log may have seen an Execute or Create must outlive this process.
+            if row.is_final or row.request.operation in NEVER_SENT_TWICE:
+                self._keep_in_background(row)
+            else:
+                self._keep_later[row.id] = row
+        if self._keep_later and self._keep_timer is None:
+            loop = asyncio.get_running_loop()
+            self._keep_timer = loop.call_later(KEEP_LATER_S, self._keep_all_later)
         for publication in turn.publications:
             self._publish(publication)
+
+    def _keep_all_later(self) -> None:
+        self._keep_timer = None
+        for row in list(self._keep_later.values()):
+            self._keep_in_background(row)
+
+    def _keep_in_background(self, row: CommandRow) -> None:
+        kept = self._keep(row)
+        self._keeping.add(kept)
+        kept.add_done_callback(self._kept)
 
     def _kept(self, kept: asyncio.Future[None]) -> None:
         self._keeping.discard(kept)

@@ -18,6 +18,9 @@ from contracts.names import IllegalName, check_endpoint_name
 from runtime.http import json_response, problem
 
 IDEMPOTENCY_KEY = "idempotency-key"
+NOT_ANNOUNCED = (
+    "no server has announced this device: the command is sent when one does, until it expires"
+)
 
 
 class ControlRoutes:
@@ -56,18 +59,38 @@ class ControlRoutes:
         if key is not None:
             found = await self._dispatch.find(_id_for(endpoint, key))
             if found is not None:
-                return _earlier(found, wanted)
+                return self._earlier(found, wanted)
         if self._dispatch.open_commands >= self._open_commands_max:
             return problem(503, "too many open commands", "try again when some have ended")
         command_id = f"cmd-{self._draw(16).hex()}" if key is None else _id_for(endpoint, key)
         row = await self._dispatch.issue(command_id, endpoint, wanted)
-        return json_response(_record(row), 202)
+        return json_response(self._record(row), 202)
 
     async def _get(self, request: Request) -> Response:
         row = await self._dispatch.find(request.path_params["id"])
         if row is None:
             return problem(404, "unknown command", f"no command has the id of {request.url.path}")
-        return json_response(_record(row))
+        return json_response(self._record(row))
+
+    def _earlier(self, found: CommandRow, wanted: CommandRequest) -> Response:
+        if msgspec.json.encode(found.request) != msgspec.json.encode(wanted):
+            return problem(409, "idempotency key used before", "for another command to this device")
+        return json_response(self._record(found), 202)
+
+    def _record(self, row: CommandRow) -> CommandRecord:
+        is_waiting = row.state == "queued" and not self._dispatch.is_held(row.endpoint)
+        return CommandRecord(
+            id=row.id,
+            endpoint=row.endpoint,
+            operation=row.request.operation,
+            path=row.request.path,
+            state=row.state,
+            issued_at_us=row.issued_at_us,
+            expires_at_us=row.expires_at_us,
+            ended_at_us=row.ended_at_us,
+            outcome=row.outcome,
+            detail=NOT_ANNOUNCED if is_waiting else None,
+        )
 
 
 class _TooLarge(Exception):
@@ -85,23 +108,3 @@ async def _body(request: Request) -> bytes:
 
 def _id_for(endpoint: str, key: str) -> str:
     return "cmd-" + hashlib.sha256(f"{endpoint}\0{key}".encode()).hexdigest()[:32]
-
-
-def _earlier(found: CommandRow, wanted: CommandRequest) -> Response:
-    if msgspec.json.encode(found.request) != msgspec.json.encode(wanted):
-        return problem(409, "idempotency key used before", "for another command to this device")
-    return json_response(_record(found), 202)
-
-
-def _record(row: CommandRow) -> CommandRecord:
-    return CommandRecord(
-        id=row.id,
-        endpoint=row.endpoint,
-        operation=row.request.operation,
-        path=row.request.path,
-        state=row.state,
-        issued_at_us=row.issued_at_us,
-        expires_at_us=row.expires_at_us,
-        ended_at_us=row.ended_at_us,
-        outcome=row.outcome,
-    )

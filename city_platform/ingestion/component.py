@@ -79,7 +79,9 @@ class Ingestion:
         letters = SqliteDeadLetterStore(state / "dead_letters.sqlite", limits.dead_letters_max)
         spool = _closing(opened, Spool(state / "spool", limits.segment_bytes))
         spooling = _closing(opened, Worker("spool"))
-        intake = Intake(spool, spooling, clock.wall_us, limits.waiting_bytes_max)
+        intake = Intake(
+            spool, spooling, clock.wall_us, limits.waiting_bytes_max, limits.spool_gather_s
+        )
         feed = Feed(store, await store.newest(), limits.feed_memory_bytes)
         archived = await store.archived()
         pipeline = Pipeline(
@@ -102,6 +104,7 @@ class Ingestion:
             spooling=spooling,
             batch_packs_max=limits.batch_packs_max,
             batch_bytes_max=limits.batch_bytes_max,
+            gather_s=limits.batch_gather_s,
         )
         return cls(intake, pipeline, store, feed)
 

@@ -17,6 +17,11 @@ class IngestionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     and archived."""
     waiting_bytes_max: int = 32 * 1024 * 1024
     """Packs received and not yet on disk. More are refused, which holds the broker back."""
+    spool_gather_s: float = 0.005
+    """Least time from one sync of the spool to the next: what comes alone is synced at once, what
+    comes meanwhile waits for its PUBACK so long at most, and shares the next sync."""
+    batch_gather_s: float = 0.02
+    """Least time from one transaction of the store to the next, likewise."""
     batch_packs_max: int = 512
     """Packs of one transaction: 500 rows cost SQLite little more than 25."""
     batch_bytes_max: int = 256 * 1024

@@ -1,4 +1,5 @@
-"""Takes messages from rules and tells when they are durable: one sync for all that wait."""
+"""Takes messages from rules and tells when they are durable: one sync for all that wait, and for
+those that come within a few milliseconds of the last one."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 
 from city_platform.ingestion.spool import Spool, SpoolFull
+from city_platform.pace import Pace
 from city_platform.stores.worker import Worker
 
 
@@ -17,31 +19,38 @@ class Intake:
     """The target of ingestion's rules. `run` writes; `end` is the first position not durable."""
 
     def __init__(
-        self, spool: Spool, worker: Worker, wall_us: Callable[[], int], waiting_bytes_max: int
+        self,
+        spool: Spool,
+        worker: Worker,
+        wall_us: Callable[[], int],
+        waiting_bytes_max: int,
+        gather_s: float = 0.0,
     ) -> None:
         self._spool = spool
         self._worker = worker
         self._wall_us = wall_us
         self._waiting_bytes_max = waiting_bytes_max
+        self._pace = Pace(gather_s)
         self._waiting: list[tuple[int, str, bytes]] = []
-        self._futures: list[asyncio.Future[None]] = []
+        # Done when all that waits is durable.
+        self._durable: asyncio.Future[None] | None = None
         self._waiting_bytes = 0
         self._arrived = asyncio.Event()
         self._grown = asyncio.Event()
         self.end = spool.end
 
     def accept(self, topic: str, payload: bytes) -> asyncio.Future[None]:
-        """Done when the message survives a power cut. Raises `IntakeFull`, also through the future
-        (`SpoolFull`): then the message is not taken."""
+        """Done when the message survives a power cut: the same future for all that do so together.
+        Raises `IntakeFull`, also through the future (`SpoolFull`): then it is not taken."""
         size = len(topic) + len(payload)
         if self._waiting and self._waiting_bytes + size > self._waiting_bytes_max:
             raise IntakeFull(f"{self._waiting_bytes} bytes wait for the disk")
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._durable is None:
+            self._durable = asyncio.get_running_loop().create_future()
+            self._arrived.set()
         self._waiting.append((self._wall_us(), topic, payload))
-        self._futures.append(future)
         self._waiting_bytes += size
-        self._arrived.set()
-        return future
+        return self._durable
 
     async def wait_beyond(self, position: int, within_s: float | None) -> bool:
         """Whether messages from `position` on are durable, waiting at most so long for one."""
@@ -59,25 +68,28 @@ class Intake:
         try:
             while True:
                 await self._arrived.wait()
+                await self._pace.turn()
                 self._arrived.clear()
                 await self._write()
         finally:
-            for future in self._futures:
-                future.cancel()
+            if self._durable is not None:
+                self._durable.cancel()
 
     async def _write(self) -> None:
         messages, self._waiting = self._waiting, []
-        futures, self._futures = self._futures, []
+        durable, self._durable = self._durable, None
+        assert durable is not None
         self._waiting_bytes = 0
         try:
             self.end = await self._worker.do(self._spool.append, messages)
         except SpoolFull as error:
-            # Each gets an error of its own: a shared one would collect every waiter's traceback.
-            for future in futures:
-                if not future.done():
-                    future.set_exception(SpoolFull(error.errno, error.strerror))
+            if not durable.done():
+                durable.set_exception(SpoolFull(error.errno, error.strerror))
             return
+        except BaseException:
+            # Nobody knows whether it is written: it stays unacknowledged and comes again.
+            durable.cancel()
+            raise
         self._grown.set()
-        for future in futures:
-            if not future.done():
-                future.set_result(None)
+        if not durable.done():
+            durable.set_result(None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import NamedTuple
 
 from city_platform.ingestion.archive import Archive, DecodedPack
@@ -12,6 +12,7 @@ from city_platform.ingestion.intake import Intake
 from city_platform.ingestion.spool import Message, Spool, SpoolReader
 from city_platform.ingestion.tenants import Tenants
 from city_platform.ingestion.transform import Refused, Source, StatePack, Transformer
+from city_platform.pace import Pace
 from city_platform.stores.dead_letters import DeadLetter, DeadLetterStore
 from city_platform.stores.telemetry_records import TelemetryBatch, UnstampedPack
 from city_platform.stores.telemetry_store import TelemetryStore
@@ -51,6 +52,7 @@ class Pipeline:
         spooling: Worker,
         batch_packs_max: int,
         batch_bytes_max: int,
+        gather_s: float = 0.0,
     ) -> None:
         self._clock = clock
         self._spool = spool
@@ -66,6 +68,7 @@ class Pipeline:
         self._working = Worker("transform")
         self._batch_packs_max = batch_packs_max
         self._batch_bytes_max = batch_bytes_max
+        self._pace = Pace(gather_s)
         self._stored = 0
 
     @property
@@ -80,6 +83,8 @@ class Pipeline:
             while True:
                 await self._archive_when_due()
                 if await self._intake.wait_beyond(self._reader.position, self._patience_s()):
+                    if self.backlog < self._batch_packs_max:
+                        await self._pace.turn()
                     await _to_its_end(self._take_batch())
         finally:
             await self._put_archive()
@@ -89,12 +94,10 @@ class Pipeline:
         # What an earlier process stored and did not archive is only archived.
         is_replay = self._reader.position < self._stored
         until = self._stored if is_replay else self._intake.end
-        messages = await self._working.do(
-            self._reader.read, until, self._batch_packs_max, self._batch_bytes_max
-        )
-        sources = self._sources(messages)
-        tenants = await self._tenants.of([found.endpoint for found in sources if found])
-        done = await self._working.do(self._transform, messages, sources, tenants)
+        messages, sources, done = await self._working.do(self._read, until)
+        if done is None:
+            tenants = await self._tenants.of([found.endpoint for found in sources if found])
+            done = await self._working.do(self._transform, messages, sources, tenants)
         if not is_replay:
             await self._keep(done)
         await self._archive_packs(done.packs)
@@ -105,6 +108,14 @@ class Pipeline:
         lines = await self._store.commit(done.batch)
         self._stored = done.batch.next
         self._feed.publish(lines)
+
+    def _read(self, until: int) -> tuple[list[Message], list[Source | None], Transformed | None]:
+        """The next messages, transformed at once when all their devices' tenants are known."""
+        messages = self._reader.read(until, self._batch_packs_max, self._batch_bytes_max)
+        sources = self._sources(messages)
+        tenants = self._tenants.known([found.endpoint for found in sources if found])
+        done = None if tenants is None else self._transform(messages, sources, tenants)
+        return messages, sources, done
 
     def _sources(self, messages: Sequence[Message]) -> list[Source | None]:
         """Whose each message is, None for a topic that is nobody's."""
@@ -120,7 +131,7 @@ class Pipeline:
         self,
         messages: Sequence[Message],
         sources: Sequence[Source | None],
-        tenants: dict[str, str],
+        tenants: Mapping[str, str],
     ) -> Transformed:
         first = messages[0].position
         batch = TelemetryBatch(first, first + len(messages), self._clock.wall_us(), [], [], [], [])
@@ -136,7 +147,7 @@ class Pipeline:
         self,
         message: Message,
         source: Source | None,
-        tenants: dict[str, str],
+        tenants: Mapping[str, str],
         batch: TelemetryBatch,
     ) -> DecodedPack:
         # Asked again so that a topic that is nobody's raises its reason here.

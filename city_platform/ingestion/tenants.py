@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from city_platform.stores.device_directory import DeviceDirectory
@@ -11,8 +11,11 @@ from city_platform.stores.device_directory import DeviceDirectory
 class Tenants(Protocol):
     """Tenants by endpoint name."""
 
-    async def of(self, endpoints: Iterable[str]) -> dict[str, str]:
+    async def of(self, endpoints: Iterable[str]) -> Mapping[str, str]:
         """The tenant of each endpoint that is known."""
+
+    def known(self, endpoints: Iterable[str]) -> Mapping[str, str] | None:
+        """The same without asking anybody; None when somebody must be asked."""
 
 
 class DirectoryTenants:
@@ -27,7 +30,7 @@ class DirectoryTenants:
         self._found: dict[str, str] = {}
         self._until_ns = 0
 
-    async def of(self, endpoints: Iterable[str]) -> dict[str, str]:
+    async def of(self, endpoints: Iterable[str]) -> Mapping[str, str]:
         """See `Tenants`."""
         now_ns = self._now_ns()
         if now_ns >= self._until_ns:
@@ -37,10 +40,20 @@ class DirectoryTenants:
             self._found |= await self._directory.tenants(missing)
         return self._found
 
+    def known(self, endpoints: Iterable[str]) -> Mapping[str, str] | None:
+        """See `Tenants`."""
+        found = self._found
+        is_fresh = self._now_ns() < self._until_ns
+        return found if is_fresh and all(name in found for name in endpoints) else None
+
 
 class NoTenants:
     """`Tenants` of an installation without a directory: every device is known, whose it is not."""
 
-    async def of(self, endpoints: Iterable[str]) -> dict[str, str]:
+    async def of(self, endpoints: Iterable[str]) -> Mapping[str, str]:
+        """See `Tenants`."""
+        return self.known(endpoints)
+
+    def known(self, endpoints: Iterable[str]) -> Mapping[str, str]:
         """See `Tenants`."""
         return dict.fromkeys(endpoints, "")

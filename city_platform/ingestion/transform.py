@@ -13,6 +13,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
+from city_platform.ingestion.common_packs import common_readings
 from city_platform.ingestion.spool import Message
 from city_platform.stores.dead_letters import DeadLetterReason
 from city_platform.stores.telemetry_records import (
@@ -34,7 +35,7 @@ from contracts.telemetry import (
     Severity,
 )
 from contracts.topics import Topics, match_template
-from lwm2m.codecs.senml_cbor import ResolvedRecord, resolve
+from lwm2m.codecs.senml_cbor import ResolvedRecord, load, resolve
 from lwm2m.errors import LwM2mError
 
 Stream = Literal["state", "alarm"]
@@ -117,6 +118,10 @@ class Transformer:
         """
         endpoint = source.endpoint
         try:
+            if source.stream == "state":
+                common = common_readings(load(message.payload), endpoint, tenant, self._paths)
+                if common is not None:
+                    return StatePack(common, None)
             records = resolve(message.payload, None)
             are_stamped = all(record.time is not None for record in records)
             if not are_stamped:

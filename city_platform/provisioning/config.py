@@ -29,6 +29,10 @@ class ProvisioningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     May be set later: `PUT /v1/settings`."""
     security_token_file: str | None = None
     """File with that API's bearer token; None: the same token as `token_file`."""
+    bootstrap_api: str | None = None
+    """`host:port` of the bootstrap handler's HTTP interface (same token as `token_file`), which is
+    told of renewed credentials. None: devices get them when they register again. May be set later:
+    `PUT /v1/settings`."""
     topics: Topics = Topics()
     """Topic templates of the installation."""
     certificate_lifetime_days: int = 3650

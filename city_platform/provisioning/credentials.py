@@ -9,7 +9,7 @@ import msgspec
 
 from city_platform.provisioning.certificates import Issued
 from contracts.credentials import BrokerCredentials, CredentialsDocument, Publication
-from contracts.manifest import Model
+from contracts.manifest import ManifestRow, Model
 from contracts.topics import Topics, fill
 
 STATE_INSTANCE: Final = 0
@@ -32,18 +32,19 @@ class CredentialsPlan(msgspec.Struct, frozen=True, kw_only=True):
     topics: Topics
     keep_alive_s: int
 
-    def digest(self, model: Model, serial: str) -> bytes:
+    def digest(self, row: ManifestRow) -> bytes:
         """Changes when a device needs other credentials: another broker, topics, or hardware."""
         content = msgspec.json.encode(
-            [self.broker_uri, self.topics, self.keep_alive_s, REPORTED_OBJECTS[model], serial]
+            [self.broker_uri, self.topics, self.keep_alive_s, reported_objects(row), row.serial]
         )
         return hashlib.sha256(content).digest()[:16]
 
     def document(
-        self, endpoint: str, model: Model, issued: Issued, authority_der: bytes
+        self, row: ManifestRow, issued: Issued, authority_der: bytes
     ) -> CredentialsDocument:
         """The document that is sealed and written to the device."""
-        source = ",".join(f"<{path}>" for path in REPORTED_OBJECTS[model])
+        endpoint = row.endpoint
+        source = ",".join(f"<{path}>" for path in reported_objects(row))
         return CredentialsDocument(
             endpoint=endpoint,
             version=credentials_version(issued.certificate),
@@ -63,6 +64,13 @@ class CredentialsPlan(msgspec.Struct, frozen=True, kw_only=True):
                 )
             ],
         )
+
+
+def reported_objects(row: ManifestRow) -> tuple[str, ...]:
+    """What a device publishes: what its row says, or else what its model does."""
+    return row.reports or next(
+        paths for model, paths in REPORTED_OBJECTS.items() if model == row.model
+    )
 
 
 def credentials_version(certificate: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,6 +51,7 @@ class ImportRunner:
         rows_max: int,
         waiting_max: int,
         hand_over_within_s: float,
+        renewed: Callable[[Sequence[str]], None],
     ) -> None:
         self._jobs = jobs
         self._importer = importer
@@ -60,6 +61,7 @@ class ImportRunner:
         self._row_bytes_max = row_bytes_max
         self._rows_max = rows_max
         self._hand_over_within_s = hand_over_within_s
+        self._renewed = renewed
         self._queue = asyncio.Queue[str](waiting_max)
         self._interrupted: list[str] = []
 
@@ -127,6 +129,8 @@ class ImportRunner:
                 job = _advanced(job, outcome)
                 await self._jobs.save(job, outcome.errors)
                 self._hand_over.wake()
+                if outcome.renewed:
+                    self._renewed(outcome.renewed)
         if job.rows == 0:
             return _failed(job, "the manifest has no rows")
         self._hand_over.wake()

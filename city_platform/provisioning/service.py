@@ -15,6 +15,7 @@ from city_platform.provisioning.credentials import CredentialsPlan
 from city_platform.provisioning.hand_over import HandOver, read_token
 from city_platform.provisioning.importing import Importer, Stores
 from city_platform.provisioning.jobs import Jobs
+from city_platform.provisioning.renewals import Renewals
 from city_platform.provisioning.runner import ImportRunner
 from city_platform.provisioning.settings import SettingsFile
 from city_platform.stores.device_directory import SqliteDeviceDirectory
@@ -62,7 +63,11 @@ async def _serve(
     uploads.mkdir(mode=0o700, exist_ok=True)
     settings = SettingsFile(
         state / "settings.json",
-        Settings(broker_uri=config.broker_uri, security_api=config.security_api),
+        Settings(
+            broker_uri=config.broker_uri,
+            security_api=config.security_api,
+            bootstrap_api=config.bootstrap_api,
+        ),
     )
     jobs = Jobs(state / "imports.sqlite")
     opened.callback(jobs.close)
@@ -77,6 +82,7 @@ async def _serve(
     )
     token_file = config.security_token_file or config.token_file
     hand_over = HandOver(stores.keys, lambda: (settings.now.security_api, token_file))
+    renewals = Renewals(lambda: (settings.now.bootstrap_api, config.token_file))
     runner = ImportRunner(
         jobs,
         importer,
@@ -87,6 +93,7 @@ async def _serve(
         rows_max=config.rows_max,
         waiting_max=config.imports_waiting_max,
         hand_over_within_s=config.hand_over_within_s,
+        renewed=renewals.add,
     )
     api = ProvisioningApi(runner, jobs, stores, settings, hand_over, draw, config.upload_bytes_max)
     opened.callback(api.close)
@@ -100,6 +107,7 @@ async def _serve(
     ):
         group.create_task(hand_over.run())
         group.create_task(runner.run())
+        group.create_task(renewals.run())
         ready({"http": address})
 
 

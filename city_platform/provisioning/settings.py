@@ -16,6 +16,7 @@ _ADDRESS = re.compile(r"[A-Za-z0-9.\-\[\]:]+:\d{1,5}", re.ASCII)
 _FORMS = {
     "broker_uri": (_BROKER_URI, "must be such as mqtts://127.0.0.1:8883"),
     "security_api": (_ADDRESS, "must be host:port"),
+    "bootstrap_api": (_ADDRESS, "must be host:port"),
 }
 
 
@@ -48,6 +49,7 @@ def _merged(before: Settings, wanted: Settings) -> Settings:
     return Settings(
         broker_uri=wanted.broker_uri or before.broker_uri,
         security_api=wanted.security_api or before.security_api,
+        bootstrap_api=wanted.bootstrap_api or before.bootstrap_api,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 
 from contracts.errors import ContractError
-from contracts.topics import Topics, fill, filter_matches, is_topic_filter
+from contracts.topics import Topics, fill, is_topic_filter
 
 
 class RuleError(ValueError):
@@ -72,22 +73,36 @@ class CompiledRule:
         self.name = rule.name
         self.target = rule.target
         self.filter = rule.topic_filter(topics)
+        self._covered = filter_pattern(self.filter)
+        # The name of the counter of messages that it took.
+        self.counter = f"matched.{rule.name}"
+        # Whether the payload must be decoded to decide.
+        self.reads_payload = bool(rule.where)
         self._where = tuple(rule.where)
         for condition in rule.where:
             _check(rule, condition)
 
-    @property
-    def reads_payload(self) -> bool:
-        """Whether the payload must be decoded to decide."""
-        return bool(self._where)
-
     def covers(self, topic: str) -> bool:
         """Whether the topic is one of the rule's."""
-        return filter_matches(self.filter, topic)
+        return self._covered.fullmatch(topic) is not None
 
     def accepts(self, document: Any) -> bool:
         """Whether a decoded payload meets every condition."""
         return all(condition.holds_for(document) for condition in self._where)
+
+
+def filter_pattern(topic_filter: str) -> re.Pattern[str]:
+    """What matches wholly the topics that `contracts.topics.filter_matches` says are covered."""
+    # Wildcards do not cover topics that begin with `$` (MQTT 3.1.1 §4.7.2).
+    begin = r"(?!\$)" if topic_filter[:1] in ("+", "#") else ""
+    levels = topic_filter.split("/")
+    end = ""
+    if levels[-1] == "#":
+        levels.pop()
+        # It covers its parent level too.
+        end = "(?:/.*)?" if levels else ".*"
+    middle = "/".join("[^/]*" if level == "+" else re.escape(level) for level in levels)
+    return re.compile(begin + middle + end, re.DOTALL)
 
 
 def load_rules(path: Path) -> list[Rule]:

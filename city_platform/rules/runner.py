@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -24,7 +24,8 @@ class Target(Protocol):
     def accept(self, topic: str, payload: bytes) -> Awaitable[None] | None:
         """Take a message. None, or the awaitable's end, says that it is durable.
 
-        A future is cheaper than a coroutine, which costs a task. What it raises is tried again.
+        A future is cheaper than a coroutine, which costs a task, and one that many messages share,
+        because they become durable together, is cheaper still. What it raises is tried again.
         """
 
 
@@ -102,7 +103,7 @@ class RuleRunner:
         self._in_order: deque[_Delivery] = deque()
         self._waiting: deque[_Delivery] = deque()
         self._at_targets = 0
-        self._tasks: set[asyncio.Future[None]] = set()
+        self._watched: dict[asyncio.Future[None], list[_Attempt]] = {}
         self._timers: set[asyncio.TimerHandle] = set()
         for rule in self._rules:
             if rule.target not in targets:
@@ -144,15 +145,18 @@ class RuleRunner:
         for timer in list(self._timers):
             timer.cancel()
         self._timers.clear()
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._watched:
+            await asyncio.gather(*self._watched, return_exceptions=True)
 
     def _matching(self, message: InboundMessage) -> list[CompiledRule]:
-        covering = [rule for rule in self._rules if rule.covers(message.topic)]
-        if any(rule.reads_payload for rule in covering):
-            covering = self._meeting(covering, message.payload)
+        topic = message.topic
+        covering = [rule for rule in self._rules if rule.covers(topic)]
         for rule in covering:
-            self.counts[f"matched.{rule.name}"] += 1
+            if rule.reads_payload:
+                covering = self._meeting(covering, message.payload)
+                break
+        for rule in covering:
+            self.counts[rule.counter] += 1
         return covering
 
     def _meeting(self, covering: list[CompiledRule], payload: bytes) -> list[CompiledRule]:
@@ -178,33 +182,31 @@ class RuleRunner:
             return
         if accepted is None:
             self._accepted(delivery)
+        else:
+            self._watch(accepted, _Attempt(delivery, rule, number))
+
+    def _watch(self, awaitable: Awaitable[None], attempt: _Attempt) -> None:
+        # Not always a future: but then it is none that is watched already.
+        watched = self._watched.get(cast("asyncio.Future[None]", awaitable))
+        if watched is not None:
+            watched.append(attempt)
             return
-        self._watch(
-            accepted,
-            lambda: self._accepted(delivery),
-            lambda error: self._failed(delivery, rule, number, error),
-        )
-
-    def _watch(
-        self,
-        awaitable: Awaitable[None],
-        done: Callable[[], None],
-        failed: Callable[[BaseException], None],
-    ) -> None:
         future = asyncio.ensure_future(awaitable)
-        self._tasks.add(future)
+        self._watched[future] = [attempt]
+        future.add_done_callback(self._ended)
 
-        def ended(ended_future: asyncio.Future[Any]) -> None:
-            self._tasks.discard(ended_future)
-            if ended_future.cancelled():
-                return
-            error = ended_future.exception()
+    def _ended(self, future: asyncio.Future[None]) -> None:
+        attempts = self._watched.pop(future)
+        if future.cancelled():
+            return
+        error = future.exception()
+        for delivery, rule, number, is_burial in attempts:
             if error is None:
-                done()
+                (self._buried if is_burial else self._accepted)(delivery)
+            elif is_burial:
+                self._not_kept(delivery, rule, error)
             else:
-                failed(error)
-
-        future.add_done_callback(ended)
+                self._failed(delivery, rule, number, error)
 
     def _accepted(self, delivery: _Delivery) -> None:
         delivery.open -= 1
@@ -234,12 +236,8 @@ class RuleRunner:
             return
         if kept is None:
             self._buried(delivery)
-            return
-        self._watch(
-            kept,
-            lambda: self._buried(delivery),
-            lambda problem: self._not_kept(delivery, rule, problem),
-        )
+        else:
+            self._watch(kept, _Attempt(delivery, rule, self._limits.tries_max, is_burial=True))
 
     def _buried(self, delivery: _Delivery) -> None:
         self.counts["dead_letters"] += 1
@@ -279,6 +277,15 @@ class _Delivery:
         self.message = message
         self.rules = rules
         self.open = len(rules)
+
+
+class _Attempt(NamedTuple):
+    """One message at one target, or at the dead letters."""
+
+    delivery: _Delivery
+    rule: CompiledRule
+    number: int
+    is_burial: bool = False
 
 
 def _log_dead_letter(letter: DeadLetter) -> None:

@@ -13,6 +13,13 @@ from city_platform.stores.worker import Worker
 
 SEARCH_LIMIT_MAX = 10_000
 
+# In the order of a search's answer: its first page must not sort all of a tenant's devices. Made at
+# each opening, because databases of the first version do not have them.
+_SEARCH_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS devices_of_tenant ON devices (tenant, endpoint)",
+    "CREATE INDEX IF NOT EXISTS devices_of_site ON devices (tenant, site, endpoint)",
+)
+
 _SCHEMA = """
 CREATE TABLE devices (
     endpoint TEXT PRIMARY KEY, tenant TEXT NOT NULL, site TEXT NOT NULL, name TEXT NOT NULL,
@@ -92,6 +99,8 @@ class SqliteDeviceDirectory:
 
     def __init__(self, path: Path) -> None:
         self._connection = open_database(path, _SCHEMA)
+        for index in _SEARCH_INDEXES:
+            self._connection.execute(index)
         self._worker = Worker("device-directory")
 
     async def put(self, entries: Sequence[DirectoryEntry]) -> None:

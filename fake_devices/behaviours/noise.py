@@ -6,10 +6,15 @@ which devices were asked.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from math import floor
 
 _MASK = (1 << 64) - 1
+_2_TO_MINUS_53 = 2.0**-53
+# Weather and mains: a few signals, each asked for the present and for a little while ago.
+_STEPS_KEPT = 256
+_KEYS_KEPT = 64
 
 
 def stream_key(seed: int, *names: str) -> int:
@@ -28,7 +33,7 @@ def mix(key: int, counter: int) -> int:
 
 def uniform(key: int, counter: int) -> float:
     """A number from 0 (included) to 1 (excluded)."""
-    return float((mix(key, counter) >> 11) * 2.0**-53)
+    return (mix(key, counter) >> 11) * _2_TO_MINUS_53
 
 
 def between(key: int, counter: int, low: float, high: float) -> float:
@@ -40,7 +45,29 @@ def smooth(key: int, t_s: float, period_s: float) -> float:
     """A continuous signal from -1 to 1 that changes its mind about every `period_s` seconds."""
     position = t_s / period_s
     step = floor(position)
-    share = position - step
-    share *= share * (3.0 - 2.0 * share)
     before, after = uniform(key, step), uniform(key, step + 1)
+    return _between_steps(before, after, position - step)
+
+
+def shared_smooth(key: int, t_s: float, period_s: float) -> float:
+    """The same as `smooth`, for a key that many devices have in common."""
+    position = t_s / period_s
+    step = floor(position)
+    before, after = _step_ends(key, step)
+    return _between_steps(before, after, position - step)
+
+
+def _between_steps(before: float, after: float, share: float) -> float:
+    share *= share * (3.0 - 2.0 * share)
     return 2.0 * (before + (after - before) * share) - 1.0
+
+
+@lru_cache(_STEPS_KEPT)
+def _step_ends(key: int, step: int) -> tuple[float, float]:
+    return uniform(key, step), uniform(key, step + 1)
+
+
+@lru_cache(_KEYS_KEPT)
+def shared_key(key: int, purpose: int) -> int:
+    """The same as `mix`, for a key that many devices have in common."""
+    return mix(key, purpose)

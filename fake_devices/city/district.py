@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from contracts.manifest import MODELS, ManifestRow, Model
+from contracts.manifest import ManifestRow
 from fake_devices.behaviours.noise import stream_key
 from fake_devices.city.generator import HARBOUR, Place, generate
 
@@ -29,8 +29,11 @@ def district(rows: Sequence[ManifestRow], count: int, seed: int) -> list[Manifes
 
 def _sample(rows: Sequence[ManifestRow], count: int, seed: int) -> list[ManifestRow]:
     """The rows of each model whose hash with the seed comes first, in the order of `rows`."""
-    by_model = {model: [row for row in rows if row.model == model] for model in MODELS}
-    quotas = _quotas({model: len(found) for model, found in by_model.items() if found}, count)
+    by_model: dict[str, list[ManifestRow]] = {}
+    for row in rows:
+        by_model.setdefault(row.model, []).append(row)
+    # In an order that does not hang on that of the rows.
+    quotas = _quotas({model: len(by_model[model]) for model in sorted(by_model)}, count)
     chosen: set[str] = set()
     for model, quota in quotas.items():
         ranked = sorted(by_model[model], key=lambda row: stream_key(seed, "sample", row.endpoint))
@@ -38,14 +41,15 @@ def _sample(rows: Sequence[ManifestRow], count: int, seed: int) -> list[Manifest
     return [row for row in rows if row.endpoint in chosen]
 
 
-def _quotas(sizes: dict[Model, int], count: int) -> dict[Model, int]:
+def _quotas(sizes: dict[str, int], count: int) -> dict[str, int]:
     """Seats by model: one each if there are enough, the rest by largest remainder."""
     total = sum(sizes.values())
     shares = {model: count * size / total for model, size in sizes.items()}
     least = 1 if count >= len(sizes) else 0
     quotas = {model: max(least, int(share)) for model, share in shares.items()}
     while sum(quotas.values()) > count:
-        fullest = max(quotas, key=lambda model: quotas[model] - shares[model] - (quotas[model] < 2))
+        spare = [model for model in quotas if quotas[model] > least]
+        fullest = max(spare, key=lambda model: quotas[model] - shares[model])
         quotas[fullest] -= 1
     while sum(quotas.values()) < count:
         open_models = [model for model in quotas if quotas[model] < sizes[model]]

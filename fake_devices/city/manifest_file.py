@@ -23,8 +23,9 @@ from contracts.manifest import (
 _BEYOND = "(beyond the last column)"
 # What `key=value;key=value` cannot hold.
 _MARKS = frozenset("=;{")
-# Written only when a row needs them: a group that is not the default one, a key of its own.
-_WHEN_NEEDED = ("group", "psk")
+# Written only when a row needs them: a group that is not the default one, a key of its own, what a
+# device of another model publishes.
+_WHEN_NEEDED = ("group", "psk", "reports")
 
 
 class ManifestFile(NamedTuple):
@@ -59,6 +60,7 @@ def _texts(row: ManifestRow) -> dict[str, str]:
     is_default = row.group == f"{row.site}/{row.model}"
     texts["group"] = "" if is_default else row.group
     texts["psk"] = "" if row.psk is None else row.psk.hex()
+    texts["reports"] = ";".join(row.reports)
     texts["attributes"] = _attributes(row.attributes)
     return texts
 

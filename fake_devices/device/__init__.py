@@ -13,6 +13,7 @@ from fake_devices.device.actions import (
 )
 from fake_devices.device.downlink import Served
 from fake_devices.device.environment import Environment, IncidentPlan
+from fake_devices.device.lot import Lot
 from fake_devices.device.machine import Device
 from fake_devices.device.moment import Moment
 from fake_devices.device.outbox import Outbox, Pack
@@ -31,6 +32,7 @@ __all__ = [
     "EndExchange",
     "Environment",
     "IncidentPlan",
+    "Lot",
     "LwM2mVersion",
     "ModelTemplate",
     "Moment",

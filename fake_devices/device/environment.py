@@ -41,6 +41,7 @@ class Environment:
         "chance",
         "draw_boot_id",
         "record",
+        "register_tails",
         "retries",
         "retries_with_bootstrap",
         "served",
@@ -74,6 +75,8 @@ class Environment:
         self.versions = _VERSIONS[_VERSIONS.index(settings.lwm2m_version) :]
         # What devices that were born alike have in /0 and /1, by `servers`.
         self.server_plans: dict[object, Any] = {}
+        # What follows the endpoint name in a Register, by lifetime and LwM2M version.
+        self.register_tails: dict[tuple[int, str], tuple[str, ...]] = {}
         self.record = record
         self.chance = chance
         self.draw_boot_id = draw_boot_id

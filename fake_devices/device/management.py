@@ -5,7 +5,7 @@ What a device measures and tells its broker is `machine`'s; here is everything t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -19,14 +19,14 @@ from fake_devices.device.actions import (
 )
 from fake_devices.device.bootstrapping import Bootstrapping, mark_bootstrapped
 from fake_devices.device.downlink import Served, serve
-from fake_devices.device.environment import Environment
 from fake_devices.device.firmware import FIRMWARE_OBJECT, Firmware
+from fake_devices.device.lot import Lot, Made
 from fake_devices.device.moment import Moment
 from fake_devices.device.observing import Observing
 from fake_devices.device.registrar import BINDING, Registrar, RegistrationOutcome
 from fake_devices.device.send import is_send_muted, readings_of, send_request
 from fake_devices.device.servers import ServerAccount, Servers
-from fake_devices.device.tree import ObjectTree
+from fake_devices.devices import DeviceIdentity
 from lwm2m.bootstrap import BootstrapSource, next_source
 from lwm2m.coap import codes
 from lwm2m.coap.requests import Request, Response
@@ -41,46 +41,55 @@ SERVER_EXECUTABLES: Final = (_DISABLE, _UPDATE_TRIGGER, _BOOTSTRAP_TRIGGER)
 """What a server can execute on an instance of /1."""
 
 
-class Management:
-    """See the module; `actions` is what has to be done, in order."""
+class Management(Made):
+    """See the module."""
 
     __slots__ = (
+        "_actions",
         "_bootstrapping",
-        "_endpoint",
-        "_environment",
         "_firmware",
         "_observing",
         "_send_at",
         "_sends",
         "_servers",
         "_sleeper",
-        "_tree",
-        "actions",
     )
 
-    def __init__(self, endpoint: str, environment: Environment, tree: ObjectTree) -> None:
-        self._endpoint = endpoint
-        self._environment = environment
-        self._tree = tree
-        self._servers = Servers(endpoint, environment)
+    def __init__(
+        self,
+        lot: Lot,
+        identity: DeviceIdentity,
+        number: int,
+        accounts: tuple[ServerAccount, ...],
+    ) -> None:
+        super().__init__(lot, identity, number, accounts)
+        self._actions: list[Action] | None = None
+        self._servers: Servers | None = None
         self._bootstrapping: Bootstrapping | None = None
         self._firmware: Firmware | None = None
         self._observing: Observing | None = None
         self._send_at: float | None = None
         self._sends = 0
-        settings = environment.settings
+        settings = lot.environment.settings
         self._sleeper = Sleeper(settings.awake_s) if settings.queue_mode else None
-        self.actions: list[Action] = []
+
+    def take_actions(self) -> Sequence[Action]:
+        """What is to be done now, in order."""
+        actions = self._actions
+        if actions is None:
+            return ()
+        self._actions = None
+        return actions
 
     @property
     def is_off(self) -> bool:
         """Whether the device was never switched on."""
-        return not self._servers.registrars and self._bootstrapping is None
+        return not self._registrars and self._bootstrapping is None
 
     @property
     def is_registered(self) -> bool:
         """Whether any server has confirmed a registration that still stands."""
-        return self._servers.is_registered
+        return self._servers is not None and self._servers.is_registered
 
     @property
     def is_listening(self) -> bool:
@@ -89,22 +98,23 @@ class Management:
 
     def account_at(self, uri: str) -> ServerAccount | None:
         """The account of the server with this URI, or None."""
-        return self._servers.account_at(uri)
+        return None if self._servers is None else self._servers.account_at(uri)
 
-    def next_timer(self) -> float | None:
-        """When to call `handle_timer` next."""
-        at = self._servers.next_timer()
-        for holder in (self._bootstrapping, self._firmware, self._observing, self._sleeper):
-            if holder is not None:
-                due_at = holder.next_timer()
-                if due_at is not None and (at is None or due_at < at):
-                    at = due_at
-        if self._send_at is not None and (at is None or self._send_at < at):
-            return self._send_at
-        return at
+    def next_management_timer(self) -> float | None:
+        """When to call `handle_management_timer` next."""
+        at = None if self._servers is None else self._servers.next_timer()
+        if self._bootstrapping is not None:
+            at = earlier(at, self._bootstrapping.next_timer())
+        if self._firmware is not None:
+            at = earlier(at, self._firmware.next_timer())
+        if self._observing is not None:
+            at = earlier(at, self._observing.next_timer())
+        if self._sleeper is not None:
+            at = earlier(at, self._sleeper.next_timer())
+        return earlier(at, self._send_at)
 
     def needs_values(self, now: float) -> bool:
-        """Whether `handle_timer` will look at values now."""
+        """Whether `handle_management_timer` will look at values now."""
         due_at = None if self._observing is None else self._observing.next_timer()
         return (due_at is not None and due_at <= now) or (
             self._send_at is not None and self._send_at <= now
@@ -112,39 +122,48 @@ class Management:
 
     # ---- switched on ----
 
-    def start(self, moment: Moment) -> None:
+    def switch_on(self, moment: Moment) -> None:
         """Switched on, or rebooted: register or, without a server to register with, bootstrap."""
         self._forget_observations()
         self._observing = None
-        self._servers.start(self._tree, moment.now)
-        account = self._servers.bootstrap_account
+        self._servers = servers = self._new_servers(moment.now, after_bootstrap=False)
+        account = servers.bootstrap_account
         self._bootstrapping = (
-            None if account is None else Bootstrapping(self._endpoint, self._environment, account)
+            None if account is None else Bootstrapping(self.endpoint, self.environment, account)
         )
-        if not self._servers.registrars:
+        if not servers.registrars:
             self._try_next_source(None, moment)
-        every_s = self._environment.settings.send_every_s
+        every_s = self.environment.settings.send_every_s
         self._send_at = None if every_s is None else moment.now + every_s
         self._send_due(moment)
 
+    def _new_servers(self, now: float, *, after_bootstrap: bool) -> Servers:
+        versions = self.environment.versions
+        return Servers(self.server_plan(), versions, now, after_bootstrap=after_bootstrap)
+
+    @property
+    def _registrars(self) -> tuple[Registrar, ...]:
+        return () if self._servers is None else self._servers.registrars
+
     def stop(self, moment: Moment) -> None:
         """Switched off in good order: de-register everywhere."""
-        for registrar in self._servers.registrars:
+        for registrar in self._registrars:
             registrar.deregister()
         self._send_due(moment)
 
-    def handle_timer(self, moment: Moment) -> bool:
+    def handle_management_timer(self, moment: Moment) -> bool:
         """Do what is due; whether the device reboots, into new firmware."""
         now, reboots = moment.now, False
-        if self._bootstrapping is not None and self._bootstrapping.handle_timer(self._tree, now):
+        if self._bootstrapping is not None and self._bootstrapping.handle_timer(self.tree, now):
+            assert self._servers is not None
             self._bootstrapping = self._servers.bootstrap_account = None
         if self._firmware is not None and self._firmware.is_due(now):
-            reboots = self._firmware.handle_timer(self._tree, now, _unix_s(moment))
-            self.values_changed((_FIRMWARE_STATE,), moment)
+            reboots = self._firmware.handle_timer(self.tree, now, _unix_s(moment))
+            self.tell_observers((_FIRMWARE_STATE,), moment)
         if self._observing is not None:
             due_at = self._observing.next_timer()
             if due_at is not None and due_at <= now:
-                self.values_changed(None, moment)
+                self.tell_observers(None, moment)
         if self._send_at is not None and self._send_at <= now:
             self._send_regularly(moment)
         if self._sleeper is not None:
@@ -154,10 +173,10 @@ class Management:
 
     # ---- what servers ask ----
 
-    def serve(
+    def carry_out(
         self, request: Request, exchange: int, account: ServerAccount | None, moment: Moment
     ) -> Served:
-        """Carry out one request; what follows from it is in `actions` afterwards."""
+        """Carry out one request; what follows from it is in `take_actions` afterwards."""
         if self._sleeper is not None:
             self._sleeper.spoke(moment.now)
         if account is None or (account.is_bootstrap and self._bootstrapping is None):
@@ -169,13 +188,13 @@ class Management:
             served = self._serve_managed(request, exchange, account, moment)
             if served.touched:
                 served = self._react(served, moment)
-                self.values_changed(served.touched, moment)
+                self.tell_observers(served.touched, moment)
         self._send_due(moment)
         return served
 
     def _serve_bootstrap(self, request: Request, moment: Moment) -> Served:
         assert self._bootstrapping is not None
-        served, is_finished = self._bootstrapping.serve(self._tree, request, moment.now)
+        served, is_finished = self._bootstrapping.serve(self.tree, request, moment.now)
         if is_finished:
             self._bootstrapped(moment)
         return served
@@ -188,10 +207,10 @@ class Management:
         if self._observing is None and Observing.concerns(request):
             self._observing = Observing()
         if self._observing is not None:
-            served = self._observing.serve(self._tree, request, exchange, server, moment.now)
+            served = self._observing.serve(self.tree, request, exchange, server, moment.now)
             if served is not None:
                 return served
-        return serve(self._tree, request, access=AccessContext(server))
+        return serve(self.tree, request, access=AccessContext(server))
 
     def _react(self, served: Served, moment: Moment) -> Served:
         """Do what follows from a request that changed something; it may still be refused."""
@@ -203,8 +222,10 @@ class Management:
             code = self._execute(touched[0], served.arguments, moment)
             return served if code is None else _refused(served, code)
         elif served.operation in ("create", "delete"):
-            for registrar in self._servers.registrars:
-                registrar.object_links_changed(moment.now)
+            # Several of them go into one Update.
+            at = moment.now + self.environment.settings.object_links_delay_s
+            for registrar in self._registrars:
+                registrar.object_links_changed(at)
         for path in touched:
             if path.object_id == _SERVER_OBJECT:
                 self._server_object_changed(path)
@@ -216,13 +237,13 @@ class Management:
         """Do what a server executed on its own object; the code that refuses it, or None."""
         if path.object_id != _SERVER_OBJECT:
             return None
-        registrar = self._servers.of_instance(path.instance_id)
+        registrar = self._of_instance(path.instance_id)
         if path.resource_id == _BOOTSTRAP_TRIGGER:
             if self._bootstrapping is None:
                 return codes.METHOD_NOT_ALLOWED
             self._bootstrap(moment, holds_off=False)
         elif path.resource_id == _DISABLE and registrar is not None:
-            disable_s = self._tree.get(path._replace(resource_id=_DISABLE_TIMEOUT))
+            disable_s = self.tree.get(path._replace(resource_id=_DISABLE_TIMEOUT))
             registrar.disable(float(disable_s) if type(disable_s) is int else DISABLE_S, moment.now)
         elif path.resource_id == _UPDATE_TRIGGER and registrar is not None:
             transports = dict(arguments).get(0)
@@ -233,65 +254,65 @@ class Management:
         return None
 
     def _server_object_changed(self, path: ObjectPath) -> None:
-        registrar = self._servers.of_instance(path.instance_id)
+        registrar = self._of_instance(path.instance_id)
         if registrar is None:
             return
         if path.resource_id == _LIFETIME:
-            lifetime_s = self._tree[path]
+            lifetime_s = self.tree[path]
             assert isinstance(lifetime_s, int)
             registrar.lifetime_changed(lifetime_s)
         elif path.resource_id == _BINDING:
             registrar.request_update(names_binding=True)
 
     def _serve_firmware(self, touched: Collection[ObjectPath], moment: Moment) -> bool:
-        settings = self._environment.settings.firmware
+        settings = self.environment.settings.firmware
         assert settings is not None
         if self._firmware is None:
             self._firmware = Firmware(settings)
-        accounts = [each.account for each in self._servers.registrars]
-        return self._firmware.serve(self._tree, touched, accounts, moment.now, _unix_s(moment))
+        accounts = [each.account for each in self._registrars]
+        return self._firmware.serve(self.tree, touched, accounts, moment.now, _unix_s(moment))
 
     # ---- what became of requests ----
 
     def response_received(self, sent: SendRequest, response: Response, moment: Moment) -> None:
         """The answer to a `SendRequest`; one that nobody waits for any more changes nothing."""
-        tree, now = self._tree, moment.now
+        now = moment.now
         if sent.purpose is Purpose.REGISTRATION:
-            registrar = self._servers.of_server(sent.account.short_server_id)
+            registrar = self._of_server(sent.account.short_server_id)
             if registrar is not None and registrar.awaits(sent):
-                outcome = registrar.response_received(response, now)
+                outcome = registrar.response_received(response, now, self.environment.chance())
                 self._registration_changed(registrar, outcome, response.code, moment)
         elif sent.purpose is Purpose.FIRMWARE:
             if self._firmware is not None:
                 unix_s = _unix_s(moment)
-                self._firmware.response_received(sent, response, tree, now, unix_s)
-                self.values_changed((_FIRMWARE_STATE,), moment)
+                self._firmware.response_received(sent, response, self.tree, now, unix_s)
+                self.tell_observers((_FIRMWARE_STATE,), moment)
         elif (
             sent.purpose is not Purpose.SEND
             and self._bootstrapping is not None
-            and self._bootstrapping.response_received(sent, response, tree, now)
+            and self._bootstrapping.response_received(sent, response, self.tree, now)
         ):
             self._bootstrapped(moment)
         self._send_due(moment)
 
     def exchange_failed(self, sent: SendRequest, moment: Moment, alert: int | None = None) -> None:
         """No answer to a `SendRequest`; `alert` is DTLS's when security refused it."""
-        tree, now = self._tree, moment.now
+        now = moment.now
         if sent.purpose is Purpose.REGISTRATION:
-            registrar = self._servers.of_server(sent.account.short_server_id)
+            registrar = self._of_server(sent.account.short_server_id)
             if registrar is not None and registrar.awaits(sent):
                 self._note_alert(sent.account, alert)
-                outcome = registrar.exchange_failed(now, alert)
+                outcome = registrar.exchange_failed(now, self.environment.chance(), alert)
                 self._registration_changed(registrar, outcome, None, moment)
         elif sent.purpose is Purpose.FIRMWARE:
             if self._firmware is not None:
-                self._firmware.exchange_failed(sent, tree, now, _unix_s(moment))
-                self.values_changed((_FIRMWARE_STATE,), moment)
+                self._firmware.exchange_failed(sent, self.tree, now, _unix_s(moment))
+                self.tell_observers((_FIRMWARE_STATE,), moment)
         elif sent.purpose is not Purpose.SEND and self._bootstrapping is not None:
-            self._bootstrapping.exchange_failed(sent, tree, now, alert)
+            self._bootstrapping.exchange_failed(sent, self.tree, now, alert)
         self._send_due(moment)
 
-    def observation_ended(self, exchange: int) -> None:
+    def observation_ended(self, exchange: int, moment: Moment) -> None:
         """A notification was reset or not acknowledged, or the observer cancelled."""
         if self._observing is not None:
             self._observing.exchange_ended(exchange)
@@ -306,16 +327,17 @@ class Management:
         if outcome is RegistrationOutcome.REGISTERED:
             self._registered(registrar, moment)
         elif outcome is RegistrationOutcome.NOT_REGISTERED:
-            self._environment.record(
+            self.environment.record(
                 DeviceRegistrationFailed(
                     at_ns=moment.at_ns,
-                    endpoint=self._endpoint,
+                    endpoint=self.endpoint,
                     code="" if code is None else codes.code_text(code),
                 )
             )
         if self._observing is not None:
             self._set_reachable(registrar, outcome is RegistrationOutcome.UPDATED, moment)
         bootstrapping = self._bootstrapping
+        assert self._servers is not None
         if (
             registrar.gave_up
             and self._servers.failed(registrar, moment.now)
@@ -325,17 +347,18 @@ class Management:
             self._try_next_source(BootstrapSource.EXISTING_SERVERS, moment)
 
     def _registered(self, registrar: Registrar, moment: Moment) -> None:
-        self._environment.record(
+        self.environment.record(
             DeviceRegistered(
-                at_ns=moment.at_ns, endpoint=self._endpoint, location=registrar.location_text
+                at_ns=moment.at_ns, endpoint=self.endpoint, location=registrar.location_text
             )
         )
+        assert self._servers is not None
         self._servers.registered(registrar, moment.now)
         if self._observing is not None:
             # LwM2M Core §6.2.1: a registration begins without observations.
             self._end_observations(registrar)
         if self._firmware is not None:
-            self._firmware.registered(self._tree, _unix_s(moment))
+            self._firmware.registered(self.tree, _unix_s(moment))
 
     def _set_reachable(self, registrar: Registrar, is_updated: bool, moment: Moment) -> None:
         assert self._observing is not None
@@ -343,23 +366,23 @@ class Management:
         assert server is not None
         self._observing.set_reachable(server, registrar.is_registered)
         if is_updated:
-            self.values_changed((), moment)
+            self.tell_observers((), moment)
 
     def _note_alert(self, account: ServerAccount, alert: int | None) -> None:
         if alert is not None and account.server_instance is not None:
             path = ObjectPath(_SERVER_OBJECT, account.server_instance, _ALERT)
-            if self._tree.supports(path):
-                self._tree.apply({path: alert})
+            if self.tree.supports(path):
+                self.tree.apply({path: alert})
 
     # ---- what goes out by itself ----
 
-    def values_changed(self, touched: Collection[ObjectPath] | None, moment: Moment) -> None:
+    def tell_observers(self, touched: Collection[ObjectPath] | None, moment: Moment) -> None:
         """Values at `touched` may be others now (None: any); what is observed is told."""
         if self._observing is None or not self._observing.observations:
             return
         unix_s = moment.unix_us / 1e6
         for notify in self._observing.evaluate(
-            self._tree, moment.now, touched=touched, unix_s=unix_s
+            self.tree, moment.now, touched=touched, unix_s=unix_s
         ):
             self._do(notify, moment)
 
@@ -367,11 +390,11 @@ class Management:
         """Send the present values to every server that is registered with and has not muted Send;
         how many there are. LwM2M 1.0 has no Send: none.
         """
-        tree, count = self._tree, 0
+        tree, count = self.tree, 0
         if tree.template.lwm2m_version == "1.0":
             return 0
         wanted = list(paths)
-        for registrar in self._servers.registrars:
+        for registrar in self._registrars:
             server = registrar.account.short_server_id
             assert server is not None
             if not registrar.is_registered or is_send_muted(tree, server):
@@ -384,12 +407,12 @@ class Management:
         return count
 
     def _next_send_format(self) -> int:
-        formats = self._environment.settings.send_formats
+        formats = self.environment.settings.send_formats
         self._sends += 1
         return formats[(self._sends - 1) % len(formats)]
 
     def _send_regularly(self, moment: Moment) -> None:
-        settings = self._environment.settings
+        settings = self.environment.settings
         assert settings.send_every_s is not None
         self._send_at = moment.now + settings.send_every_s
         self.send_now((ObjectPath.parse(path) for path in settings.send_paths), moment)
@@ -410,25 +433,27 @@ class Management:
         """The new configuration holds: register with its servers."""
         assert self._bootstrapping is not None
         self._forget_observations()
-        mark_bootstrapped(self._tree, _unix_s(moment))
-        self._servers.start(self._tree, moment.now, after_bootstrap=True)
-        if self._servers.bootstrap_account is not None:
-            self._bootstrapping.account = self._servers.bootstrap_account
+        mark_bootstrapped(self.tree, _unix_s(moment))
+        self._servers = servers = self._new_servers(moment.now, after_bootstrap=True)
+        if servers.bootstrap_account is not None:
+            self._bootstrapping.account = servers.bootstrap_account
 
     def _forget_observations(self) -> None:
         if self._observing is not None:
-            for registrar in self._servers.registrars:
+            for registrar in self._registrars:
                 self._end_observations(registrar)
 
     def _end_observations(self, registrar: Registrar) -> None:
         assert self._observing is not None
         server = registrar.account.short_server_id
         assert server is not None
-        self.actions += [EndExchange(each) for each in self._observing.server_left(server)]
+        for exchange in self._observing.server_left(server):
+            self.want(EndExchange(exchange))
 
     def _send_due(self, moment: Moment) -> None:
-        for sent in self._servers.take_requests(self._tree, moment.now):
-            self._do(sent, moment)
+        if self._servers is not None:
+            for sent in self._servers.take_requests(self, moment.now):
+                self._do(sent, moment)
         if self._bootstrapping is not None:
             request = self._bootstrapping.take_request()
             if request is not None:
@@ -438,10 +463,30 @@ class Management:
             if block is not None:
                 self._do(block, moment)
 
+    def want(self, action: Action) -> None:
+        """Have this done, after what was wanted before."""
+        if self._actions is None:
+            self._actions = [action]
+        else:
+            self._actions.append(action)
+
     def _do(self, action: Action, moment: Moment) -> None:
-        self.actions.append(action)
+        self.want(action)
         if self._sleeper is not None:
             self._sleeper.spoke(moment.now)
+
+    def _of_server(self, short_server_id: int | None) -> Registrar | None:
+        return None if self._servers is None else self._servers.of_server(short_server_id)
+
+    def _of_instance(self, instance_id: int | None) -> Registrar | None:
+        return None if self._servers is None else self._servers.of_instance(instance_id)
+
+
+def earlier(one: float | None, other: float | None) -> float | None:
+    """The earlier of two deadlines, of which None never comes."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one if one < other else other
 
 
 _FIRMWARE_STATE: Final = ObjectPath(FIRMWARE_OBJECT, 0)

@@ -5,8 +5,9 @@ The states are `lwm2m.registration`'s; here are the object list and what makes a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from fake_devices.device.account import BROKER_OBJECT, PUBLICATION_OBJECT
 from fake_devices.device.actions import SendRequest
@@ -55,14 +56,27 @@ class RegistrationOutcome(Enum):
     LEFT = "left"
 
 
+class Client(Protocol):
+    """The device, for what its requests say of it."""
+
+    @property
+    def endpoint(self) -> str:
+        """Its name."""
+
+    @property
+    def environment(self) -> Environment:
+        """What it shares with others."""
+
+    def object_list(self) -> bytes:
+        """Its encoded object list."""
+
+
 class Registrar:
     """One registration; feed it answers and take a request whenever something happened."""
 
     __slots__ = (
         "_action",
         "_client",
-        "_endpoint",
-        "_environment",
         "_has_new_lifetime",
         "_links_at",
         "_names_binding",
@@ -73,17 +87,14 @@ class Registrar:
 
     def __init__(
         self,
-        endpoint: str,
-        environment: Environment,
         account: ServerAccount,
         rules: ServerRules,
         lifetime_s: int,
+        versions: Sequence[str],
     ) -> None:
-        self._endpoint = endpoint
-        self._environment = environment
         self.account = account
         self.bootstraps_on_failure = rules.bootstraps_on_failure
-        self._client = ClientRegistration(lifetime_s, rules.retries, environment.versions)
+        self._client = ClientRegistration(lifetime_s, rules.retries, versions)
         self._action: ClientAction | None = None
         self._links_at: float | None = None
         self._has_new_lifetime = self._names_binding = False
@@ -115,9 +126,9 @@ class Registrar:
         """Register, whatever was before."""
         self._action = self._client.register()
 
-    def object_links_changed(self, now: float) -> None:
-        """Instances were created or deleted; several of them go into one Update."""
-        self._links_at = now + self._environment.settings.object_links_delay_s
+    def object_links_changed(self, at: float) -> None:
+        """Instances were created or deleted: the list of them goes into an Update at `at`."""
+        self._links_at = at
 
     def lifetime_changed(self, lifetime_s: int) -> None:
         """The server wrote another lifetime: an Update makes it count (LwM2M Core §6.2.2)."""
@@ -141,8 +152,8 @@ class Registrar:
         if self.is_registered:
             self._action = self._client.deregister()
 
-    def take_request(self, tree: ObjectTree, now: float) -> SendRequest | None:
-        """The request that is due at `now`, if any; until its answer nothing is."""
+    def take_request(self, client: Client, now: float) -> SendRequest | None:
+        """The request of `client` that is due at `now`, if any; until its answer nothing is."""
         action = self._action or self._client.handle_timer(now)
         if action is None and self._is_links_update_due(now):
             action = self._client.update()
@@ -150,9 +161,9 @@ class Registrar:
         if action is None:
             return None
         if action is ClientAction.SEND_REGISTER:
-            request = self._register(tree)
+            request = self._register(client)
         elif action is ClientAction.SEND_UPDATE:
-            request = self._update(tree)
+            request = self._update(client)
         else:
             request = Request(codes.DELETE, self._client.location)
         self._sent = SendRequest(request, self.account)
@@ -162,24 +173,28 @@ class Registrar:
         """Whether this was the latest request: answers to earlier ones are nobody's."""
         return self._sent is sent
 
-    def response_received(self, response: Response, now: float) -> RegistrationOutcome:
-        """The server answered."""
+    def response_received(
+        self, response: Response, now: float, chance: float
+    ) -> RegistrationOutcome:
+        """The server answered; `chance` is a random number of [0, 1)."""
         self._sent = None
         before = self._client.state
         max_age = find_option(response.options, MAX_AGE) if response.options else None
         self._action = self._client.response_received(
             response.code,
-            response.location_path,
+            _location(response.location_path),
             now,
-            self._environment.chance(),
+            chance,
             None if max_age is None else decode_uint(max_age),
         )
         return self._outcome(before)
 
-    def exchange_failed(self, now: float, alert: int | None = None) -> RegistrationOutcome:
+    def exchange_failed(
+        self, now: float, chance: float, alert: int | None = None
+    ) -> RegistrationOutcome:
         """The server did not answer within CoAP's limits, or security refused it by an alert."""
         self._sent = None
-        before, chance = self._client.state, self._environment.chance()
+        before = self._client.state
         self._action = (
             self._client.exchange_failed(now, chance)
             if alert is None
@@ -205,42 +220,60 @@ class Registrar:
             and self._client.state is ClientState.REGISTERED
         )
 
-    def _register(self, tree: ObjectTree) -> Request:
+    def _register(self, client: Client) -> Request:
         self._links_at, self._has_new_lifetime, self._names_binding = None, False, False
-        client = self._client
-        query = encode_register(
-            RegisterRequest(
-                self._endpoint,
-                client.lifetime_s,
-                client.lwm2m_version,
-                _NO_OBJECTS,
-                BINDING,
-                self._environment.settings.queue_mode,
-            )
-        ).query
+        state, environment = self._client, client.environment
+        # Thousands of devices say the same but for their names.
+        key = (state.lifetime_s, state.lwm2m_version)
+        tail = environment.register_tails.get(key)
+        if tail is None:
+            tail = _register_tail(*key, environment.settings.queue_mode)
+            if len(environment.register_tails) < _TAILS_KEPT:
+                environment.register_tails[key] = tail
         return Request(
-            codes.POST, ("rd",), query, content_formats.LINK_FORMAT, payload=object_list(tree)
+            codes.POST,
+            _REGISTER_PATH,
+            (f"ep={client.endpoint}", *tail),
+            content_formats.LINK_FORMAT,
+            payload=client.object_list(),
         )
 
-    def _update(self, tree: ObjectTree) -> Request:
-        client = self._client
-        update = UpdateRequest(
-            client.lifetime_s if self._has_new_lifetime else None,
-            BINDING if self._names_binding else None,
-            self._environment.settings.queue_mode if self._names_binding else None,
-        )
-        query = encode_update(update, client.lwm2m_version).query
-        self._has_new_lifetime = self._names_binding = False
+    def _update(self, client: Client) -> Request:
+        state = self._client
+        query: tuple[str, ...] = ()
+        if self._has_new_lifetime or self._names_binding:
+            update = UpdateRequest(
+                state.lifetime_s if self._has_new_lifetime else None,
+                BINDING if self._names_binding else None,
+                client.environment.settings.queue_mode if self._names_binding else None,
+            )
+            query = encode_update(update, state.lwm2m_version).query
+            self._has_new_lifetime = self._names_binding = False
         if not self._links_at:
-            return Request(codes.POST, client.location, query)
+            return Request(codes.POST, state.location, query)
         self._links_at = None
         return Request(
             codes.POST,
-            client.location,
+            state.location,
             query,
             content_formats.LINK_FORMAT,
-            payload=object_list(tree),
+            payload=client.object_list(),
         )
+
+
+_REGISTER_PATH: Final = ("rd",)
+_TAILS_KEPT: Final = 256
+
+
+def _register_tail(lifetime_s: int, lwm2m_version: str, queue_mode: bool) -> tuple[str, ...]:
+    """The arguments of a Register that follow the endpoint name."""
+    request = RegisterRequest("", lifetime_s, lwm2m_version, _NO_OBJECTS, BINDING, queue_mode)
+    return encode_register(request).query[1:]
+
+
+def _location(segments: tuple[str, ...]) -> tuple[str, ...]:
+    """The same, with the segment that nearly all locations begin with kept once."""
+    return _REGISTER_PATH + segments[1:] if segments[:1] == _REGISTER_PATH else segments
 
 
 def object_list(tree: ObjectTree) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from contracts.journal import (
     AlarmGenerated,
@@ -22,7 +23,8 @@ from fake_devices.device.telemetry import (
     find_changed_alarms,
 )
 from fake_devices.device.tree import ObjectTree
-from fake_devices.devices import DeviceIdentity, DeviceModel, Incident, Memory
+from fake_devices.devices import Changes, DeviceIdentity, DeviceModel, Incident, Memory
+from lwm2m.objects import ObjectPath
 
 
 class Reporter:
@@ -40,6 +42,7 @@ class Reporter:
         "_memory",
         "_model",
         "_phase",
+        "_pinned",
         "_plans",
         "_raised",
         "_sequence",
@@ -65,6 +68,8 @@ class Reporter:
         self._phase = phase
         self._plans = incidents
         self._incidents: tuple[Incident, ...] | None = None
+        # What a schedule says is so, whatever the model would measure.
+        self._pinned: Changes | None = None
         self._last_us = 0
         self._sequence = self._alarm_sequence = self._raised = 0
         self.boot = environment.draw_boot_id()
@@ -92,10 +97,15 @@ class Reporter:
         if streams and self._incidents is not None and self.next_sample_at is None:
             self.next_sample_at = self._next_sample(now)
 
-    def reboot(self) -> None:
-        """Number packs and alarms from 1 again, under a new boot id."""
+    def reboot(self, *, keeps_alarms: bool = False) -> None:
+        """Number packs and alarms from 1 again, under a new boot id.
+
+        `keeps_alarms`: it knows which alarms stood, so that one that is over meanwhile is cleared.
+        """
         self.boot = self._environment.draw_boot_id()
-        self._sequence = self._alarm_sequence = self._raised = 0
+        self._sequence = self._alarm_sequence = 0
+        if not keeps_alarms:
+            self._raised = 0
 
     def measure(self, tree: ObjectTree, unix_us: int) -> None:
         """Bring the device's values up to date."""
@@ -103,20 +113,66 @@ class Reporter:
             self._identity, self._city_s(unix_us), tree, self._memory, self._incidents or ()
         )
         tree.apply(changes)
+        if self._pinned is not None:
+            tree.apply(self._pinned)
 
-    def sample(self, tree: ObjectTree, moment: Moment) -> None:
-        """Measure, and put what the streams ask for into the outbox."""
+    def pin(self, changes: Changes) -> None:
+        """These values are so from now on, whatever the model would measure."""
+        self._pinned = {**(self._pinned or {}), **changes}
+
+    def unpin(self, paths: Iterable[ObjectPath]) -> None:
+        """A server wrote these: a schedule does not say any more what they are."""
+        if self._pinned is not None:
+            for path in paths:
+                self._pinned.pop(path, None)
+
+    def begin_incident(self, kind: str, unix_us: int) -> None:
+        """An incident goes on from now until `end_incident`."""
+        if self._incidents is None:
+            self._plans = (*self._plans, IncidentPlan(kind, 0.0, math.inf))
+        else:
+            begins_s = self._city_s(unix_us)
+            self._incidents = (*self._incidents, Incident(kind, begins_s, math.inf))
+
+    def end_incident(self, kind: str, unix_us: int) -> None:
+        """Every incident of this kind that has no end is over; nothing when there is none."""
+        self._plans = tuple(
+            [each for each in self._plans if each.kind != kind or each.ends_after_s != math.inf]
+        )
+        if self._incidents is not None:
+            now_s = self._city_s(unix_us)
+            self._incidents = tuple(
+                [
+                    Incident(kind, each.begins_s, now_s)
+                    if each.kind == kind and each.ends_s == math.inf
+                    else each
+                    for each in self._incidents
+                ]
+            )
+
+    def sample(self, tree: ObjectTree, moment: Moment, intended_at_ns: int = 0) -> None:
+        """Measure, and put what the streams ask for into the outbox.
+
+        `intended_at_ns`: when that was meant to be; 0 where nothing says so.
+        """
         self.next_sample_at = self._next_sample(moment.now) if self.streams else None
         # A clock that was set back must not give two readings the same time.
         time_us = self._last_us = max(moment.unix_us, self._last_us + 1)
         self.measure(tree, time_us)
         for stream in self.streams:
             if stream.name == "state":
-                self._report_state(tree, stream, time_us, moment)
+                self._report_state(tree, stream, time_us, moment, intended_at_ns)
             else:
                 self._report_alarms(tree, stream, time_us, moment)
 
-    def _report_state(self, tree: ObjectTree, stream: Stream, time_us: int, moment: Moment) -> None:
+    def _report_state(
+        self,
+        tree: ObjectTree,
+        stream: Stream,
+        time_us: int,
+        moment: Moment,
+        intended_at_ns: int,
+    ) -> None:
         plan = self._environment.plan(self._model, stream, tree.template.models)
         endpoint, sequence = self._identity.endpoint, self._sequence + 1
         payload, records = encode_state_pack(endpoint, plan, tree, sequence, self.boot, time_us)
@@ -130,6 +186,7 @@ class Reporter:
                 boot=self.boot,
                 sequence=sequence,
                 records=records,
+                intended_at_ns=intended_at_ns,
             )
         )
         self._keep(stream, payload, moment)
@@ -170,7 +227,9 @@ class Reporter:
             )
         )
 
-    def _next_sample(self, now: float) -> float:
+    def _next_sample(self, now: float) -> float | None:
+        if not self._environment.settings.reports_by_itself:
+            return None
         # Each device speaks at its own point of a common grid; the pack that follows a connection
         # comes when it comes, and the next one not sooner than half an interval later.
         every = self._environment.settings.report_every_s
@@ -179,7 +238,7 @@ class Reporter:
         return begins + turn * every
 
     def _city_s(self, unix_us: int) -> float:
-        return unix_us / 1e6 + self._environment.settings.city_offset_s
+        return self._environment.settings.city_s(unix_us)
 
     # ---- packs under way ----
 
@@ -187,6 +246,11 @@ class Reporter:
     def unacknowledged(self) -> int:
         """Packs that were made and that no broker has taken over."""
         return 0 if self.outbox is None else len(self.outbox)
+
+    @property
+    def can_report(self) -> bool:
+        """Whether it has streams, and was connected before."""
+        return bool(self.streams) and self._incidents is not None
 
     @property
     def waiting(self) -> int:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from fake_devices.device.actions import SendRequest
 from fake_devices.device.environment import Environment
-from fake_devices.device.registrar import Registrar
+from fake_devices.device.registrar import Client, Registrar
 from fake_devices.device.tree import ObjectTree
 from fake_devices.devices import Changes
 from lwm2m.bootstrap import ServerAccount, read_accounts
@@ -20,7 +20,16 @@ from lwm2m.registration import RegistrationOrder, ServerRules, read_rules
 from lwm2m.reporting import Right
 from lwm2m.reporting.access import ACCESS_CONTROL_OBJECT, BOOTSTRAP_OWNED, DEFAULT_SERVER
 
-__all__ = ["DEFAULT_ACCOUNT", "ServerAccount", "Servers", "access_values", "account_values"]
+__all__ = [
+    "DEFAULT_ACCOUNT",
+    "ServerAccount",
+    "ServerPlan",
+    "Servers",
+    "access_values",
+    "account_values",
+    "find_plan",
+    "read_plan",
+]
 
 _SECURITY, _SERVER = 0, 1
 _LIFETIME: Final = 1
@@ -106,37 +115,31 @@ class ServerPlan(NamedTuple):
 class Servers:
     """The registrations of one device; `bootstrap_account` is what is in /0 beside them."""
 
-    __slots__ = ("_endpoint", "_environment", "_order", "bootstrap_account", "registrars")
+    __slots__ = ("_order", "bootstrap_account", "registrars")
 
-    def __init__(self, endpoint: str, environment: Environment) -> None:
-        self._endpoint = endpoint
-        self._environment = environment
+    def __init__(
+        self, plan: ServerPlan, versions: Sequence[str], now: float, *, after_bootstrap: bool
+    ) -> None:
+        """Register with all servers of `plan`, offering these LwM2M versions."""
         # Only among several servers there is an order.
         self._order: RegistrationOrder | None = None
-        self.bootstrap_account: ServerAccount | None = None
-        self.registrars: tuple[Registrar, ...] = ()
+        self.bootstrap_account = plan.bootstrap_account
+        self.registrars: tuple[Registrar, ...] = tuple(
+            [
+                Registrar(account, rules, lifetime_s, versions)
+                for account, rules, lifetime_s in plan.servers
+            ]
+        )
+        if len(plan.servers) == 1 and not after_bootstrap:
+            self.registrars[0].start()
+        else:
+            rules_of_all = [rules for _, rules, _ in plan.servers]
+            self._order = RegistrationOrder(rules_of_all, now, is_first=after_bootstrap)
 
     @property
     def is_registered(self) -> bool:
         """Whether any server has confirmed a registration that still stands."""
         return any(each.is_registered for each in self.registrars)
-
-    def start(self, tree: ObjectTree, now: float, *, after_bootstrap: bool = False) -> None:
-        """Read the accounts and register with all servers, whatever was before."""
-        plan = self._plan(tree)
-        self.bootstrap_account = plan.bootstrap_account
-        self.registrars = tuple(
-            [
-                Registrar(self._endpoint, self._environment, account, rules, lifetime_s)
-                for account, rules, lifetime_s in plan.servers
-            ]
-        )
-        if len(plan.servers) == 1 and not after_bootstrap:
-            self._order = None
-            self.registrars[0].start()
-        else:
-            rules_of_all = [rules for _, rules, _ in plan.servers]
-            self._order = RegistrationOrder(rules_of_all, now, is_first=after_bootstrap)
 
     def next_timer(self) -> float | None:
         """When `take_requests` has to be called."""
@@ -147,7 +150,7 @@ class Servers:
                 at = due_at
         return at
 
-    def take_requests(self, tree: ObjectTree, now: float) -> Sequence[SendRequest]:
+    def take_requests(self, client: Client, now: float) -> Sequence[SendRequest]:
         """Registers, Updates and De-registers that are due."""
         if self._order is not None:
             for number in self._order.take_due(now):
@@ -156,7 +159,7 @@ class Servers:
                 registrar.start()
         found: list[SendRequest] = []
         for registrar in self.registrars:
-            request = registrar.take_request(tree, now)
+            request = registrar.take_request(client, now)
             if request is not None:
                 found.append(request)
         return found
@@ -196,22 +199,24 @@ class Servers:
             self._order.failed(registrar.account.short_server_id, now)
         return registrar.bootstraps_on_failure and self.bootstrap_account is not None
 
-    def _plan(self, tree: ObjectTree) -> ServerPlan:
-        """What is in /0 and /1, read once for devices that were born alike."""
-        if tree.instances is not tree.template.instances:
-            return _read_plan(tree, self._environment)
-        key = (tree.template, tree.own_values(_SERVER + 1))
-        cache = self._environment.server_plans
-        plan = cache.get(key)
-        if plan is None:
-            plan = _read_plan(tree, self._environment)
-            # Keys are each device's own: to keep their plans would help nobody.
-            if len(cache) < _PLANS_KEPT and not any(each.key for each, _, _ in plan.servers):
-                cache[key] = plan
-        return plan
+
+def find_plan(tree: ObjectTree, environment: Environment) -> ServerPlan:
+    """What is in /0 and /1, read once for devices that are alike there."""
+    if tree.instances is not tree.template.instances:
+        return read_plan(tree, environment)
+    key = (tree.template, tree.own_values(_SECURITY, _SERVER))
+    cache = environment.server_plans
+    plan: ServerPlan | None = cache.get(key)
+    if plan is None:
+        plan = read_plan(tree, environment)
+        # Keys are each device's own: to keep their plans would help nobody.
+        if len(cache) < _PLANS_KEPT and not any(each.key for each, _, _ in plan.servers):
+            cache[key] = plan
+    return plan
 
 
-def _read_plan(tree: ObjectTree, environment: Environment) -> ServerPlan:
+def read_plan(tree: ObjectTree, environment: Environment) -> ServerPlan:
+    """What is in /0 and /1 now."""
     accounts = read_accounts(tree.instances, tree)
     bootstrap_account = next((each for each in accounts if each.is_bootstrap), None)
     retries = (

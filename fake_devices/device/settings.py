@@ -61,9 +61,15 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The content formats of Sends, taken in turn: SenML JSON, SenML CBOR, LwM2M CBOR (1.2)."""
     report_every_s: float = 5.0
     """Seconds between two packs of a stream."""
+    reports_by_itself: bool = True
+    """False: a device reports when it connects and when it is told to, by a profile or a schedule,
+    and not every `report_every_s`."""
     city_offset_s: float = 0.0
     """City time minus Unix time, seconds: lets a run at noon have a city at dusk. Readings are
     stamped with Unix time; only what the city does (sun, traffic) follows city time."""
+    city_speed: float = 1.0
+    """Seconds of city time in one second; with another than 1, `city_offset_s` is what is left of
+    city time when so many times Unix time are taken away."""
     buffer_packs_max: int = 500
     """Packs kept while there is no connection, or while the broker does not acknowledge."""
     buffer_drop: Literal["oldest", "newest"] = "oldest"
@@ -83,3 +89,7 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The pause is shortened by up to this part, by chance: a fleet must not come back at once."""
     topics: Topics = Topics()
     """Tells a publication of alarms from one of states."""
+
+    def city_s(self, unix_us: int) -> float:
+        """City time, Unix seconds, at a moment of Unix time."""
+        return unix_us / 1e6 * self.city_speed + self.city_offset_s

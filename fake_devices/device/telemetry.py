@@ -5,7 +5,9 @@ What a pack looks like is `contracts.telemetry`; which values go into one is the
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from typing import Final, NamedTuple
 
 import cbor2
@@ -39,13 +41,18 @@ JournalRecord = tuple[str, int, ReadingValue]
 
 
 class ReportedResource(NamedTuple):
-    """How one resource appears in a pack: `value * factor + offset` in `unit`."""
+    """How one resource appears in a pack: `value * factor + offset` in `unit`.
+
+    `encoded_name` and `encoded_unit` are its fields of a record, encoded once for all devices.
+    """
 
     path: ObjectPath
     name: str
     unit: str | None
     factor: float
     offset: float
+    encoded_name: bytes
+    encoded_unit: bytes
 
 
 class AlarmChange(NamedTuple):
@@ -87,21 +94,30 @@ def encode_state_pack(
 
     Without any value the pack is empty bytes and an empty list: there is nothing to send.
     """
-    records: list[dict[int | str, object]] = []
+    pieces: list[bytes] = [b""]
     journal: list[JournalRecord] = []
     for resource in plan:
         value = values.get(resource.path)
         if value is None:
             continue
         reading = _in_senml_unit(value, resource)
-        record: dict[int | str, object] = {NAME: resource.name, _label(reading): reading}
-        if resource.unit is not None:
-            record[UNIT] = resource.unit
-        records.append(record)
+        # Name, value and, where there is one, unit.
+        fields = 2 if resource.unit is None else 3
+        if journal:
+            pieces.append(_MAPS[fields])
+        else:
+            pieces.append(_MAPS[fields + _BASE_FIELDS])
+            pieces.append(_encoded_base(endpoint, time_us))
+        pieces.append(resource.encoded_name)
+        pieces.append(_encoded_reading(reading))
+        pieces.append(resource.encoded_unit)
+        if not journal:
+            pieces.append(_encoded_extras(sequence, boot))
         journal.append((f"/{resource.name}", time_us, reading))
-    if not records:
+    if not journal:
         return b"", []
-    return cbor2.dumps(_with_base(records, endpoint, sequence, boot, time_us)), journal
+    pieces[0] = _array_head(len(journal))
+    return b"".join(pieces), journal
 
 
 def encode_alarm_pack(
@@ -176,7 +192,10 @@ def _reported_resource(path: ObjectPath, models: Models) -> ReportedResource:
     except KeyError:
         raise UnknownUnit(f"{path}: unit {unit!r} has no SenML unit") from None
     offset = SENML_UNIT_OFFSETS.get(unit, 0.0)
-    return ReportedResource(path, str(path).removeprefix("/"), senml_unit, factor, offset)
+    name = str(path).removeprefix("/")
+    encoded_unit = b"" if senml_unit is None else cbor2.dumps(UNIT) + cbor2.dumps(senml_unit)
+    encoded_name = cbor2.dumps(NAME) + cbor2.dumps(name)
+    return ReportedResource(path, name, senml_unit, factor, offset, encoded_name, encoded_unit)
 
 
 def _in_senml_unit(value: Value, resource: ReportedResource) -> ReadingValue:
@@ -191,7 +210,61 @@ def _in_senml_unit(value: Value, resource: ReportedResource) -> ReadingValue:
     return float(f"{value * resource.factor + resource.offset:.12g}")
 
 
-def _label(value: ReadingValue) -> int:
-    if isinstance(value, bool):
-        return BOOLEAN
-    return STRING if isinstance(value, str) else NUMBER
+# A pack is put together from pieces: only times and values are new in it, and of a general encoder
+# it would be the dearest part.
+_BASE_FIELDS: Final = 4
+_MAPS: Final = tuple([bytes((0xA0 | count,)) for count in range(2 + 1 + _BASE_FIELDS + 1)])
+_FLOAT: Final = struct.Struct(">Bd")
+_DOUBLE: Final = 0xFB
+_BASE_NAME_KEY: Final = cbor2.dumps(BASE_NAME)
+_BASE_TIME_KEY: Final = cbor2.dumps(BASE_TIME)
+_SEQUENCE_KEY: Final = cbor2.dumps(KEY_SEQUENCE)
+_BOOT_KEY: Final = cbor2.dumps(KEY_BOOT)
+_ONE_BYTE_MAX: Final = 23
+_TRUE, _FALSE = bytes((BOOLEAN, 0xF5)), bytes((BOOLEAN, 0xF4))
+_NUMBER_KEY, _STRING_KEY = bytes((NUMBER,)), bytes((STRING,))
+
+
+def _array_head(count: int) -> bytes:
+    return bytes((0x80 | count,)) if count <= _ONE_BYTE_MAX else cbor2.dumps([0] * count)[:-count]
+
+
+def _encoded_base(endpoint: str, time_us: int) -> bytes:
+    # A float of 2026 has steps of 0.24 µs: the microsecond survives.
+    time = _FLOAT.pack(_DOUBLE, time_us / 1e6)
+    return _BASE_NAME_KEY + _encoded_text(base_name(endpoint)) + _BASE_TIME_KEY + time
+
+
+def _encoded_extras(sequence: int, boot: str) -> bytes:
+    return _SEQUENCE_KEY + _encoded_integer(sequence) + _BOOT_KEY + _encoded_text(boot)
+
+
+def _encoded_reading(value: ReadingValue) -> bytes:
+    """The value's field of a record: its label, which says what kind it is, and itself."""
+    if value is True:
+        return _TRUE
+    if value is False:
+        return _FALSE
+    if isinstance(value, str):
+        return _STRING_KEY + _encoded_text(value)
+    if isinstance(value, int):
+        return _NUMBER_KEY + _encoded_integer(value)
+    if isfinite(value):
+        return _NUMBER_KEY + _FLOAT.pack(_DOUBLE, value)
+    return _NUMBER_KEY + cbor2.dumps(value)
+
+
+def _encoded_integer(value: int) -> bytes:
+    # RFC 8949 §3: up to 23 in the head itself, up to 255 in a byte after it, then in two.
+    if 0 <= value <= 0xFFFF:
+        if value <= _ONE_BYTE_MAX:
+            return bytes((value,))
+        return bytes((0x18, value)) if value <= 0xFF else bytes((0x19, value >> 8, value & 0xFF))
+    return cbor2.dumps(value)
+
+
+def _encoded_text(text: str) -> bytes:
+    data = text.encode()
+    if len(data) <= _ONE_BYTE_MAX:
+        return bytes((0x60 | len(data),)) + data
+    return bytes((0x78, len(data))) + data if len(data) <= 0xFF else cbor2.dumps(text)

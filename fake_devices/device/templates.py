@@ -12,7 +12,8 @@ from fake_devices.device.firmware import (
     firmware_executables,
     firmware_values,
 )
-from fake_devices.device.machine import REBOOT, born_tree
+from fake_devices.device.lot import born_tree
+from fake_devices.device.machine import REBOOT
 from fake_devices.device.management import SERVER_EXECUTABLES
 from fake_devices.device.registrar import LIFETIME
 from fake_devices.device.servers import DEFAULT_ACCOUNT, ServerAccount

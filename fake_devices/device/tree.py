@@ -1,7 +1,7 @@
-"""A device's object instances and values: what differs from its model's template, and nothing else.
+"""A device's object instances and values, in a row whose columns its model's template names.
 
-Two thousand lamps share one table of values; each keeps the few of its own and those that changed.
-Which operations are allowed on them is `downlink`'s business.
+Two thousand lamps share one table of paths and the values in which they do not differ. Which
+operations are allowed on them is `downlink`'s business.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ CREATABLE_OBJECTS: Final = (18830, 18831)
 # Objects that bootstrap fills: Security, Access Control, OSCORE, COSE, MQTT Server.
 _BOOTSTRAPPED_WHOLE: Final = frozenset({0, 2, 21, 23, 24})
 _PATHS_SHARED_MAX: Final = 4_096
+_BASES_KEPT: Final = 512
 _Kind = TypeVar("_Kind")
 
 
@@ -35,9 +36,14 @@ class ModelTemplate:
     (object id, resource id), that have no value at first. `object_lists` caches the encoded
     object list of a registration by its instances, `sources` the parsed link lists
     of publications.
+
+    `columns` says where in a device's row the value of each path in `values` is; `row` are those
+    values.
     """
 
     __slots__ = (
+        "_beneath",
+        "columns",
         "creatable",
         "deletable",
         "executable",
@@ -47,6 +53,7 @@ class ModelTemplate:
         "object_lists",
         "objects",
         "paths",
+        "row",
         "sources",
         "supported",
         "values",
@@ -75,8 +82,11 @@ class ModelTemplate:
             [*supported, *((path[0], path[2]) for path in (*values, *self.executable))]
         )
         self.lwm2m_version = lwm2m_version
-        # The one copy of each path: tables of two thousand devices hold references to it.
-        self.paths = {path: path for path in values}
+        self.columns = {path: column for column, path in enumerate(values)}
+        self.row = tuple(values.values())
+        # The one copy of each path beside them: two thousand devices hold references to it.
+        self.paths: dict[ObjectPath, ObjectPath] = {}
+        self._beneath: dict[ObjectPath, tuple[tuple[ObjectPath, int], ...]] = {}
         self.object_lists: dict[tuple[ObjectPath, ...], bytes] = {}
         self.sources: dict[str, tuple[ObjectPath, ...] | None] = {}
 
@@ -86,27 +96,42 @@ class ModelTemplate:
             return self.paths.get(path, path)
         return self.paths.setdefault(path, path)
 
+    def columns_beneath(self, base: ObjectPath) -> tuple[tuple[ObjectPath, int], ...]:
+        """The paths of `values` at or beneath `base`, in order, with their columns."""
+        found = self._beneath.get(base)
+        if found is None:
+            depth = base.depth
+            levels = base[:depth]
+            # A model has few columns; servers ask for the same few of them again and again.
+            found = tuple(
+                sorted(item for item in self.columns.items() if item[0][:depth] == levels)
+            )
+            if len(self._beneath) < _BASES_KEPT:
+                self._beneath[base] = found
+        return found
+
 
 class ObjectTree(Mapping[ObjectPath, Value]):
     """One device's instances and values, by resource or resource instance path."""
 
-    __slots__ = ("_own", "instances", "template")
+    __slots__ = ("_more", "_row", "instances", "template")
 
     def __init__(self, template: ModelTemplate, initial: Changes) -> None:
         self.template = template
         self.instances = template.instances
-        self._own: dict[ObjectPath, Value | _Absent] = {
-            template.shared(path): value
-            for path, value in initial.items()
-            if template.values.get(path) != value
-        }
-        for path in template.values.keys() - initial.keys():
-            self._own[template.shared(path)] = _ABSENT
+        row: list[Value | _Absent] = [_ABSENT] * len(template.row)
+        # What the template has no column for.
+        self._more: dict[ObjectPath, Value] | None = None
+        self._row = row
+        self.apply(initial)
 
     def __getitem__(self, path: ObjectPath) -> Value:
-        found = self._own.get(path)
-        if found is None:
-            return self.template.values[path]
+        column = self.template.columns.get(path)
+        if column is None:
+            if self._more is None:
+                raise KeyError(path)
+            return self._more[path]
+        found = self._row[column]
         if isinstance(found, _Absent):
             raise KeyError(path)
         return found
@@ -117,37 +142,52 @@ class ObjectTree(Mapping[ObjectPath, Value]):
     def get(self, path: ObjectPath, /, default: Value | _Kind) -> Value | _Kind: ...
     def get(self, path: ObjectPath, /, default: object = None) -> object:
         """As `Mapping.get`, without an exception for each miss: models ask all the time."""
-        found = self._own.get(path)
-        if found is None:
-            return self.template.values.get(path, default)
+        column = self.template.columns.get(path)
+        if column is None:
+            return default if self._more is None else self._more.get(path, default)
+        found = self._row[column]
         return default if found is _ABSENT else found
 
     def __contains__(self, path: object) -> bool:
-        found = self._own.get(path)  # type: ignore[call-overload]  # any object may be asked for
-        return path in self.template.values if found is None else found is not _ABSENT
+        column = self.template.columns.get(path)  # type: ignore[call-overload]  # any object may be asked for
+        if column is None:
+            return self._more is not None and path in self._more
+        return self._row[column] is not _ABSENT
 
     def __iter__(self) -> Iterator[ObjectPath]:
-        yield from (path for path in self.template.values if path not in self._own)
-        yield from (path for path, value in self._own.items() if value is not _ABSENT)
+        row = self._row
+        for path, column in self.template.columns.items():
+            if row[column] is not _ABSENT:
+                yield path
+        if self._more is not None:
+            yield from self._more
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def apply(self, changes: Changes) -> None:
-        """Set values. A value that equals the template's is not kept twice."""
-        own, template = self._own, self.template
+        """Set values. One that is as in the template is not kept twice."""
+        template, row = self.template, self._row
+        columns, shared = template.columns, template.row
         for path, value in changes.items():
-            if path not in own and template.values.get(path) == value:
-                continue
-            own[path if path in own else template.shared(path)] = value
+            column = columns.get(path)
+            if column is not None:
+                same = shared[column]
+                # 1 and True are equal, and not the same value.
+                row[column] = same if same == value and type(same) is type(value) else value
+            elif self._more is None:
+                self._more = {template.shared(path): value}
+            else:
+                self._more[path if path in self._more else template.shared(path)] = value
 
     def remove(self, paths: Iterable[ObjectPath]) -> None:
         """Forget values."""
         for path in paths:
-            if path in self.template.values:
-                self._own[self.template.shared(path)] = _ABSENT
-            else:
-                self._own.pop(path, None)
+            column = self.template.columns.get(path)
+            if column is not None:
+                self._row[column] = _ABSENT
+            elif self._more is not None:
+                self._more.pop(path, None)
 
     def create_instance(self, instance: ObjectPath, values: Changes) -> None:
         """Add an object instance with its values."""
@@ -166,13 +206,22 @@ class ObjectTree(Mapping[ObjectPath, Value]):
             return True
         if (path.object_id, path.resource_id) in template.supported or path in self:
             return True
+        # Paths in the template's columns are supported; what came later may be.
         resource = path.resource
-        return any(resource.contains(each) for each in self._own if each in self)
+        return any(resource.contains(each) for each in self._more or ())
 
-    def own_values(self, objects_below: int) -> tuple[tuple[ObjectPath, object], ...]:
-        """What of the objects with lower ids differs from the template; equal for equal trees."""
-        # A list first: a generator costs a device's start as much again.
-        return tuple([item for item in self._own.items() if item[0][0] < objects_below])
+    def own_values(self, *object_ids: int) -> tuple[tuple[ObjectPath, object], ...]:
+        """What of these objects differs from the template; equal for equal trees."""
+        template, row = self.template, self._row
+        found: list[tuple[ObjectPath, object]] = [
+            (path, row[column])
+            for object_id in object_ids
+            for path, column in template.columns_beneath(ObjectPath(object_id))
+            if row[column] is not template.row[column]
+        ]
+        if self._more is not None:
+            found += [item for item in self._more.items() if item[0][0] in object_ids]
+        return tuple(found)
 
     def instances_of(self, object_id: int) -> list[ObjectPath]:
         """The instances of an object, by instance id."""
@@ -180,9 +229,17 @@ class ObjectTree(Mapping[ObjectPath, Value]):
 
     def values_beneath(self, base: ObjectPath) -> list[ObjectPath]:
         """Paths of all values at or beneath `base`, in order."""
-        # Missing levels never meet numbers here: a resource has a value or instances, not both.
-        if base.resource_id is not None and base in self:
-            return [base]
-        depth = base.depth
-        levels = base[:depth]
-        return sorted(path for path in self if path[:depth] == levels)
+        row = self._row
+        found = [
+            path
+            for path, column in self.template.columns_beneath(base)
+            if row[column] is not _ABSENT
+        ]
+        if self._more is not None:
+            depth = base.depth
+            levels = base[:depth]
+            # Missing levels never meet numbers here: a resource has a value or instances, not both.
+            more = [path for path in self._more if path[:depth] == levels]
+            if more:
+                return sorted([*found, *more])
+        return found

@@ -108,7 +108,8 @@ class DeviceModel:
 
 def changed(before: Values, after: Changes) -> Changes:
     """Those of `after` that differ from `before`."""
-    return {path: value for path, value in after.items() if before.get(path) != value}
+    get = before.get
+    return {path: value for path, value in after.items() if get(path) != value}
 
 
 def lasting(incidents: Sequence[Incident], kind: str, t_s: float) -> bool:
@@ -124,7 +125,10 @@ def last_end_s(incidents: Sequence[Incident], kind: str, t_s: float) -> float:
 
 def number(values: Values, path: ObjectPath) -> float:
     """The numeric value at `path`. Raises `TypeError` when a model keeps none there."""
-    found = _number(values.get(path))
+    value = values.get(path)
+    if type(value) is float:
+        return value
+    found = _number(value)
     if found is None:
         raise TypeError(f"{path} holds no number")
     return found

@@ -14,7 +14,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from fake_devices.behaviours.noise import between, mix, smooth, stream_key
+from fake_devices.behaviours.noise import (
+    between,
+    mix,
+    shared_key,
+    shared_smooth,
+    smooth,
+    stream_key,
+)
 from fake_devices.behaviours.rhythm import local_hour
 from fake_devices.behaviours.sun import daylight_lx, solar_elevation_deg
 from fake_devices.behaviours.weather import air_temperature_cel, cloud_cover
@@ -124,7 +131,10 @@ def _sky(identity: DeviceIdentity, city: int, t_s: float) -> _Sky:
 
 def nominal_power_w(identity: DeviceIdentity) -> int:
     """The wattage of this pole's luminaire."""
-    key = stream_key(identity.seed, identity.endpoint)
+    return _nominal_power_w(stream_key(identity.seed, identity.endpoint))
+
+
+def _nominal_power_w(key: int) -> int:
     return NOMINAL_POWERS_W[mix(key, _WATTAGE) % len(NOMINAL_POWERS_W)]
 
 
@@ -322,13 +332,15 @@ def _electricity(
     identity: DeviceIdentity, memory: LampMemory, t_s: float, shining: int, level: int
 ) -> Changes:
     """What the monitor measures; `shining` is the level of the light source, 0 when it failed."""
-    watts = round(power_w(shining, nominal_power_w(identity)), 2)
+    watts = round(power_w(shining, _nominal_power_w(memory.key)), 2)
     voltage = round(_mains_v(identity, memory, t_s), 1)
     factor = round(_power_factor(shining), 3)
     return {
         VOLTAGE: voltage,
         CURRENT: round(watts / (voltage * factor), 5),
-        FREQUENCY: round(50.0 + 0.03 * smooth(mix(memory.city, _FREQUENCY), t_s, 30.0), 3),
+        FREQUENCY: round(
+            50.0 + 0.03 * shared_smooth(shared_key(memory.city, _FREQUENCY), t_s, 30.0), 3
+        ),
         POWER: watts,
         POWER_FACTOR: factor,
         LIGHT_POWER_FACTOR: factor,

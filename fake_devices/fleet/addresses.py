@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, overload
 
 from fake_devices.fleet.config import AddressMode, ServerAddress
 from lwm2m.transport import Link, SocketLink, UdpLink, open_many_addresses, open_udp
@@ -30,6 +33,72 @@ def address_of(position: int) -> str:
     return f"127.{_FIRST_SECOND_BYTE + second}.{third + 1}.{host + 1}"
 
 
+class Peers(Sequence[Hashable], ABC):
+    """What the devices' one server is to the link, by device number: worked out, not kept."""
+
+    def __init__(self, host: str, port: int, devices: int, first: int = 0) -> None:
+        """`first` is the position that device 0 has among all addresses."""
+        self._host = host
+        self._port = port
+        self._devices = devices
+        self._first = first
+
+    def __len__(self) -> int:
+        return self._devices
+
+    @overload
+    def __getitem__(self, number: int) -> Hashable: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Hashable]: ...
+    def __getitem__(self, number: int | slice) -> Hashable | Sequence[Hashable]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(self._devices))]
+        if not 0 <= number < self._devices:
+            raise IndexError(number)
+        return (self._local(number), self._host, self._port)
+
+    def number_of(self, peer: Hashable) -> int | None:
+        """The device that this peer is the server of; None for another peer."""
+        match peer:
+            case (local, host, port) if port == self._port and host == self._host:
+                number = self._number(local)
+                return number if 0 <= number < self._devices else None
+            case _:
+                return None
+
+    @abstractmethod
+    def _local(self, number: int) -> Hashable:
+        """What tells a device from others."""
+
+    @abstractmethod
+    def _number(self, local: Any) -> int:
+        """The device; of a stranger any number that none has."""
+
+
+class SharedPeers(Peers):
+    """Peers of `open_shared`: (the device's address, host, port)."""
+
+    def _local(self, number: int) -> Hashable:
+        return address_of(self._first + number)
+
+    def _number(self, local: Any) -> int:
+        _, second, third, fourth = socket.inet_aton(local)
+        if not (0 < third <= _HOSTS and 0 < fourth <= _HOSTS):
+            return -1
+        position = ((second - _FIRST_SECOND_BYTE) * _HOSTS + third - 1) * _HOSTS + fourth - 1
+        return position - self._first
+
+
+class OwnPeers(Peers):
+    """Peers of `open_own`: (the device's number, host, port)."""
+
+    def _local(self, number: int) -> Hashable:
+        return number
+
+    def _number(self, local: Any) -> int:
+        return local if type(local) is int else -1
+
+
 def choose_mode(mode: AddressMode, server: ServerAddress, devices: int) -> Literal["shared", "own"]:
     """Whether devices share a socket. Raises `ConfigError` when what is asked for cannot be."""
     if mode == "auto":
@@ -44,28 +113,37 @@ def choose_mode(mode: AddressMode, server: ServerAddress, devices: int) -> Liter
 class CountingLink:
     """Passes datagrams on, and counts retransmissions and what the socket dropped."""
 
-    def __init__(self, link: Link, sockets: Sequence[SocketLink]) -> None:
+    def __init__(self, link: Link, sockets: Sequence[SocketLink], peers: Peers) -> None:
         self._link = link
         self._sockets = sockets
-        self._last_message_ids: dict[Hashable, bytes] = {}
+        self._peers = peers
+        # The latest message id towards each device's server, -1 before the first; towards others.
+        self._latest = array("i", [-1]) * len(peers)
+        self._latest_of_others: dict[Hashable, int] = {}
         self._retransmissions = 0
         self._told_drops = 0
 
     def send(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
         """See `Link`."""
-        last = self._last_message_ids
         for data, peer in datagrams:
             # RFC 7252 §3: type 0 in bits 4 and 5 is CON, bytes 2 and 3 are the message id.
             if not data[0] & 0x30:
-                if last.get(peer) == data[2:4]:
-                    self._retransmissions += 1
-                else:
-                    last[peer] = data[2:4]
+                self._retransmissions += self._is_repeated(peer, data[2] << 8 | data[3])
         self._link.send(datagrams)
 
     def close(self) -> None:
         """See `Link`."""
         self._link.close()
+
+    def _is_repeated(self, peer: Hashable, message_id: int) -> bool:
+        number = self._peers.number_of(peer)
+        if number is None:
+            before = self._latest_of_others.get(peer)
+            self._latest_of_others[peer] = message_id
+        else:
+            before = self._latest[number]
+            self._latest[number] = message_id
+        return before == message_id
 
     def take_counts(self) -> tuple[int, int]:
         """Datagrams dropped at the sockets, and retransmissions, since the last call."""
@@ -98,16 +176,21 @@ class Opened(NamedTuple):
 
     link: Link
     sockets: Sequence[SocketLink]
-    peers: list[Hashable]
+    peers: Peers
     host: str
 
 
-async def open_shared(server: ServerAddress, devices: int, receive: Receive) -> Opened:
-    """One socket for all devices."""
+async def open_shared(
+    server: ServerAddress, devices: int, receive: Receive, first_address: int = 0
+) -> Opened:
+    """One socket for all devices, which have the addresses from position `first_address` on.
+
+    Raises `ConfigError` when there are not so many.
+    """
+    if first_address < 0 or first_address + devices > SHARED_DEVICES_MAX:
+        raise ConfigError(f"first_address {first_address}: addresses end at {SHARED_DEVICES_MAX}")
     link = await open_many_addresses(receive)
-    peers: list[Hashable] = [
-        (address_of(number), server.host, server.port) for number in range(devices)
-    ]
+    peers = SharedPeers(server.host, server.port, devices, first_address)
     return Opened(link, [link], peers, server.host)
 
 
@@ -126,7 +209,7 @@ async def open_own(server: ServerAddress, devices: int, receive: Receive) -> Ope
             f"cannot open socket {len(links) + 1} of {devices} ({error.strerror}): "
             "fewer devices, a higher limit of open files, or addresses = shared"
         ) from error
-    peers: list[Hashable] = [(number, host, server.port) for number in range(devices)]
+    peers = OwnPeers(host, server.port, devices)
     return Opened(_OwnSockets(links), links, peers, host)
 
 

@@ -56,7 +56,7 @@ async def assembled(
     )
     received: list[Fleet] = []
     driver = FleetDriver(endpoint, lambda events: received[0].handle_coap_events(events))
-    hears = _only_when_awake(driver, received) if config.queue_mode else driver.receive_datagrams
+    hears = _only_when_awake(driver, received) if config.may_be_deaf else driver.receive_datagrams
     hears, wrap_link = wrap(hears)
     security = _Security(config, hears) if _may_be_secure(config) else None
     receive = hears if security is None else security.link.receive_datagrams
@@ -66,7 +66,8 @@ async def assembled(
     )
     if security is not None:
         security.link.attach(opened.link, book)
-    link = CountingLink(opened.link if security is None else security.link, opened.sockets)
+    beneath = opened.link if security is None else security.link
+    link = CountingLink(beneath, opened.sockets, opened.peers)
     driver.attach(wrap_link(link))
     try:
         fleet = Fleet(
@@ -139,5 +140,5 @@ async def _open(
 ) -> tuple[Opened, bool]:
     """The link of all devices, and whether they share it."""
     if choose_mode(config.addresses, server, devices) == "shared":
-        return await open_shared(server, devices, receive), True
+        return await open_shared(server, devices, receive, config.first_address), True
     return await open_own(server, devices, receive), False

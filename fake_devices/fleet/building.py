@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from fake_devices.device import (
     DEFAULT_ACCOUNT,
     Device,
     Environment,
     IncidentPlan,
-    ModelTemplate,
+    Lot,
     ServerAccount,
     device_models,
     make_template,
 )
-from fake_devices.devices import MODELS, DeviceIdentity
+from fake_devices.devices import MODELS, DeviceIdentity, DeviceModel
 from fake_devices.fleet.arrivals import phase_of
 from fake_devices.fleet.config import DeviceLine, FleetConfig
 from fake_devices.fleet.credentials import account_of
@@ -41,41 +41,77 @@ def make_devices(
         chance=random.Random(f"{config.seed}/back-off").random,
         draw_boot_id=boot_ids(config.seed, clock),
     )
-    incidents = _incidents_by_endpoint(config, lines)
-    templates: dict[str, ModelTemplate] = {}
-    models = device_models(config.lwm2m_version)
-    devices: list[Device] = []
-    for number, line in enumerate(lines):
+    lots = _Lots(config, environment, city_s, peers, _incidents_by_endpoint(config, lines))
+    return [lots.make(number, line) for number, line in enumerate(lines)]
+
+
+class _Lots:
+    """The lots of a fleet's devices: one for each model."""
+
+    def __init__(
+        self,
+        config: FleetConfig,
+        environment: Environment,
+        city_s: float,
+        peers: Sequence[Hashable],
+        incidents: Mapping[str, tuple[IncidentPlan, ...]],
+    ) -> None:
+        self._config = config
+        self._environment = environment
+        self._city_s = city_s
+        self._incidents = incidents
+        self._peers = peers
+        self._models = device_models(config.lwm2m_version)
+        self._lots: dict[str, Lot] = {}
+        # Accounts without keys are the same for all.
+        self._accounts: dict[tuple[ServerAccount, ...], tuple[ServerAccount, ...]] = {}
+
+    def make(self, number: int, line: DeviceLine) -> Device:
+        """The device of one line. Raises `ConfigError`."""
         model = MODELS[line.model]
+        # The model's own name: thousands of lines have a copy each.
         identity = DeviceIdentity(
-            line.endpoint, line.serial, line.model, line.latitude, line.longitude, config.seed
+            line.endpoint,
+            line.serial,
+            model.name,
+            line.latitude,
+            line.longitude,
+            self._config.seed,
         )
-        accounts = accounts_of(config, line)
-        if model.name not in templates:
-            templates[model.name] = make_template(
-                model,
-                identity,
-                city_s,
-                config.lifetime_s,
-                models,
-                accounts=accounts,
-                lwm2m_version=config.lwm2m_version,
-                firmware=config.firmware,
-            )
-        devices.append(
-            Device(
-                environment,
-                templates[model.name],
-                identity,
-                model,
-                city_s=city_s,
-                phase=phase_of(number),
-                address=_ip_address(peers[number]),
-                incidents=incidents.get(line.endpoint, ()),
-                accounts=accounts,
-            )
+        accounts = accounts_of(self._config, line)
+        if not any(each.key for each in accounts):
+            accounts = self._accounts.setdefault(accounts, accounts)
+        lot = self._lots.get(model.name)
+        if lot is None:
+            lot = self._lots[model.name] = self._new_lot(model, identity, accounts)
+        return Device.of_lot(lot, identity, number, accounts)
+
+    def _new_lot(
+        self, model: DeviceModel, first: DeviceIdentity, accounts: tuple[ServerAccount, ...]
+    ) -> Lot:
+        config = self._config
+        template = make_template(
+            model,
+            first,
+            self._city_s,
+            config.lifetime_s,
+            self._models,
+            accounts=accounts,
+            lwm2m_version=config.lwm2m_version,
+            firmware=config.firmware,
         )
-    return devices
+        return Lot(
+            self._environment,
+            template,
+            model,
+            self._city_s,
+            phase_of,
+            self._address_of,
+            self._incidents,
+        )
+
+    def _address_of(self, number: int) -> str:
+        return _ip_address(self._peers[number])
 
 
 def accounts_of(config: FleetConfig, line: DeviceLine) -> tuple[ServerAccount, ...]:

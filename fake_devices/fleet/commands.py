@@ -11,9 +11,20 @@ import msgspec
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Switch the devices on, `rate_per_s` of them each second, whatever becomes of them."""
+    """Begin the load: devices are switched on as the profile says or, if it does not, `rate_per_s`
+    of them each second, whatever becomes of them.
+
+    `began_ns` (monotonic) is the moment that its times count from; 0: now.
+    """
 
     rate_per_s: float
+    began_ns: int = 0
+
+
+class Follow(msgspec.Struct, frozen=True):
+    """Follow the schedule file besides, from `began_ns` (monotonic) on; 0: from now."""
+
+    began_ns: int = 0
 
 
 class Quiesce(msgspec.Struct, frozen=True):
@@ -30,11 +41,12 @@ class CommandLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One line: exactly one of the fields is there."""
 
     start: Start | None = None
+    follow: Follow | None = None
     quiesce: Quiesce | None = None
     end: End | None = None
 
 
-Command = Start | Quiesce | End
+Command = Start | Follow | Quiesce | End
 
 _decoder = msgspec.json.Decoder(CommandLine)
 
@@ -49,9 +61,12 @@ def parse_command(line: bytes) -> Command:
         found = _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise IllegalCommand(f"not a command: {error}") from error
-    given = [each for each in (found.start, found.quiesce, found.end) if each is not None]
+    named = (found.start, found.follow, found.quiesce, found.end)
+    given = [each for each in named if each is not None]
     if len(given) != 1:
-        raise IllegalCommand('expected one of {"start": …}, {"quiesce": …}, {"end": {}}')
+        raise IllegalCommand(
+            'expected one of {"start": …}, {"follow": {}}, {"quiesce": …}, {"end": {}}'
+        )
     command = given[0]
     if isinstance(command, Start) and not command.rate_per_s > 0:
         raise IllegalCommand("rate_per_s must be above 0")

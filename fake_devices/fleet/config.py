@@ -12,6 +12,7 @@ from contracts.names import IllegalName, check_endpoint_name
 from fake_devices.device import DeviceSettings
 from fake_devices.devices import MODELS
 from fake_devices.fleet.credentials import check_owner_only
+from fake_devices.load_profiles import IllegalProfile, LoadProfile, Share, read_profile
 from lwm2m.bootstrap import parse_uri
 from runtime.component import ConfigError
 
@@ -45,6 +46,21 @@ class FleetConfig(DeviceSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     """Of arrivals, phases, back-offs and everything that devices measure."""
     incidents: tuple[IncidentConfig, ...] = ()
     """Of any devices in the file; others are a `ConfigError`."""
+    profile_file: str | None = None
+    """What the fleet is meant to do and when: a load profile, TOML, or JSON by its name. None:
+    devices are switched on at a rate and report at their interval."""
+    schedule_file: str | None = None
+    """A schedule (`contracts.schedule`) that the fleet follows when it is told to. Devices that it
+    does not name, and names of other fleets' devices, are no error."""
+    share_first: int = 0
+    """Of `share_of` fleets that follow one profile together, which this is, from 0."""
+    share_of: int = 1
+    """How many fleets follow the profile together; each does every so-manieth piece of it."""
+    process: str = "fleet"
+    """What its records call it."""
+    first_address: int = 0
+    """Devices that share a socket have loopback addresses from this one on, counted from
+    127.16.1.1: several fleets can have ranges of their own."""
     journal_file: str | None = None
     """Where records go, appended; None: nowhere."""
     addresses: AddressMode = "auto"
@@ -60,6 +76,16 @@ class FleetConfig(DeviceSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     """Seconds between progress lines on standard output."""
     sample_every_s: float = 0.5
     """Seconds between `LoopSample` records."""
+
+    @property
+    def share(self) -> Share:
+        """Its part of the profile."""
+        return Share(self.share_first, self.share_of)
+
+    @property
+    def may_be_deaf(self) -> bool:
+        """Whether there may be times when a device hears nothing: asleep, or without power."""
+        return self.queue_mode or bool(self.profile_file or self.schedule_file)
 
 
 class DeviceLine(msgspec.Struct, frozen=True):
@@ -113,6 +139,20 @@ def main_server(config: FleetConfig) -> ServerAddress:
     if not config.server and not config.bootstrap_server:
         raise ConfigError("server or bootstrap_server: one of them is needed")
     return parse_server(config.server or config.bootstrap_server)
+
+
+def read_load(path: Path) -> LoadProfile:
+    """The load profile of a file. Raises `ConfigError`."""
+    try:
+        if path.suffix == ".json":
+            return msgspec.json.decode(path.read_bytes(), type=LoadProfile)
+        return read_profile(path)
+    except OSError as error:
+        raise ConfigError(f"cannot read the load profile {path}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the load profile {path} is wrong: {error}") from error
+    except IllegalProfile as error:
+        raise ConfigError(str(error)) from None
 
 
 def read_devices(path: Path) -> list[DeviceLine]:

@@ -1,14 +1,16 @@
 """Many devices in one process: feeds each what concerns it and carries out what it wants done.
 
-No task per device: datagrams, MQTT connections and one heap of deadlines call in, and whatever a
+No task per device: datagrams, MQTT connections and one wheel of deadlines call in, and whatever a
 device answers with is done in the same turn of the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Protocol
+
+import msgspec
 
 from fake_devices.device import (
     CloseUplink,
@@ -21,10 +23,13 @@ from fake_devices.device import (
     SendRequest,
     ServerAccount,
 )
-from fake_devices.fleet.arrivals import intended_at_ns
-from fake_devices.fleet.loop_health import LoopHealth
+from fake_devices.fleet.arrivals import Intended, at_rate
+from fake_devices.fleet.duties import Duties
+from fake_devices.fleet.loop_health import Delays, LagBook, LoopHealth
+from fake_devices.fleet.pacer import Pacer
 from fake_devices.fleet.peers import PeerBook, UnusableAddress
-from fake_devices.fleet.timers import TICK_S, TimerHeap
+from fake_devices.fleet.schedule import FleetSchedule
+from fake_devices.fleet.timers import TimerWheel
 from fake_devices.fleet.tls import TlsContexts
 from fake_devices.fleet.uplink import Uplink
 from lwm2m.coap import (
@@ -107,11 +112,12 @@ class Fleet:
         self._resolving: dict[str, asyncio.Task[None]] = {}
         self._unresolved: list[tuple[int, SendRequest]] = []
         self._uplinks: list[Uplink | None] = [None] * len(devices)
-        self._timers = TimerHeap(clock, self._loop, self._wake)
+        self._timers = TimerWheel(clock, self._loop, self._wake)
         self._to_flush: list[Uplink] = []
-        self._began_ns = 0
-        self._rate_per_s = 0.0
-        self._starting: asyncio.TimerHandle | None = None
+        self._pacers: list[Pacer] = []
+        self._duties = Duties(self, devices, clock)
+        # Devices without power.
+        self._dark: set[int] = set()
         self._when_quiet: Callable[[], None] | None = None
         self._unquiet: set[int] = set()
 
@@ -119,17 +125,32 @@ class Fleet:
 
     def start(self, rate_per_s: float) -> None:
         """Begin the arrivals. A second call changes nothing."""
-        if self._began_ns:
-            return
-        self._began_ns = self._clock.now_ns()
-        self._rate_per_s = rate_per_s
-        self._start_due()
+        if not self._pacers:
+            self.follow(at_rate(range(len(self._devices)), rate_per_s), self._clock.now_ns())
+
+    def follow(self, work: Iterator[Intended], began_ns: int) -> None:
+        """Do all of `work` when it is intended, counted from `began_ns`, besides what is already
+        followed."""
+        pacer = Pacer(work, began_ns, self._clock, self._duties.issue, self._starts_per_turn_max)
+        self._pacers.append(pacer)
+        pacer.start()
+
+    def follow_schedule(self, schedule: FleetSchedule, began_ns: int) -> None:
+        """Do what a schedule says; the city's time is the schedule's from now on."""
+        if self._devices:
+            environment, header = self._devices[0].environment, schedule.header
+            began_unix_s = (self._clock.wall_us() + (began_ns - self._clock.now_ns()) / 1e3) / 1e6
+            environment.settings = msgspec.structs.replace(
+                environment.settings,
+                city_speed=header.speed,
+                city_offset_s=header.from_s - began_unix_s * header.speed,
+            )
+        self.follow(schedule.intended(), began_ns)
 
     def quiesce(self, when_quiet: Callable[[], None]) -> None:
         """Generate nothing more; `when_quiet` is called once, when no pack is under way."""
-        if self._starting is not None:
-            self._starting.cancel()
-            self._starting = None
+        for pacer in self._pacers:
+            pacer.stop()
         for number, device in enumerate(self._devices):
             device.stop_generating()
             self._schedule(number)
@@ -140,6 +161,11 @@ class Fleet:
         self._look_if_quiet()
 
     @property
+    def devices(self) -> Sequence[Device]:
+        """All of them, by number."""
+        return self._devices
+
+    @property
     def unacknowledged(self) -> int:
         """Packs that no broker has taken over."""
         return sum(device.unacknowledged for device in self._devices)
@@ -147,8 +173,8 @@ class Fleet:
     def end(self) -> None:
         """Record every device's state and close all connections; nobody is de-registered."""
         moment = self._moment()
-        if self._starting is not None:
-            self._starting.cancel()
+        for pacer in self._pacers:
+            pacer.stop()
         self._timers.close()
         for task in tuple(self._resolving.values()):
             task.cancel()
@@ -159,12 +185,56 @@ class Fleet:
                 uplink.close()
 
     def take_delays_ns(self) -> tuple[int, int]:
-        """How late timers and arrivals ran since the last call: p99 and maximum."""
+        """The 99th percentile and the maximum of `take_loop_delays`."""
+        return self.take_loop_delays()[:2]
+
+    @property
+    def lags(self) -> LagBook:
+        """How much later than intended work was issued, by kind."""
+        return self._duties.lags
+
+    def take_loop_delays(self) -> Delays:
+        """How late timers ran since the last call."""
         self.health.add(self._timers.take_delays_ns())
-        return self.health.take()
+        return self.health.take_all()
 
     def attend(self, number: int) -> None:
         """Carry out what a device wants done because of what somebody else told it."""
+        self._carry_out(number)
+
+    # ---- what is done to one device, as its load intends it at `at_ns` ----
+
+    def switch_on(self, number: int, at_ns: int) -> None:
+        """For the first time: the device registers, or bootstraps."""
+        self.counts.started += 1
+        self._devices[number].start(at_ns, self._moment())
+        self._carry_out(number)
+
+    def has_power(self, number: int) -> bool:
+        """Whether the device can do anything."""
+        return number not in self._dark
+
+    def power_off(self, number: int, at_ns: int) -> None:
+        """The device goes silent, without a word to anybody, and hears nothing any more."""
+        self._dark.add(number)
+        device, uplink = self._devices[number], self._uplinks[number]
+        if uplink is not None:
+            # It ends without a good-bye: the broker publishes the last will.
+            uplink.fail("power lost")
+        peers = [self._peer_at(number, account) for account in device.accounts]
+        self.counts.registered -= device.is_registered
+        device.lose_power(at_ns, self._moment())
+        for peer in peers:
+            if peer is not None:
+                if self._session_lost is not None and self._book.is_secure(peer):
+                    self._session_lost(peer)
+                self._coap.forget_peer(peer)
+        self._carry_out(number)
+
+    def power_on(self, number: int, at_ns: int) -> None:
+        """The device boots: it registers and connects anew."""
+        self._dark.remove(number)
+        self._devices[number].restore_power(at_ns, self._moment())
         self._carry_out(number)
 
     # ---- what CoAP reports ----
@@ -206,7 +276,7 @@ class Fleet:
     def is_listening(self, peer: Hashable) -> bool:
         """Whether the device that this peer is a server of hears it."""
         number = self._book.number_of(peer)
-        return number is None or self._devices[number].is_listening
+        return number is None or (number not in self._dark and self._devices[number].is_listening)
 
     def _handle_end(
         self, event: ResponseReceived | ExchangeFailed, device: Device, moment: Moment
@@ -226,6 +296,7 @@ class Fleet:
     def uplink_connected(self, number: int) -> None:
         """See `UplinkOwner`."""
         self.counts.connected += 1
+        self._duties.connected(number)
         self._devices[number].uplink_connected(self._moment())
         self._carry_out(number)
 
@@ -261,23 +332,11 @@ class Fleet:
     def _moment(self) -> Moment:
         return Moment(self._clock.now_ns(), self._clock.wall_us())
 
-    def _start_due(self) -> None:
-        self._starting = None
-        now_ns = self._clock.now_ns()
-        for _ in range(self._starts_per_turn_max):
-            number = self.counts.started
-            if number == len(self._devices):
-                return
-            intended_ns = intended_at_ns(number, self._began_ns, self._rate_per_s)
-            if intended_ns > now_ns:
-                delay_s = max(TICK_S, (intended_ns - now_ns) / 1e9)
-                self._starting = self._loop.call_later(delay_s, self._start_due)
-                return
-            self.health.add([now_ns - intended_ns])
-            self.counts.started += 1
-            self._devices[number].start(intended_ns, self._moment())
-            self._carry_out(number)
-        self._starting = self._loop.call_later(0, self._start_due)
+    def _peer_at(self, number: int, account: ServerAccount) -> Hashable | None:
+        try:
+            return self._book.find(number, account)
+        except UnusableAddress:
+            return None
 
     def _wake(self, number: int) -> None:
         moment = self._moment()
@@ -309,6 +368,8 @@ class Fleet:
         self._schedule(number)
 
     def _send(self, number: int, sent: SendRequest) -> None:
+        if number in self._dark:
+            return  # it was looking its server up
         try:
             peer = self._book.find(number, sent.account)
             if peer is None:

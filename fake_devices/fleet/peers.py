@@ -7,10 +7,10 @@ download, are added when they are first needed.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
 from fake_devices.device import ServerAccount
-from fake_devices.fleet.addresses import resolve_host
+from fake_devices.fleet.addresses import Peers, resolve_host
 from lwm2m.bootstrap import parse_uri
 
 
@@ -21,16 +21,14 @@ class UnusableAddress(Exception):
 class PeerBook:
     """Peers by device and server. `peers` are those of the main server, by device."""
 
-    def __init__(
-        self, main_uri: str, main_host: str, peers: Sequence[Hashable], *, is_shared: bool
-    ) -> None:
+    def __init__(self, main_uri: str, main_host: str, peers: Peers, *, is_shared: bool) -> None:
         """`main_host` is in figures; `is_shared`: one socket, for loopback only."""
         self.main_uri = main_uri
         self.peers = peers
         self._main_is_secure = main_uri.startswith("coaps")
         self._is_shared = is_shared
-        self._numbers: dict[Hashable, int] = {peer: each for each, peer in enumerate(peers)}
         # Of the peers that are not the main server's.
+        self._numbers: dict[Hashable, int] = {}
         self._accounts: dict[Hashable, ServerAccount] = {}
         self._hosts: dict[str, str] = {}
         address = parse_uri(main_uri)
@@ -44,7 +42,8 @@ class PeerBook:
 
     def number_of(self, peer: Hashable) -> int | None:
         """The device that this peer is a server of."""
-        return self._numbers.get(peer)
+        number = self.peers.number_of(peer)
+        return self._numbers.get(peer) if number is None and self._numbers else number
 
     def uri_of(self, peer: Hashable) -> str:
         """The server's URI as the device's account has it."""
@@ -78,7 +77,7 @@ class PeerBook:
         main = self.peers[number]
         assert isinstance(main, tuple)
         peer = (main[0], host, address[2])
-        if peer not in self._numbers or peer in self._accounts:
+        if self.peers.number_of(peer) is None:
             self._numbers[peer] = number
             self._accounts[peer] = account
         return peer

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from typing import Final
+import warnings
+from typing import Final, NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_der_private_key
 from cryptography.x509.oid import ExtensionOID
 from OpenSSL import SSL, crypto
 
 _READ_BYTES: Final = 16_384
+# OpenSSL's name of the state after the server's Certificate message.
+_READ_CERTIFICATE: Final = b"SSLv3/TLS read server certificate"
 
 
 class CredentialsUnusable(ValueError):
@@ -27,47 +28,105 @@ class PeerNotTrusted(Exception):
     """The broker's certificate is not what the device was told to trust, or TLS failed."""
 
 
+class _Trust(NamedTuple):
+    """A context, and the CA certificate that it trusts."""
+
+    context: SSL.Context
+    anchor: crypto.X509
+
+
 class TlsContexts:
     """The shared contexts, one per CA certificate."""
 
     def __init__(self) -> None:
-        self._contexts: dict[bytes, SSL.Context] = {}
+        self._contexts: dict[bytes, _Trust] = {}
         self._checked: set[tuple[bytes, str]] = set()
 
-    def open(self, *, host: str, ca: bytes, certificate: bytes, key: bytes) -> TlsPipe:
+    def open(
+        self,
+        *,
+        host: str,
+        ca: bytes,
+        certificate: bytes,
+        key: bytes,
+        session: SSL.Session | None = None,
+    ) -> TlsPipe:
         """A client's end that will talk to `host`. All three are DER, the key PKCS #8.
 
-        Raises `CredentialsUnusable` for what cannot be one, without repeating what it was given.
+        It resumes `session`, which an earlier pipe with the same credentials and host left behind
+        (`end`), if the broker lets it. Raises `CredentialsUnusable` for what cannot be one, without
+        repeating what it was given.
         """
-        connection = SSL.Connection(self._context(ca), None)
-        try:
-            connection.use_certificate(x509.load_der_x509_certificate(certificate))
-        except (ValueError, SSL.Error):
-            raise CredentialsUnusable("the client certificate is not a DER certificate") from None
-        try:
-            # The check of the key's own arithmetic costs more than all the rest of this method.
-            private = load_der_private_key(key, None, unsafe_skip_rsa_key_validation=True)
-            connection.use_privatekey(private)  # type: ignore[arg-type]  # a wrong kind is refused
-        except (ValueError, TypeError, UnsupportedAlgorithm, SSL.Error):
-            raise CredentialsUnusable("the key is unreadable or not the certificate's") from None
-        return TlsPipe(connection, host, self._checked)
+        trust = self._trust(ca)
+        connection = SSL.Connection(trust.context, None)
+        if session is None:
+            _prove(connection, certificate, key)
+        else:
+            connection.set_session(session)
+            # Only a broker that does not resume it asks for them again; to read them costs twice as
+            # much as to resume.
+            connection.set_app_data((certificate, key))
+        return TlsPipe(connection, host, trust.anchor, self._checked)
 
-    def _context(self, ca: bytes) -> SSL.Context:
-        context = self._contexts.get(ca)
-        if context is None:
-            context = self._contexts[ca] = _make_context(ca)
-        return context
+    def _trust(self, ca: bytes) -> _Trust:
+        trust = self._contexts.get(ca)
+        if trust is None:
+            trust = self._contexts[ca] = _make_trust(ca)
+        return trust
+
+
+def _prove(connection: SSL.Connection, certificate: bytes, key: bytes) -> None:
+    """Have the client prove itself with these. Raises `CredentialsUnusable`."""
+    try:
+        _use(connection, crypto.load_certificate(crypto.FILETYPE_ASN1, certificate))
+    except (crypto.Error, SSL.Error):
+        raise CredentialsUnusable("the client certificate is not a DER certificate") from None
+    try:
+        _use(connection, crypto.load_privatekey(crypto.FILETYPE_ASN1, key))
+    except (crypto.Error, SSL.Error):
+        raise CredentialsUnusable("the key is unreadable or not the certificate's") from None
+
+
+def _use(connection: SSL.Connection, made: crypto.X509 | crypto.PKey) -> None:
+    # pyOpenSSL wants cryptography's objects, encodes them and reads them again: that is half of
+    # what a connection costs before its handshake, and a copy of what all could share.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if isinstance(made, crypto.X509):
+            connection.use_certificate(made)
+        else:
+            connection.use_privatekey(made)
+
+
+def _prove_after_all(connection: SSL.Connection, where: int, value: int) -> None:
+    """Called at each step of a handshake: the broker shows its certificate, so that it does not
+    resume the session that it was offered, and will ask for ours."""
+    if (
+        where & SSL.SSL_CB_LOOP
+        and connection.get_app_data() is not None
+        and connection.get_state_string() == _READ_CERTIFICATE
+    ):
+        certificate, key = connection.get_app_data()
+        connection.set_app_data(None)
+        # Without them the broker refuses the handshake, and says so.
+        with contextlib.suppress(CredentialsUnusable):
+            _prove(connection, certificate, key)
 
 
 class TlsPipe:
     """One client's end. Feed `receive`, write with `send`, and take `data_to_send` after each."""
 
-    __slots__ = ("_checked", "_connection", "_host", "is_established")
+    __slots__ = ("_checked", "_connection", "_host", "_stand_in", "is_established")
 
     def __init__(
-        self, connection: SSL.Connection, host: str, checked: set[tuple[bytes, str]]
+        self,
+        connection: SSL.Connection,
+        host: str,
+        stand_in: crypto.X509,
+        checked: set[tuple[bytes, str]],
     ) -> None:
         self._connection = connection
+        self._stand_in = stand_in
         self._host = host
         self._checked = checked
         self.is_established = False
@@ -112,6 +171,15 @@ class TlsPipe:
             pass
         return b"".join(pieces)
 
+    def end(self) -> SSL.Session | None:
+        """The session, for a later connection; None when there was none. Nothing follows it."""
+        if not self.is_established:
+            return None
+        # As far as OpenSSL knows a session that was cut off is bad, and would not be resumed; since
+        # TLS 1.1 it may be (RFC 4346 §7.2.1).
+        self._connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+        return self._connection.get_session()
+
     def close(self) -> None:
         """Write close_notify, when there is a session to close."""
         if self.is_established:
@@ -126,6 +194,10 @@ class TlsPipe:
         except SSL.Error as error:
             raise PeerNotTrusted(f"TLS handshake failed: {_reason(error)}") from None
         self._check_peer()
+        self._connection.set_app_data(None)
+        # Nobody asks for the proof again. OpenSSL lets go of certificate and key, seven of forty
+        # kilobytes, when it is given a certificate that the key is not of: one that all share.
+        _use(self._connection, self._stand_in)
         self.is_established = True
 
     def _check_peer(self) -> None:
@@ -141,16 +213,18 @@ class TlsPipe:
         self._checked.add(key)
 
 
-def _make_context(ca: bytes) -> SSL.Context:
+def _make_trust(ca: bytes) -> _Trust:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     # TLS 1.2: its handshake costs a client the least, and AWS IoT Core and both brokers speak it.
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_max_proto_version(SSL.TLS1_2_VERSION)
     context.set_verify(SSL.VERIFY_PEER)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    # Without renegotiation, an established connection only writes what it is given.
-    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
+    # Without renegotiation, an established connection only writes what it is given. Tickets: who
+    # comes back after a power cut does not prove itself anew, which costs a third of the CPU.
+    context.set_options(SSL.OP_NO_RENEGOTIATION)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_info_callback(_prove_after_all)
     try:
         trusted = crypto.X509.from_cryptography(x509.load_der_x509_certificate(ca))
     except ValueError:
@@ -158,7 +232,7 @@ def _make_context(ca: bytes) -> SSL.Context:
     store = context.get_cert_store()
     assert store is not None
     store.add_cert(trusted)
-    return context
+    return _Trust(context, trusted)
 
 
 def _names_host(certificate: x509.Certificate, host: str) -> bool:

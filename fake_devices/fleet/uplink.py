@@ -6,7 +6,7 @@ When to connect is the device's decision; this part does it and reports what cam
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from fake_devices.device.account import BrokerAccount
 from fake_devices.device.outbox import Pack
@@ -20,6 +20,9 @@ from mqtt.connection import (
     PublishAcknowledged,
     State,
 )
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
 
 CONNECT_TIMEOUT_S: Final = 15.0
 # What a broker may send a device that subscribes to nothing.
@@ -56,6 +59,7 @@ class Uplink:
         "_opening",
         "_owner",
         "_packs",
+        "_resumable",
         "_session",
         "_was_accepted",
         "is_flush_due",
@@ -69,6 +73,8 @@ class Uplink:
         self._packs: dict[int, tuple[str, int]] = {}
         self._link: _Link | None = None
         self._opening: asyncio.Task[None] | None = None
+        # The TLS session of the last connection, and whose it is; only between connections.
+        self._resumable: tuple[BrokerAccount, SSL.Session] | None = None
         self._deadline: float | None = None
         # The session's own state is already ENDED when the broker broke the protocol.
         self._was_accepted = False
@@ -89,7 +95,8 @@ class Uplink:
             )
             self._packs.clear()
         self._deadline = self._owner.now() + CONNECT_TIMEOUT_S
-        link = self._link = _Link(self, account, contexts)
+        session = self._take_resumable(account)
+        link = self._link = _Link(self, account, contexts, session)
         self._opening = asyncio.get_running_loop().create_task(self._connect(link, account))
 
     def close(self) -> bool:
@@ -103,6 +110,7 @@ class Uplink:
             link.write(session.data_to_send())
         self._end_session()
         link.close()
+        self._keep_resumable(link)
         return was_connected
 
     def publish(self, pack: Pack) -> None:
@@ -156,6 +164,7 @@ class Uplink:
             was_connected, self._was_accepted = self._was_accepted, False
             self._end_session()
             link.abort()
+            self._keep_resumable(link)
             self._owner.uplink_lost(self._number, reason, was_connected)
 
     # ---- inside ----
@@ -199,6 +208,16 @@ class Uplink:
             self._opening = None
         return link
 
+    def _keep_resumable(self, link: _Link) -> None:
+        session = link.end_tls()
+        if session is not None:
+            self._resumable = (link.account, session)
+
+    def _take_resumable(self, account: BrokerAccount) -> SSL.Session | None:
+        resumable, self._resumable = self._resumable, None
+        # Another account must not go on with this one's proof.
+        return resumable[1] if resumable is not None and resumable[0] == account else None
+
     def _end_session(self) -> None:
         if self._session is not None and self._session.state is not State.DISCONNECTED:
             self._session.closed()
@@ -207,11 +226,18 @@ class Uplink:
 class _Link(asyncio.Protocol):
     """One TCP connection with or without TLS. `uplink` is None once nobody wants to hear of it."""
 
-    __slots__ = ("_account", "_contexts", "_pipe", "_transport", "uplink")
+    __slots__ = ("_contexts", "_pipe", "_session", "_transport", "account", "uplink")
 
-    def __init__(self, uplink: Uplink, account: BrokerAccount, contexts: TlsContexts) -> None:
+    def __init__(
+        self,
+        uplink: Uplink,
+        account: BrokerAccount,
+        contexts: TlsContexts,
+        session: SSL.Session | None,
+    ) -> None:
         self.uplink: Uplink | None = uplink
-        self._account: BrokerAccount | None = account
+        self.account = account
+        self._session = session
         self._contexts = contexts
         self._pipe: TlsPipe | None = None
         self._transport: asyncio.Transport | None = None
@@ -219,9 +245,9 @@ class _Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's.
         tcp = self._transport = cast(asyncio.Transport, transport)
-        account, self._account = self._account, None
-        uplink = self.uplink
-        if uplink is None or account is None:
+        account, uplink = self.account, self.uplink
+        session, self._session = self._session, None
+        if uplink is None:
             tcp.abort()
             return
         if not account.is_secure:
@@ -233,6 +259,7 @@ class _Link(asyncio.Protocol):
                 ca=account.ca_certificate,
                 certificate=account.certificate,
                 key=account.secret_key,
+                session=session,
             )
         except (CredentialsUnusable, PeerNotTrusted) as error:
             uplink.fail(str(error))
@@ -280,6 +307,11 @@ class _Link(asyncio.Protocol):
                 self.uplink.fail(str(error))
             return
         self._write_raw()
+
+    def end_tls(self) -> SSL.Session | None:
+        """What a later connection may resume; after `close` or `abort`."""
+        pipe, self._pipe = self._pipe, None
+        return None if pipe is None else pipe.end()
 
     def close(self) -> None:
         """End it in order."""

@@ -38,8 +38,9 @@ _STARTS_PER_S: Final = 1_000.0
 # What `run` says, or what only fleets have.
 _NOT_SETTINGS: Final = frozenset(
     {
-        "addresses", "bootstrap_server", "devices_file", "incidents", "journal_file",
-        "progress_every_s", "sample_every_s", "server", "starts_per_turn_max",
+        "addresses", "bootstrap_server", "devices_file", "first_address", "incidents",
+        "journal_file", "process", "profile_file", "progress_every_s", "sample_every_s",
+        "schedule_file", "server", "share_first", "share_of", "starts_per_turn_max",
     }
 )  # fmt: skip
 
@@ -296,6 +297,8 @@ class Device:
         self._core = DeviceCore(
             environment, template, identity, model, city_s=city_s, phase=0.0, accounts=accounts
         )
+        # Its bound functions measure the first values now, not when somebody first asks.
+        _ = self._core.tree
         return self._core
 
     def _declaring(self) -> OwnModel:

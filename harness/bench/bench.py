@@ -60,6 +60,8 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     listens_for_nosec: bool = False
     journals: bool = True
     with_fleet: bool = True
+    # How many processes share the devices.
+    fleet_processes: int = 1
     ports: Mapping[str, int] = {}
 
     @property
@@ -99,6 +101,8 @@ class Bench:
             if name == "fleet" and not self.plan.with_fleet:
                 continue
             await self._start(name, side, arguments)
+        for index in range(1, self.plan.fleet_processes if self.plan.with_fleet else 1):
+            await self._start(configs.fleet_name(index), *configs.PROCESSES["fleet"])
         self._configure("server", configs.server(self.plan))
         self._configure("provisioning", configs.provisioning(self.plan))
         await self._wait_for_pki()
@@ -112,6 +116,7 @@ class Bench:
         for name in ("bridge", "bootstrap", "control", "ingestion"):
             self._configure(name, getattr(configs, name)(self.plan, addresses))
         await self._until_ready("provisioning", "bridge", "bootstrap", "control", "ingestion")
+        addresses["bootstrap"] = self.address("bootstrap", "http")
         await self._tell_provisioning(addresses)
         ready_s = (self._clock.now_ns() - began_ns) / 1e9
         self._journal.record(BenchReady(at_ns=self._clock.now_ns(), ready_s=ready_s))
@@ -121,6 +126,17 @@ class Bench:
         self._configure("fleet", config)
         await self._until_ready("fleet")
         return self.processes["fleet"]
+
+    async def start_fleets(self, configs_of: Mapping[str, Mapping[str, Any]]) -> None:
+        """Configure every fleet process by its name and wait until all devices are built."""
+        for name, config in configs_of.items():
+            self._configure(name, config)
+        await self._until_ready(*configs_of)
+
+    @property
+    def fleets(self) -> list[BenchProcess]:
+        """The fleet processes."""
+        return [each for name, each in self.processes.items() if configs.is_fleet(name)]
 
     def address(self, process: str, what: str) -> str:
         """`host:port` that a process listens on."""

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from contracts.data_interface import PATH
 from contracts.manifest import ManifestRow
 from contracts.names import service_identity
+from fake_devices.load_profiles import LoadProfile
 from harness.bench.device_security import server_files
 from harness.bench.process import Side
-from runtime.files import write_secret
+from runtime.files import write_atomically, write_secret
 
 if TYPE_CHECKING:
     from harness.bench.bench import Bench, BenchPlan
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Config = dict[str, Any]
 FLEET_FILE = "fleet.ndjson"
+PROFILE_FILE = "profile.json"
 
 # In the order in which they are started: those that others wait for come first.
 PROCESSES: dict[str, tuple[Side, list[str]]] = {
@@ -37,6 +39,34 @@ PROCESSES: dict[str, tuple[Side, list[str]]] = {
     "control": ("platform", ["-m", "city_platform", "control"]),
     "fleet": ("fleet", ["-m", "fake_devices.fleet"]),
 }
+
+
+class FleetMember(NamedTuple):
+    """One of the fleet processes of a run, and what all of them follow together."""
+
+    nth: int = 0
+    of: int = 1
+    first_address: int = 0
+    profile: LoadProfile | None = None
+    schedule_file: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the process, its journal and its log."""
+        return fleet_name(self.nth)
+
+
+ONLY_FLEET: Final = FleetMember()
+
+
+def fleet_name(nth: int) -> str:
+    """The name of a fleet process: `fleet`, `fleet-2`, `fleet-3`…"""
+    return "fleet" if not nth else f"fleet-{nth + 1}"
+
+
+def is_fleet(process: str) -> bool:
+    """Whether a process of this name is a fleet."""
+    return process == "fleet" or process.startswith("fleet-")
 
 
 def token_file(plan: BenchPlan) -> Path:
@@ -80,6 +110,7 @@ def settings(addresses: Mapping[str, str]) -> Config:
     return {
         "broker_uri": f"mqtts://{addresses['mqtt']}",
         "security_api": addresses["security"],
+        "bootstrap_api": addresses["bootstrap"],
     }
 
 
@@ -177,12 +208,13 @@ def fleet(
     options: RunOptions,
     incidents: Sequence[Mapping[str, Any]],
     credentials: Mapping[str, Mapping[str, str]],
+    member: FleetMember = ONLY_FLEET,
 ) -> Config:
-    """Configuration of the fleet process; its devices go to a file of the owner's alone.
+    """Configuration of a fleet process; its devices go to a file of the owner's alone.
 
     `credentials` are further fields of a device's line, by endpoint.
     """
-    devices = bench.plan.state_dir / FLEET_FILE
+    devices = bench.plan.state_dir / FLEET_FILE.replace("fleet", member.name)
     lines = [msgspec.json.encode({**_device(row), **credentials[row.endpoint]}) for row in rows]
     write_secret(devices, b"\n".join(lines))
     plain = bench.plan.security == "none"
@@ -202,8 +234,57 @@ def fleet(
         "report_every_s": options.reporting_interval_s(len(rows)),
         "incidents": list(incidents),
         # The devices' own record is kept without taps too: without it nothing could be judged.
-        "journal_file": str(bench.plan.output_dir / "journal" / "fleet.jsonl"),
+        "journal_file": str(bench.plan.output_dir / "journal" / f"{member.name}.jsonl"),
+        **_load(bench.plan, member),
     }
+
+
+def fleets(
+    bench: Bench,
+    rows: Sequence[ManifestRow],
+    options: RunOptions,
+    incidents: Sequence[Mapping[str, Any]],
+    credentials: Mapping[str, Mapping[str, str]],
+    *,
+    profile: LoadProfile | None = None,
+    schedule_file: Path | None = None,
+) -> dict[str, Config]:
+    """Configurations of all fleet processes, by name: each has its share of devices and load.
+
+    Addresses that devices share a socket with are different ones in each.
+    """
+    made: dict[str, Config] = {}
+    of, first_address = bench.plan.fleet_processes, 0
+    for index in range(of):
+        member = FleetMember(index, of, first_address, profile, schedule_file)
+        own = rows[index::of]
+        names = {row.endpoint for row in own}
+        of_own = [each for each in incidents if each["endpoint"] in names]
+        made[member.name] = {
+            **fleet(bench, own, options, of_own, credentials, member),
+            "report_every_s": options.reporting_interval_s(len(rows)),
+        }
+        first_address += len(own)
+    return made
+
+
+def _load(plan: BenchPlan, member: FleetMember) -> Config:
+    profile, schedule = member.profile, member.schedule_file
+    found: Config = {
+        "process": member.name,
+        "share_first": member.nth,
+        "share_of": member.of,
+        "first_address": member.first_address,
+    }
+    if profile is not None:
+        file = plan.output_dir / PROFILE_FILE
+        write_atomically(file, msgspec.json.encode(profile))
+        found["profile_file"] = str(file)
+    if schedule is not None:
+        found["schedule_file"] = str(schedule)
+    if schedule is not None or (profile is not None and profile.telemetry):
+        found["reports_by_itself"] = False
+    return found
 
 
 def _device(row: ManifestRow) -> Config:

@@ -12,6 +12,9 @@ class BootstrapLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     # Sessions at once; beyond it a Bootstrap-Request is answered 5.03 with Max-Age.
     sessions_max: int = 10_000
+    # Of these, how many of one address that came without security, whatever its ports; beyond it
+    # likewise.
+    sessions_per_peer_max: int = 2_000
     # Devices whose last session is kept for people to look at.
     reports_max: int = 10_000
     # Entries held.

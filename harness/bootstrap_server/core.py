@@ -41,8 +41,10 @@ from lwm2m.transport.peers import SecurePeer, address_of, security_of
 from runtime.clock import Clock
 
 _CHANGED: Final = Response(codes.CHANGED)
-# RFC 7252 §5.10.5: when to come back to a server that has its hands full.
+# RFC 7252 §5.10.5: when to come back to a server that has its hands full, in seconds. By chance,
+# or who was sent away in one storm would come back as the next.
 _RETRY_AFTER_S: Final = 10
+_RETRY_SPREAD_S: Final = 30
 _MAX_AGE: Final = 14
 
 
@@ -65,7 +67,9 @@ class SessionReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Running:
-    __slots__ = ("address", "began_at_us", "endpoint", "exchange", "peer", "security", "session")
+    __slots__ = (
+        "address", "began_at_us", "endpoint", "exchange", "host", "peer", "security", "session",
+    )  # fmt: skip
 
     def __init__(
         self, endpoint: str, peer: Hashable, session: BootstrapSession, began_at_us: int
@@ -74,7 +78,8 @@ class _Running:
         self.peer = peer
         self.session = session
         self.began_at_us = began_at_us
-        self.address = "{}:{}".format(*address_of(peer))
+        self.host, port = address_of(peer)
+        self.address = f"{self.host}:{port}"
         self.security = security_of(peer).mode
         self.exchange = -1
 
@@ -105,6 +110,7 @@ class BootstrapCore:
         models: Models,
         parameters: TransmissionParameters | None = None,
         sessions_max: int = 10_000,
+        sessions_per_peer_max: int = 2_000,
         reports_max: int = 10_000,
     ) -> None:
         self._server = server
@@ -113,7 +119,11 @@ class BootstrapCore:
         self._models = models
         # Another transport adds its own; see `Endpoints`.
         self.endpoints = Endpoints(CoapEndpoint(parameters or TransmissionParameters(), draw))
+        self._draw = draw
         self._sessions_max = sessions_max
+        self._per_peer_max = sessions_per_peer_max
+        # Sessions without security that run, by host.
+        self._of_host: Counter[str] = Counter()
         self._reports_max = reports_max
         self._running: dict[str, _Running] = {}
         self._by_exchange: dict[int, _Running] = {}
@@ -187,9 +197,10 @@ class BootstrapCore:
         return self._clock.now_ns() / 1e9
 
     def _handle_events(self, now: float) -> None:
-        while events := self.endpoints.events():
-            for number, event in events:
-                self._handle_event(number, event, now)
+        while found := self.endpoints.events():
+            for number, events in found:
+                for event in events:
+                    self._handle_event(number, event, now)
 
     def _handle_event(self, number: int, event: Event, now: float) -> None:
         if isinstance(event, RequestReceived):
@@ -257,9 +268,10 @@ class BootstrapCore:
     def _begin(self, running: _Running) -> tuple[Response, _Running | None]:
         before = self._running.get(running.endpoint)
         if before is None and len(self._running) >= self._sessions_max:
-            self.counters["refused_full"] += 1
-            retry = ((_MAX_AGE, bytes([_RETRY_AFTER_S])),)
-            return Response(codes.SERVICE_UNAVAILABLE, options=retry), None
+            return self._later("refused_full"), None
+        is_plain = running.security == "nosec"
+        if before is None and is_plain and self._of_host[running.host] >= self._per_peer_max:
+            return self._later("refused_peer_full"), None
         if before is not None and _is_secure(before.peer) and not _is_secure(running.peer):
             raise BootstrapRefused(
                 codes.BAD_REQUEST, "begun_with_security", "this client has credentials: use them"
@@ -270,8 +282,20 @@ class BootstrapCore:
             before.session.replaced()
             self._end(before)
         self._running[running.endpoint] = running
+        if is_plain:
+            self._of_host[running.host] += 1
         self.counters["sessions_begun"] += 1
         return _CHANGED, running
+
+    def _leave_host(self, host: str) -> None:
+        self._of_host[host] -= 1
+        if not self._of_host[host]:
+            del self._of_host[host]
+
+    def _later(self, reason: str) -> Response:
+        self.counters[reason] += 1
+        wait_s = _RETRY_AFTER_S + self._draw(1)[0] % _RETRY_SPREAD_S
+        return Response(codes.SERVICE_UNAVAILABLE, options=((_MAX_AGE, bytes([wait_s])),))
 
     def _pack(self, endpoint: str, content_format: int, peer: Hashable) -> Response:
         entry, plan = self._plan_for_pack(endpoint, peer)
@@ -308,6 +332,8 @@ class BootstrapCore:
     def _end(self, running: _Running) -> None:
         if self._running.get(running.endpoint) is running:
             del self._running[running.endpoint]
+            if running.security == "nosec":
+                self._leave_host(running.host)
         report = running.report()
         self.counters[f"sessions_{report.state}"] += 1
         self._ended.pop(running.endpoint, None)

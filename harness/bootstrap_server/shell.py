@@ -7,6 +7,7 @@ import contextlib
 import secrets
 from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.bootstrap_server.admin import BootstrapAdmin, make_bootstrap_app
 from harness.bootstrap_server.config import BootstrapServerConfig
@@ -14,19 +15,20 @@ from harness.bootstrap_server.core import BootstrapCore
 from harness.bootstrap_server.entries import EntriesFull, EntryStore, InvalidEntry, read_entries
 from harness.lwm2m_server.listeners import Listeners, RefusalLog
 from harness.lwm2m_server.open_listeners import check_listeners, open_listeners
-from harness.lwm2m_server.reliable_listen import ReliableListeners
 from harness.lwm2m_server.secret_files import read_token
 from harness.lwm2m_server.security_admin import SecurityAdmin
 from harness.lwm2m_server.security_store import SecurityStore
 from lwm2m.coap import TransmissionParameters
 from lwm2m.objects import builtin_models
 from lwm2m.transport.peers import SecurePeer
-from lwm2m.transport.reliable import ReliablePeer
 from lwm2m.transport.tracing import Wrap, unwrapped
 from runtime.clock import Clock
 from runtime.component import ConfigError, Ready
 from runtime.http import bind, serving
 from runtime.journal import JournalFile, NoJournal
+
+if TYPE_CHECKING:
+    from harness.lwm2m_server.reliable_listen import ReliableListeners
 
 
 class BootstrapServer:
@@ -38,12 +40,15 @@ class BootstrapServer:
         self._journal = journal
         self._connections: ReliableListeners | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._refusals_told = RefusalLog()
         self.listeners = Listeners()
         self.core = core
 
     def mount(self, connections: ReliableListeners) -> None:
         """Speak over connections too."""
+        from lwm2m.transport.reliable import ReliablePeer
+
         self._connections = connections
         self.core.endpoints.add(ReliablePeer, connections.endpoint)
 
@@ -98,13 +103,14 @@ class BootstrapServer:
         self._set_timer()
 
     def _set_timer(self) -> None:
+        due = self.core.next_timer()
+        if due is None or (self._timer is not None and self._timer_at <= due):
+            return  # firing early is harmless; setting the timer anew for each exchange is not
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        due = self.core.next_timer()
-        if due is not None:
-            delay_s = max(0.0, due - self._clock.now_ns() / 1e9)
-            self._timer = self._loop.call_later(delay_s, self._fire)
+        self._timer_at = due
+        delay_s = max(0.0, due - self._clock.now_ns() / 1e9)
+        self._timer = self._loop.call_later(delay_s, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
@@ -140,6 +146,7 @@ async def run(
             models=models,
             parameters=parameters,
             sessions_max=limits.sessions_max,
+            sessions_per_peer_max=limits.sessions_per_peer_max,
             reports_max=limits.reports_max,
         )
         journal = JournalFile(Path(config.journal_file)) if config.journal_file else NoJournal()

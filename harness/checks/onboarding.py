@@ -29,7 +29,7 @@ from harness.journal import Journal
 NOTE_UNKNOWN_DEVICE = "unknown_device"
 # Two observers of one order may each be late by what their event loops were late.
 # On two busy cores a process may wait so long for its turn, between two looks at its own loop.
-_OBSERVER_LAG_MIN_NS = 150_000_000
+_OBSERVER_LAG_MIN_NS = 400_000_000
 _OBSERVER_LAG_MAX_NS = 1_000_000_000
 
 

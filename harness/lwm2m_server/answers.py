@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from harness.lwm2m_server.devices import Device
 from lwm2m.coap import Response, codes, options
@@ -13,7 +15,7 @@ RETRY_AFTER_S: Final = 60
 NO_DEVICE: Final = None
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A response, and the registered device that has just spoken (None: nobody that is one)."""
 
     response: Response

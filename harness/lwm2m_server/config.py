@@ -22,6 +22,10 @@ class ServerLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     # Registrations held; beyond it Register is answered 5.03.
     registrations_max: int = 200_000
+    # Of these, how many of one address that registered without security, whatever its ports:
+    # behind one address there may be a whole city's gateway, or one who fills the table alone.
+    # Beyond it Register is answered 5.03.
+    registrations_per_peer_max: int = 10_000
     # Bytes of any request or answer, block-wise or not; a larger request is answered 4.13.
     payload_bytes_max: int = 65_536
     # Bytes of a Register's object links; beyond it 4.13.
@@ -35,8 +39,13 @@ class ServerLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     observations_max: int = 200_000
     observations_per_device_max: int = 64
     # Events that wait for the bridge beyond which notifications are dropped and counted, and Send
-    # is answered 5.03: the rest of the log is for registrations and outcomes.
+    # is answered 5.03: the rest of the log is for registrations and outcomes. The next notification
+    # of the same observation that is told says how many were dropped.
     notifications_kept_max: int = 100_000
+    # Notifications of one device that are told in a second, whatever they observe, and how many at
+    # once; more are dropped likewise. 0: all are told.
+    notifications_per_device_per_s: float = 100.0
+    notifications_per_device_burst: int = 1_000
     # How long a device in queue mode listens after it was heard, in seconds (LwM2M Core §6.5:
     # CoAP's MAX_TRANSMIT_WAIT).
     awake_s: float = 93.0

@@ -5,7 +5,7 @@ One turn: feed it, then take the records and put them on disk, and only then sen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -48,7 +48,6 @@ from lwm2m.coap import (
     TransmissionParameters,
 )
 from lwm2m.registration import RegistrationPolicy
-from lwm2m.transport.oscore import OscoreEndpoint, OscorePeer
 from lwm2m.transport.peers import SecurePeer
 from runtime.clock import Clock
 
@@ -63,6 +62,7 @@ class ServerCore:
 
     `draw(n)` gives n random bytes, for tokens, message ids and registration ids. `make_endpoint`
     makes the endpoint of the datagram sockets; another transport's is added to `endpoints`.
+    `is_tapped`: whether somebody takes what was observed.
     """
 
     def __init__(
@@ -80,13 +80,14 @@ class ServerCore:
         defect: Defect | None = None,
         make_endpoint: MakeEndpoint = CoapEndpoint,
         oscore: OscoreDevices | None = None,
+        is_tapped: bool = True,
     ) -> None:
         bounds = limits or ServerLimits()
         timing = parameters or bounds.transmission()
         self._server = server
         self._events = _event_log(state, bounds)
         self._held_frames: list[tuple[BridgeSession, bytes]] = []
-        self._writer = TurnWriter(server, self._events, clock)
+        self._writer = TurnWriter(server, self._events, clock, is_tapped=is_tapped)
         # Other transports add theirs; see `Endpoints`.
         self.endpoints = Endpoints(make_endpoint(timing, draw))
         self._timing, self._draw = timing, draw
@@ -108,7 +109,7 @@ class ServerCore:
         self._sends = Sends(
             writer=self._writer, registrar=self._registrar, payloads=payloads, limits=bounds
         )
-        self._data = DataInterface(server, self._events, bounds, self._registrar.registrations)
+        self._data = DataInterface(server, self._events, bounds, self._registrar.devices)
         self.gates = Gates()
         self._dispatcher = Dispatcher(
             endpoints=self.endpoints,
@@ -130,8 +131,9 @@ class ServerCore:
         """Take what came on the CoAP sockets. Never raises, whatever the bytes."""
         now = self._writer.now()
         receive = self.endpoints.datagrams.receive_datagram
+        is_deaf_to = self.gates.is_deaf_to
         for data, peer in datagrams:
-            if not self.gates.is_deaf_to(peer):
+            if not is_deaf_to(peer):
                 receive(data, peer, now)
         self.handle_events()
 
@@ -139,8 +141,9 @@ class ServerCore:
         """Take what the endpoints tell; an endpoint beside the datagram one calls it."""
         while found := self.endpoints.events():
             now = self._writer.now()
-            for number, event in found:
-                self._handle_event(number, event, now)
+            for number, events in found:
+                for event in events:
+                    self._handle_event(number, event, now)
 
     def peer_established(self, peer: SecurePeer) -> None:
         """A new session is there: requests to the device that it names go over it at once."""
@@ -315,8 +318,12 @@ class ServerCore:
             refused |= {f"refused_oscore_{name}": n for name, n in self._oscore_refused.items()}
         return numbers | dict(sorted(refused.items()))
 
-    def checkpoint(self) -> bytes:
-        """The whole log anew, as short as it can be. Call it when the turn's output is taken."""
+    def checkpoint(self) -> Iterator[bytes]:
+        """The whole log anew as of now, record by record, as short as it can be.
+
+        Call it when the turn's output is taken. Until the last record is read, what later turns
+        write has to follow it.
+        """
         events = self._events
         state = ServerState(
             events.epoch,
@@ -324,11 +331,10 @@ class ServerCore:
             acknowledged=events.acknowledged,
             events=list(events.frames(events.oldest, events.newest - events.oldest + 1)),
         )
-        self._registrar.checkpoint(state)
         self._wakefulness.checkpoint(state)
         self._observations.checkpoint(state)
         self._recovery.checkpoint(state)
-        return state_records(state, server=self._server)
+        return state_records(state, server=self._server, registrations=self._registrar.checkpoint())
 
     # ---- inside ----
 
@@ -354,6 +360,8 @@ class ServerCore:
         plain = self.endpoints.datagrams
         if not oscore.endpoints or not isinstance(plain, CoapEndpoint):
             return
+        from lwm2m.transport.oscore import OscoreEndpoint
+
         protected = OscoreEndpoint(
             self._timing, oscore.contexts, self._draw, allow_unprotected=True, below=plain
         )
@@ -365,8 +373,9 @@ class ServerCore:
         assert self._oscore is not None
         self._speak_oscore(self._oscore)
         device = self._registrar.find(endpoint)
-        if device is not None and isinstance(device.peer, OscorePeer):
-            self.peer_gone(device.peer)
+        peer = device.peer if device is not None else None
+        if isinstance(peer, SecurePeer) and peer.security.mode == "oscore":
+            self.peer_gone(peer)
 
     def _restore(self, state: ServerState) -> None:
         self._registrar.restore(state)
@@ -383,7 +392,7 @@ class ServerCore:
         self._writer.observed.append(started)
 
     def _handle_event(self, number: int, event: Event, now: float) -> None:
-        if isinstance(event, RequestReceived):
+        if type(event) is RequestReceived:
             self._handle_request(number, event, now)
         elif isinstance(event, ResponseReceived):
             self._handle_response(self.endpoints.exchange_of(number, event.exchange), event, now)
@@ -407,8 +416,9 @@ class ServerCore:
             answer = self._registrar.handle(request, event.peer, now)
         self.endpoints.numbered(number).respond(event.exchange, answer.response, now)
         # LwM2M Core §6.2: nothing is asked of a device before its Register is answered.
-        if answer.device is not None:
-            self._spoke(answer.device, now)
+        device = answer.device
+        if device is not None:
+            self._spoke(device, now)
 
     def _handle_response(self, exchange: int, event: ResponseReceived, now: float) -> None:
         if self._observations.owns(exchange):
@@ -422,17 +432,17 @@ class ServerCore:
     def _spoke(self, device: Device, now: float) -> None:
         """A device was heard: it is awake, and takes what waited for it."""
         # A fleet registers and updates with nothing of this going on: it should cost nothing then.
-        if self._wakefulness.registration_ids or device.registration.queue_mode:
+        if self._wakefulness.registration_ids or device.held.queue_mode:
             self._wakefulness.heard_from(device, now)
         if self._observations.of_device:
-            self._observations.ask_again(device.registration.endpoint)
+            self._observations.ask_again(device.endpoint)
         if self._dispatcher.table.open_count:
-            self._dispatcher.device_spoke(device.registration.endpoint)
+            self._dispatcher.device_spoke(device.endpoint)
 
     def _device_left(self, device: Device, successor: Device | None) -> None:
         self._dispatcher.device_left(device, successor)
         self._observations.device_left(device)
-        self._wakefulness.left(device.registration.endpoint)
+        self._wakefulness.left(device.endpoint)
 
     def _device_moved(self, device: Device, before: Hashable | None) -> None:
         """A device comes with another session: what went over the old one is over."""

@@ -5,9 +5,11 @@ It owns sessions and the order of frames; what a command does is not known here.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -20,7 +22,6 @@ from contracts.data_interface import (
     ErrorFrame,
     Hello,
     Limits,
-    Registration,
     Resume,
     Snapshot,
     decode_bridge_frame,
@@ -28,6 +29,7 @@ from contracts.data_interface import (
 )
 from contracts.errors import ContractError, UnsupportedVersion
 from harness.lwm2m_server.config import ServerLimits
+from harness.lwm2m_server.devices import Device
 from harness.lwm2m_server.event_log import EventLog
 
 CLOSE_REPLACED: Final = 1001
@@ -98,19 +100,19 @@ class BridgeSession:
 
 
 class DataInterface:
-    """All sessions of one server, of which one is the bridge's. `registrations` lists them all."""
+    """All sessions of one server, of which one is the bridge's. `devices` lists all of them."""
 
     def __init__(
         self,
         server: str,
         log: EventLog,
         limits: ServerLimits,
-        registrations: Callable[[], list[Registration]],
+        devices: Callable[[], list[Device]],
     ) -> None:
         self._server = server
         self._log = log
         self._limits = limits
-        self._registrations = registrations
+        self._devices = devices
         self.current: BridgeSession | None = None
 
     def open(self) -> BridgeSession:
@@ -224,7 +226,7 @@ class DataInterface:
             return
         # A starting bridge, another epoch, or a gap: all registrations, then the unacknowledged.
         session.cursor = log.oldest
-        session.snapshot = self._snapshot_frames(self._registrations(), log.newest)
+        session.snapshot = self._snapshot_frames(self._devices(), log.newest)
         session.move(SessionEvent.SNAPSHOT_BEGUN)
 
     def _may(self, session: BridgeSession, frame: Command | Cancel | Ack) -> bool:
@@ -244,16 +246,16 @@ class DataInterface:
             return True
         return False
 
-    def _snapshot_frames(self, registrations: list[Registration], as_of: int) -> Iterator[bytes]:
+    def _snapshot_frames(self, devices: list[Device], as_of: int) -> Iterator[bytes]:
         # Encoded as they are taken: a registration that changes meanwhile is a later event.
         size = self._limits.snapshot_registrations
-        starts = range(0, len(registrations), size) or range(1)
+        starts = range(0, len(devices), size) or range(1)
         for start in starts:
             yield encode(
                 Snapshot(
                     epoch=self._log.epoch,
                     as_of=as_of,
-                    registrations=registrations[start : start + size],
+                    registrations=[each.registration for each in devices[start : start + size]],
                     last=start == starts[-1],
                 )
             )
@@ -278,12 +280,13 @@ class DataInterface:
         last = self._last_to_send()
         while room > 0 and session.cursor <= last:
             count = min(_EVENTS_AT_ONCE, last - session.cursor + 1)
-            for frame in log.frames(session.cursor, count):
-                frames.append(frame)
-                session.cursor += 1
-                room -= len(frame)
-                if room <= 0:
-                    break
+            events = log.frames(session.cursor, count)
+            sizes = list(accumulate(map(len, events)))
+            # The one that exceeds the room is sent as well.
+            taken = min(bisect_left(sizes, room) + 1, len(events))
+            frames += events[:taken]
+            session.cursor += taken
+            room -= sizes[taken - 1]
 
     def _end_fatally(self, session: BridgeSession, code: int, detail: str) -> None:
         session.answers.append(encode(ErrorFrame(detail=detail, fatal=True)))

@@ -5,32 +5,60 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Protocol
 
-from contracts.data_interface import Registration
-from lwm2m.registration import RegisteredObjects
+import msgspec
+
+from contracts.data_interface import Registration, Security
+from lwm2m import registration as rd
 from lwm2m.transport.peers import SecurePeer, address_of
 
 Address = tuple[str, int]
 
 
-class Device:
-    """One registration. `peer` is where requests to the device go.
+class Device(msgspec.Struct, gc=False, eq=False):
+    """One registration, as its table holds it, with what is told of it beside. `peer` is where
+    requests to the device go.
 
-    It is None after a restart for a device that had a security session: it has to make a new one.
+    It is None after a restart for a device that had a security session, until it has a new one:
+    the registration's own peer is then the address it had, as text.
     """
 
-    __slots__ = ("objects", "peer", "registration", "renewed_at_us")
+    held: rd.Registration
+    peer: Hashable | None
+    security: Security
+    object_links: msgspec.Raw
+    registered_at_us: int
 
-    def __init__(
-        self,
-        registration: Registration,
-        objects: RegisteredObjects,
-        peer: Hashable | None,
-        renewed_at_us: int,
-    ) -> None:
-        self.registration = registration
-        self.objects = objects
-        self.peer = peer
-        self.renewed_at_us = renewed_at_us
+    @property
+    def registration(self) -> Registration:
+        """As the data interface tells it; made anew each time, because few are asked for."""
+        held = self.held
+        return Registration(
+            registration_id=held.registration_id,
+            endpoint=held.endpoint_name,
+            lifetime_s=held.lifetime_s,
+            lwm2m_version=held.lwm2m_version,
+            binding=held.binding,
+            queue_mode=held.queue_mode,
+            object_links=self.object_links,
+            address=peer_text(held.peer),
+            security=self.security,
+            registered_at_us=self.registered_at_us,
+        )
+
+    @property
+    def endpoint(self) -> str:
+        """Its endpoint name."""
+        return self.held.endpoint_name
+
+    @property
+    def registration_id(self) -> str:
+        """The id of its registration."""
+        return self.held.registration_id
+
+    @property
+    def objects(self) -> rd.RegisteredObjects:
+        """What it registered."""
+        return self.held.objects
 
 
 class Devices(Protocol):
@@ -41,9 +69,12 @@ class Devices(Protocol):
 
 
 def peer_text(peer: Hashable) -> str:
-    """The address of any peer as text."""
+    """The address of any peer as text, of one that is gone as well."""
     if type(peer) is tuple and len(peer) == 2:
-        return address_text(peer)  # what a UDP socket hands out, a registration each
+        host, port = peer  # what a UDP socket hands out, a registration each
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if type(peer) is str:
+        return peer
     return address_text(address_of(peer))
 
 

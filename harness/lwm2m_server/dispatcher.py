@@ -142,7 +142,7 @@ class Dispatcher:
 
     def device_left(self, device: Device, successor: Device | None) -> None:
         """A registration ended; `successor` is the one that replaced it."""
-        endpoint = device.registration.endpoint
+        endpoint = device.endpoint
         entry = self.table.in_flight(endpoint)
         if entry is not None and not _may_go_on(entry, device, successor):
             self._give_up(entry, "the registration ended while the answer was awaited")
@@ -237,7 +237,7 @@ class Dispatcher:
         if command.id in self.watched:
             self.watched[command.id] = outcome
         device = self._devices.find(command.endpoint)
-        registration_id = device.registration.registration_id if device is not None else None
+        registration_id = device.registration_id if device is not None else None
         self._writer.emit(
             "result", command.endpoint, registration_id=registration_id, result=outcome
         )
@@ -276,8 +276,7 @@ class Dispatcher:
             return "not_registered", "this server does not hold the device"
         holder = command.holder
         if holder is not None and (
-            holder.server != self._writer.server
-            or holder.registration_id != device.registration.registration_id
+            holder.server != self._writer.server or holder.registration_id != device.registration_id
         ):
             return "not_registered", "the named holder no longer holds the device"
         return None
@@ -339,7 +338,7 @@ class Dispatcher:
             return False
         if entry.command.operation == "cancel_observation":
             return False  # the observation is gone: there is nothing left to cancel
-        was_deaf = reason == "timeout" and device.registration.queue_mode
+        was_deaf = reason == "timeout" and device.held.queue_mode
         return was_deaf or reason == "cancelled"
 
     def _give_up(self, entry: CommandEntry, detail: str) -> None:

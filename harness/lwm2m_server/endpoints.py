@@ -122,11 +122,14 @@ class Endpoints:
         handle, number = divmod(exchange, _ENDPOINTS_MAX)
         return None if number else self.datagrams.datagram_of(handle)
 
-    def events(self) -> list[tuple[int, Event]]:
-        """What happened everywhere since the last call: (number of the endpoint, event)."""
-        found = [(0, event) for event in self.datagrams.events()]
-        for number in range(1, len(self._all)):
-            found += [(number, event) for event in self._all[number].events()]
+    def events(self) -> list[tuple[int, list[Event]]]:
+        """What happened since the last call, by endpoint: (its number, its events); empty when
+        nothing did."""
+        found = []
+        for number, endpoint in enumerate(self._all):
+            events = endpoint.events()
+            if events:
+                found.append((number, events))
         return found
 
     def next_timer(self) -> float | None:

@@ -1,5 +1,8 @@
 """The server's log on disk: appended once a turn, replaced as a whole at a compaction.
 
+A compaction of a running server is written beside it, piece by piece; what was appended meanwhile
+follows, and then the new file takes the old one's name. A kill at any point leaves one whole log.
+
 A record that was appended survives the kill of the process, because the kernel has it. With `sync`
 it has also reached the disk and survives a power cut; without, a power cut may take the last
 records, and with them sequence numbers that a bridge has already seen.
@@ -16,6 +19,11 @@ from runtime.files import sync_directory, write_atomically
 
 LOG_NAME = "events.log"
 DAMAGED_NAME = "events.log.damaged"
+# A successor that a kill left unfinished.
+_UNFINISHED = f".{LOG_NAME}.*"
+_COPY_BYTES = 1024 * 1024
+# How much is written between two syncs: one at the end would hold everything up.
+_SYNC_EVERY_BYTES = 4 * 1024 * 1024
 
 
 class LogInUse(OSError):
@@ -30,6 +38,8 @@ class LogFile:
         self._path = directory / LOG_NAME
         self._sync = sync
         self._lock = _lock(directory / ".lock")
+        for left in directory.glob(_UNFINISHED):
+            left.unlink()
         self._descriptor = -1
         self.size = 0
 
@@ -55,14 +65,25 @@ class LogFile:
         if self._sync:
             sync_directory(self._path.parent)
 
+    def begin_successor(self) -> Successor:
+        """A log to take this one's place: write into it, then `succeed`."""
+        return Successor(self._path, self.size, sync=self._sync)
+
+    def succeed(self, successor: Successor) -> None:
+        """Let the successor follow, with what was appended here since it was begun."""
+        successor.copy_from(self._path)
+        os.replace(successor.path, self._path)
+        if self._sync:
+            sync_directory(self._path.parent)
+        self._close_descriptor()
+        self._descriptor, self.size = successor.descriptor, successor.size
+
     def append(self, records: bytes) -> None:
         """Append a turn's records in one write. Raises `OSError`, and then nothing may leave."""
-        written = os.write(self._descriptor, records)
-        while written < len(records):
-            written += os.write(self._descriptor, memoryview(records)[written:])
+        _write_all(self._descriptor, records)
         if self._sync:
             os.fdatasync(self._descriptor)
-        self.size += written
+        self.size += len(records)
 
     def close(self) -> None:
         """Let go of the file and of the directory; safe to call twice."""
@@ -75,6 +96,52 @@ class LogFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+class Successor:
+    """A log that is being written in another's place."""
+
+    def __init__(self, path: Path, since: int, *, sync: bool) -> None:
+        self.path = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.size = 0
+        # Where in the old log that begins which is not in what is written here.
+        self._since = since
+        self._sync = sync
+        self._unsynced = 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        self.descriptor = os.open(self.path, flags, 0o600)
+
+    def write(self, content: bytes) -> None:
+        """Write on. Raises `OSError`."""
+        _write_all(self.descriptor, content)
+        self.size += len(content)
+        self._unsynced += len(content)
+        if self._sync and self._unsynced >= _SYNC_EVERY_BYTES:
+            self._sync_now()
+
+    def copy_from(self, old: Path) -> None:
+        """Add what was appended to the old log since. Raises `OSError`."""
+        with old.open("rb") as source:
+            source.seek(self._since)
+            while records := source.read(_COPY_BYTES):
+                self.write(records)
+        if self._sync:
+            self._sync_now()
+
+    def give_up(self) -> None:
+        """Leave the old log as it is."""
+        os.close(self.descriptor)
+        self.path.unlink(missing_ok=True)
+
+    def _sync_now(self) -> None:
+        os.fdatasync(self.descriptor)
+        self._unsynced = 0
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
 
 
 def _lock(path: Path) -> int:

@@ -71,18 +71,42 @@ TRANSITIONS: Final[dict[ObservationState, dict[ObservationEvent, ObservationStat
 
 
 class Observation:
-    """One observation. `exchange` is -1 unless it is asked for or held."""
+    """One observation. `exchange` is -1 unless it is asked for or held.
 
-    __slots__ = ("command", "exchange", "state")
+    `dropped` are notifications that came since the last one that was told.
+    """
+
+    __slots__ = ("command", "dropped", "exchange", "state")
 
     def __init__(self, command: Command, state: ObservationState, exchange: int) -> None:
         self.command = command
         self.state = state
         self.exchange = exchange
+        self.dropped = 0
 
     def move(self, event: ObservationEvent) -> None:
         """Follow the table."""
         self.state = TRANSITIONS[self.state][event]
+
+
+class Allowance:
+    """How many notifications of a device may still be told at once, as of a time in seconds."""
+
+    __slots__ = ("_at", "_burst", "_left", "_per_s")
+
+    def __init__(self, per_s: float, burst: int, now: float) -> None:
+        self._per_s = per_s
+        self._burst = self._left = float(burst)
+        self._at = now
+
+    def takes_one(self, now: float) -> bool:
+        """Whether one more may be told; it is then counted."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
 
 
 def key_of(command: Command) -> str:
@@ -122,6 +146,8 @@ class Observations:
         # Endpoints, in the order in which they are to be asked.
         self._to_ask: dict[str, None] = {}
         self.notifications_dropped = 0
+        # By endpoint, of devices that notified.
+        self._allowances: dict[str, Allowance] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -174,6 +200,7 @@ class Observations:
         del of_device[key_of(command)]
         if not of_device:
             del self.of_device[command.endpoint]
+            self._allowances.pop(command.endpoint, None)
         self._count -= 1
         self._writer.emit(
             "observation_ended",
@@ -184,6 +211,7 @@ class Observations:
             observation_id=command.id,
             ended=ended,
             detail=detail,
+            dropped=observation.dropped or None,
         )
 
     def give_up_exchange(self, observation: Observation, now: float) -> int | None:
@@ -199,15 +227,12 @@ class Observations:
 
     def device_left(self, device: Device) -> None:
         """A registration ended, and with it its observations (LwM2M Core §6.4)."""
-        registration = device.registration
-        for observation in list(self.of_device.get(registration.endpoint, {}).values()):
-            self.end(
-                observation, "registration_ended", registration_id=registration.registration_id
-            )
+        for observation in list(self.of_device.get(device.endpoint, {}).values()):
+            self.end(observation, "registration_ended", registration_id=device.registration_id)
 
     def peer_left(self, device: Device) -> None:
         """The device's address or session is gone, and with it the tokens of its observations."""
-        for observation in self.of_device.get(device.registration.endpoint, {}).values():
+        for observation in self.of_device.get(device.endpoint, {}).values():
             self._release(observation, ObservationEvent.PEER_LEFT)
 
     # ---- what comes ----
@@ -338,12 +363,12 @@ class Observations:
 
     def _registration_id(self, endpoint: str) -> str | None:
         device = self._devices.find(endpoint)
-        return None if device is None else device.registration.registration_id
+        return None if device is None else device.registration_id
 
     def _tell(self, observation: Observation, response: Response) -> None:
-        log = self._writer.events
-        if log.newest - log.oldest >= self._limits.notifications_kept_max:
+        if not self._has_room(observation):
             self.notifications_dropped += 1
+            observation.dropped += 1
             return
         command = observation.command
         device = self._devices.find(command.endpoint)
@@ -366,4 +391,21 @@ class Observations:
             observation_id=command.id,
             sequence=response.observe,
             detail=detail,
+            dropped=observation.dropped or None,
         )
+        observation.dropped = 0
+
+    def _has_room(self, observation: Observation) -> bool:
+        """Whether a notification may be told: neither the log nor its device has too many."""
+        log, limits = self._writer.events, self._limits
+        if log.newest - log.oldest >= limits.notifications_kept_max:
+            return False
+        if limits.notifications_per_device_per_s <= 0:
+            return True
+        endpoint, now = observation.command.endpoint, self._writer.now()
+        allowance = self._allowances.get(endpoint)
+        if allowance is None:
+            allowance = self._allowances[endpoint] = Allowance(
+                limits.notifications_per_device_per_s, limits.notifications_per_device_burst, now
+            )
+        return allowance.takes_one(now)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from harness.lwm2m_server.config import Listen, SecureListen, TlsListen
 from harness.lwm2m_server.listeners import Listeners, Receiver
-from harness.lwm2m_server.reliable_listen import ConnectionReceiver, ReliableListeners
 from harness.lwm2m_server.security_store import SecurityStore
 from lwm2m.coap import TransmissionParameters
 from lwm2m.transport.tracing import Wrap
 from runtime.clock import Clock
 from runtime.component import ConfigError
+
+if TYPE_CHECKING:
+    from harness.lwm2m_server.reliable_listen import ReliableListeners
 
 
 class ListenConfig(Protocol):
@@ -37,8 +39,11 @@ class ConnectionBounds(Protocol):
     def connections_half_open_max(self) -> int: ...
 
 
-class ListeningServer(Receiver, ConnectionReceiver, Protocol):
+class ListeningServer(Receiver, Protocol):
     """A server that has both kinds of sockets."""
+
+    def handle_events(self) -> None:
+        """See `ConnectionReceiver`."""
 
     @property
     def listeners(self) -> Listeners: ...
@@ -76,6 +81,9 @@ async def open_listeners(
         )
     if config.coap_tcp is None and config.coaps_tcp is None:
         return addresses
+    # TCP and TLS are loaded only where they are wanted.
+    from harness.lwm2m_server.reliable_listen import ReliableListeners
+
     connections = ReliableListeners(
         parameters,
         server,

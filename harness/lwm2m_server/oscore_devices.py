@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable
+from typing import TYPE_CHECKING
 
 from harness.lwm2m_server.oscore_store import OscoreRow, OscoreStore
-from lwm2m.transport.oscore import OscoreContexts, OscorePeer
+
+if TYPE_CHECKING:
+    from lwm2m.transport.oscore import OscoreContexts, OscorePeer
 
 
 class OscoreDevices:
-    """Rows of the store as contexts. `on_changed(endpoint)` is called after one came or went."""
+    """Rows of the store as contexts. `on_changed(endpoint)` is called after one came or went.
+
+    The protocol is not imported before there is a row: most servers never have one.
+    """
 
     def __init__(self, store: OscoreStore, draw: Callable[[int], bytes]) -> None:
-        self.contexts = OscoreContexts(draw, reserve=store.reserve)
         self.on_changed: Callable[[str], None] = lambda endpoint: None
         self._store = store
+        self._draw = draw
+        self._contexts: OscoreContexts | None = None
         for row in store.rows.values():
             self._use(row)
+
+    @property
+    def contexts(self) -> OscoreContexts:
+        """The contexts of all rows."""
+        if self._contexts is None:
+            from lwm2m.transport.oscore import OscoreContexts
+
+            self._contexts = OscoreContexts(self._draw, reserve=self._store.reserve)
+        return self._contexts
 
     @property
     def endpoints(self) -> Collection[str]:

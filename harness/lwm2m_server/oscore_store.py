@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from contracts.names import is_endpoint_name
 from harness.lwm2m_server.row_file import RowFile, read_lines
 from harness.lwm2m_server.security_store import InvalidRow, StoreFull
-from lwm2m.transport.oscore import InvalidMaterial, OscoreMaterial
+
+if TYPE_CHECKING:
+    from lwm2m.transport.oscore import OscoreMaterial
 
 STORE_NAME = "oscore.jsonl"
 MASTER_SECRET_BYTES_MAX = 256
@@ -52,6 +55,9 @@ class OscoreRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def material(self) -> OscoreMaterial:
         """What makes the context. Raises `InvalidMaterial`."""
+        # Not before there is a row: most servers never have one.
+        from lwm2m.transport.oscore import OscoreMaterial
+
         return OscoreMaterial(
             master_secret=self.master_secret,
             sender_id=self.sender_id,
@@ -186,6 +192,8 @@ class OscoreStore:
 
 def check_row(row: OscoreRow) -> None:
     """Return when a row can be taken. Raises `InvalidRow`."""
+    from lwm2m.transport.oscore import InvalidMaterial
+
     if not is_endpoint_name(row.endpoint):
         raise InvalidRow(f"endpoint: {row.endpoint[:40]!r} is not an endpoint name")
     if len(row.master_secret) > MASTER_SECRET_BYTES_MAX:

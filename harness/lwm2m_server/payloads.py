@@ -89,7 +89,7 @@ class Payloads:
             return Target("1.1", self._models_for({}))
         objects = device.objects
         return Target(
-            device.registration.lwm2m_version,
+            device.held.lwm2m_version,
             self._models_for(objects.versions),
             "" if objects.root == "/" else objects.root,
             objects.content_formats,

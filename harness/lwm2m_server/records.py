@@ -7,7 +7,7 @@ registration is follows from its events; commands have records of their own.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +15,8 @@ import msgspec
 from contracts.data_interface import Command, Event, Outcome, Registration
 
 LOG_VERSION = 1
+# Eight figures and a blank, before the record itself.
+_CHECKSUM_CHARACTERS = 9
 
 
 class LogHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="log"):
@@ -28,6 +30,18 @@ class LogHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     v: int = LOG_VERSION
 
 
+class KeptRegistration(Registration, frozen=True, gc=False, kw_only=True):
+    """A `Registration` as the log is read: its object links stay JSON, which thousands share."""
+
+    object_links: msgspec.Raw
+
+
+class KeptEvent(Event, frozen=True, kw_only=True, tag_field="type", tag="event"):
+    """An `Event` as the log is read. What a bridge gets is not made from it, but kept as it was."""
+
+    registration: KeptRegistration | None = None
+
+
 class RegistrationKept(msgspec.Struct, frozen=True, tag_field="type", tag="registration"):
     """A registration at the time of a compaction. `renewed_at_us` is Unix time; `is_asleep` is of
     queue mode."""
@@ -35,6 +49,10 @@ class RegistrationKept(msgspec.Struct, frozen=True, tag_field="type", tag="regis
     registration: Registration
     renewed_at_us: int
     is_asleep: bool = False
+
+
+class _RegistrationRead(RegistrationKept, frozen=True, tag_field="type", tag="registration"):
+    registration: KeptRegistration
 
 
 class MessageIdUsed(msgspec.Struct, frozen=True, tag_field="type", tag="message_id"):
@@ -103,21 +121,34 @@ LogRecord = (
     | OutcomeKept
     | Event
 )
+_Read = (
+    LogHeader
+    | _RegistrationRead
+    | MessageIdUsed
+    | EventsAcked
+    | CommandAccepted
+    | CommandIntent
+    | CommandRequeued
+    | ObservationKept
+    | OutcomeKept
+    | KeptEvent
+)
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(LogRecord)
+_decoder = msgspec.json.Decoder(_Read)
 
 
 class DecodedLog(NamedTuple):
     """What was found in a log's bytes.
 
     `whole_bytes` is where the last whole record ends; `damaged` tells that records follow one that
-    is not whole, which a kill cannot cause.
+    is not whole, which a kill cannot cause. `frames` are the events among them, as they were sent.
     """
 
     records: list[LogRecord]
     whole_bytes: int
     damaged: bool
+    frames: Sequence[bytes] = ()
 
 
 def frame_record(record: msgspec.Struct) -> bytes:
@@ -133,6 +164,7 @@ def frame_json(body: bytes) -> bytes:
 def decode_log(data: bytes) -> DecodedLog:
     """All whole records of `data`; never raises."""
     records: list[LogRecord] = []
+    frames: list[bytes] = []
     whole_bytes = 0
     torn = damaged = False
     for line, end in _lines(data):
@@ -142,8 +174,10 @@ def decode_log(data: bytes) -> DecodedLog:
             continue
         damaged = damaged or torn
         records.append(record)
+        if type(record) is KeptEvent:
+            frames.append(line[_CHECKSUM_CHARACTERS:])
         whole_bytes = end
-    return DecodedLog(records, whole_bytes, damaged)
+    return DecodedLog(records, whole_bytes, damaged, frames)
 
 
 def _lines(data: bytes) -> Iterator[tuple[bytes, int]]:
@@ -154,8 +188,8 @@ def _lines(data: bytes) -> Iterator[tuple[bytes, int]]:
 
 
 def _decode_line(line: bytes) -> LogRecord | None:
-    body = line[9:]
-    if line[:9] != b"%08x " % zlib.crc32(body):
+    body = line[_CHECKSUM_CHARACTERS:]
+    if line[:_CHECKSUM_CHARACTERS] != b"%08x " % zlib.crc32(body):
         return None
     try:
         record: LogRecord = _decoder.decode(body)

@@ -5,12 +5,12 @@ Pure: records in, state out; and state back to records for a compaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
 
-from contracts.data_interface import Command, Event, Outcome, Registration, encode
+from contracts.data_interface import Command, Event, Outcome, Registration
 from harness.lwm2m_server.records import (
     CommandAccepted,
     CommandIntent,
@@ -67,37 +67,47 @@ def recover(log: DecodedLog, *, server: str, new_epoch: str) -> ServerState:
     damaged one the commands are still taken, so that none of them is sent a second time.
     """
     records = log.records
+    frames = iter(log.frames)
     header = records[0] if records else None
     usable = isinstance(header, LogHeader) and header.server == server
     if isinstance(header, LogHeader) and usable and not log.damaged:
         state = ServerState(header.epoch, newest=header.newest, acknowledged=header.acknowledged)
-        _fold(state, records, header.newest)
+        _fold(state, records, frames, header.newest)
         return state
     state = ServerState(new_epoch)
     if usable:
         salvaged = ServerState(new_epoch)
-        _fold(salvaged, records, 0)
+        _fold(salvaged, records, frames, 0)
         state.commands = salvaged.commands
         state.message_ids = salvaged.message_ids
     return state
 
 
-def state_records(state: ServerState, *, server: str) -> bytes:
-    """The shortest log that `recover` makes `state` of."""
-    header = LogHeader(
-        server=server, epoch=state.epoch, newest=state.newest, acknowledged=state.acknowledged
+def state_records(
+    state: ServerState,
+    *,
+    server: str,
+    registrations: Iterable[tuple[Registration, int]] | None = None,
+) -> Iterator[bytes]:
+    """The shortest log that `recover` makes `state` of, record by record.
+
+    `registrations`, with when each was last renewed, may come instead of those of `state`. They may
+    be newer than it, if the events that made them so follow: folding those again changes nothing.
+    """
+    yield frame_record(
+        LogHeader(
+            server=server, epoch=state.epoch, newest=state.newest, acknowledged=state.acknowledged
+        )
     )
-    lines = [frame_record(header)]
-    for endpoint, (registration, renewed_at_us) in state.registrations.items():
-        asleep = endpoint in state.asleep
-        lines.append(frame_record(RegistrationKept(registration, renewed_at_us, asleep)))
+    for registration, renewed_at_us in registrations or state.registrations.values():
+        asleep = registration.endpoint in state.asleep
+        yield frame_record(RegistrationKept(registration, renewed_at_us, asleep))
     for begun in state.observations.values():
-        lines.extend(frame_record(ObservationKept(command)) for command in begun.values())
-    lines.extend(map(frame_record, state.message_ids.values()))
+        yield from (frame_record(ObservationKept(command)) for command in begun.values())
+    yield from map(frame_record, state.message_ids.values())
     for command in state.commands.values():
-        lines.extend(map(frame_record, _command_records(command)))
-    lines.extend(map(frame_json, state.events))
-    return b"".join(lines)
+        yield from map(frame_record, _command_records(command))
+    yield from map(frame_json, state.events)
 
 
 def _command_records(found: CommandRecovered) -> Iterable[msgspec.Struct]:
@@ -110,9 +120,12 @@ def _command_records(found: CommandRecovered) -> Iterable[msgspec.Struct]:
         yield found.intent
 
 
-def _fold(state: ServerState, records: list[LogRecord], known: int) -> None:
+def _fold(
+    state: ServerState, records: list[LogRecord], frames: Iterator[bytes], known: int
+) -> None:
     for record in records:
         if isinstance(record, Event):
+            state.events.append(next(frames))
             _fold_event(state, record, known)
         elif isinstance(record, CommandAccepted):
             command = record.command
@@ -135,7 +148,6 @@ def _fold(state: ServerState, records: list[LogRecord], known: int) -> None:
 
 
 def _fold_event(state: ServerState, event: Event, known: int) -> None:
-    state.events.append(encode(event))
     state.newest = max(state.newest, event.seq)
     if event.result is not None:
         _fold_outcome(state, event.result)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
 from contracts.data_interface import DeregistrationReason, ObjectLink, Registration, Security
-from contracts.names import is_endpoint_name
+from contracts.names import SERVICE_PREFIX, is_endpoint_name
 from harness.lwm2m_server.answers import NO_DEVICE, Answer, refusal
 from harness.lwm2m_server.config import ServerLimits
 from harness.lwm2m_server.devices import Device, parse_address, peer_text
@@ -17,9 +17,11 @@ from harness.lwm2m_server.recovery import ServerState
 from harness.lwm2m_server.writer import TurnWriter
 from lwm2m import registration as rd
 from lwm2m.coap import Request, Response, codes
+from lwm2m.coap.peers import Chance
 from lwm2m.codecs import DecodedPayloads, Link, LinkFormatLimits, content_formats, link_format
 from lwm2m.errors import LwM2mError, RegistrationRefused
-from lwm2m.transport.peers import SecurePeer
+from lwm2m.transport.peers import NOSEC as PLAIN
+from lwm2m.transport.peers import SecurePeer, address_of
 
 ROOT: Final = "rd"
 # What a datagram that came without security proves: nothing.
@@ -55,9 +57,16 @@ class Registrar:
             msgspec.structs.replace(policy or rd.RegistrationPolicy(), object_list=bounds),
             DecodedPayloads(lambda data: rd.read_objects(data, bounds), _LISTS_CACHED).get,
         )
+        # The reader has looked at every letter, unless it was told of other names.
+        is_plain = policy is None or policy.endpoint_name_pattern == rd.ENDPOINT_NAME_PATTERN
+        self._is_name = _is_any if is_plain else is_endpoint_name
         self._link_json = DecodedPayloads(self._encode_links, _LISTS_CACHED)
-        self._table = rd.RegistrationTable(lambda: draw(6).hex(), limits.registrations_max)
+        take = Chance(draw).take
+        self._table = rd.RegistrationTable(lambda: take(6).hex(), limits.registrations_max)
         self._devices: dict[str, Device] = {}
+        # How many devices without security there are at each host.
+        self._of_host: dict[str, int] = {}
+        self._of_host_max = limits.registrations_per_peer_max
         # Whose datagrams come from a plain address; a session names its endpoint by itself.
         self._by_address: dict[Hashable, str] = {}
         # Endpoints with an OSCORE context: none of them comes in unprotected.
@@ -81,7 +90,7 @@ class Registrar:
         if not isinstance(peer, SecurePeer):
             return self._devices.get(self._by_address.get(peer, ""))
         device = self._devices.get(peer.endpoint_name or self._by_address.get(peer, ""))
-        if device is None or device.registration.security != _security(peer):
+        if device is None or device.security != _security(peer):
             return None
         return device
 
@@ -107,14 +116,14 @@ class Registrar:
         before = device.peer
         if before is peer or before == peer:
             return
-        self._forget_address(device)
+        self._unsettle(device)
         device.peer = peer
-        self._note_address(device)
+        self._settle(device)
         self.on_moved(device, before)
 
     def lose_peer(self, device: Device) -> None:
         """The device's session is gone: it cannot be asked until it has another."""
-        self._forget_address(device)
+        self._unsettle(device)
         device.peer = None
 
     def next_timer(self) -> float | None:
@@ -129,37 +138,36 @@ class Registrar:
     def restore(self, state: ServerState) -> None:
         """Hold again what an earlier incarnation held; lifetimes have gone on meanwhile."""
         now, now_us = self._writer.now(), self._writer.clock.wall_us()
-        lists: DecodedPayloads[rd.RegisteredObjects] = DecodedPayloads(_objects_of_json)
-        for registration, renewed_at_us in state.registrations.values():
-            links = msgspec.Raw(_encoder.encode(registration.object_links))
-            held = msgspec.structs.replace(registration, object_links=links)
-            objects = lists.get(bytes(links))
-            peer = self._peer_of(held)
-            renewed_at = now - (now_us - renewed_at_us) / 1e6
-            registered_at = now - (now_us - held.registered_at_us) / 1e6
-            self._table.restore(
-                rd.Registration(
-                    held.registration_id,
-                    held.endpoint,
-                    held.lifetime_s,
-                    held.lwm2m_version,
-                    held.binding,
-                    held.queue_mode,
-                    objects,
-                    peer,
-                    held.security.identity,
-                    registered_at,
-                    renewed_at,
-                )
+        lists = DecodedPayloads(_links_of_json, _LISTS_CACHED, payload_bytes_max=65_536)
+        for told, renewed_at_us in state.registrations.values():
+            links, objects = lists.get(_json_of(told.object_links))
+            peer = self._peer_of(told)
+            held = rd.Registration(
+                told.registration_id,
+                told.endpoint,
+                told.lifetime_s,
+                told.lwm2m_version,
+                told.binding,
+                told.queue_mode,
+                objects,
+                told.address if peer is None else peer,
+                told.security.identity,
+                now - (now_us - told.registered_at_us) / 1e6,
+                now - (now_us - renewed_at_us) / 1e6,
             )
-            device = Device(held, objects, peer, renewed_at_us)
-            self._devices[held.endpoint] = device
-            self._note_address(device)
+            self._table.restore(held)
+            device = Device(held, peer, told.security, links, told.registered_at_us)
+            self._devices[told.endpoint] = device
+            self._settle(device)
 
-    def checkpoint(self, state: ServerState) -> None:
-        """Put the registrations into the state that a compaction writes."""
-        for endpoint, device in self._devices.items():
-            state.registrations[endpoint] = (device.registration, device.renewed_at_us)
+    def checkpoint(self) -> Iterator[tuple[Registration, int]]:
+        """What a compaction writes of the registrations there are now; read it when you like."""
+        now, now_us = self._writer.now(), self._writer.clock.wall_us()
+        # A device that leaves, or is replaced, meanwhile is told as it was.
+        return (
+            (device.registration, now_us - round((now - device.held.renewed_at) * 1e6))
+            for device in list(self._devices.values())
+        )
 
     # ---- inside ----
 
@@ -174,17 +182,17 @@ class Registrar:
 
     def _handle(self, request: Request, peer: Hashable, now: float) -> Answer:
         path, code = request.path, request.code
-        if not path or path[0] != ROOT or len(path) > 2:
-            raise RegistrationRefused(codes.NOT_FOUND, "unexpected_path", "only /rd is served")
-        if len(path) == 1 and code == codes.POST:
-            return self._register(request, peer, now)
-        if len(path) == 2 and code == codes.POST:
-            return self._update(request, peer, now)
-        if len(path) == 2 and code == codes.DELETE:
-            return self._deregister(path[1], peer, now)
-        raise RegistrationRefused(
-            codes.METHOD_NOT_ALLOWED, "unexpected_method", "POST /rd, POST or DELETE /rd/{id}"
-        )
+        if path and path[0] == ROOT and len(path) <= 2:
+            if code == codes.POST:
+                if len(path) == 1:
+                    return self._register(request, peer, now)
+                return self._update(request, peer, now)
+            if code == codes.DELETE and len(path) == 2:
+                return self._deregister(path[1], peer, now)
+            raise RegistrationRefused(
+                codes.METHOD_NOT_ALLOWED, "unexpected_method", "POST /rd, POST or DELETE /rd/{id}"
+            )
+        raise RegistrationRefused(codes.NOT_FOUND, "unexpected_path", "only /rd is served")
 
     def _register(self, request: Request, peer: Hashable, now: float) -> Answer:
         security, proven = _security(peer), _proven_endpoint_name(peer)
@@ -192,74 +200,75 @@ class Registrar:
             raise RegistrationRefused(
                 codes.BAD_REQUEST, "certificate_without_name", "it names no endpoint"
             )
-        found = self._reader.read_register(
-            request.query, request.payload, request.content_format, proven
-        )
         payload = request.payload
+        found = self._reader.read_register(request.query, payload, request.content_format, proven)
         if found.profile_ids:
-            payload = self._profiles.merged(found.profile_ids, payload)
-            objects = self._reader.read_update(
-                (), payload, content_formats.LINK_FORMAT, found.lwm2m_version
-            ).objects
-            if objects is not None:
-                found = msgspec.structs.replace(found, objects=objects)
+            found, payload = self._with_profiles(found, payload)
         endpoint = found.endpoint_name
-        self._check_protected(endpoint, security, codes.FORBIDDEN)
-        if not is_endpoint_name(endpoint):
+        if security is NOSEC:
+            self._check_protected(endpoint, codes.FORBIDDEN)
+        if endpoint.startswith(SERVICE_PREFIX) or not self._is_name(endpoint):
             raise RegistrationRefused(
                 codes.BAD_REQUEST, "illegal_endpoint_name", "the name is the platform's own"
             )
         previous = self._devices.get(endpoint)
+        if security is NOSEC and self._of_host.get(_host_of(peer), 0) >= self._of_host_max:
+            self._check_room_at(_host_of(peer), previous)
         made = self._table.register(found, peer, security.identity, now)
         now_us = self._writer.clock.wall_us()
-        links = self._links(payload)
-        registration = _told(made.registration, peer, security, now_us, links)
-        device = Device(registration, found.objects, peer, now_us)
+        device = Device(made.registration, peer, security, self._links(payload), now_us)
         if made.ended is not None and previous is not None:
-            self._emit_left(previous.registration, made.ended.reason)
-            self._forget_address(previous)
+            self._emit_left(previous, made.ended.reason)
+            self._unsettle(previous)
         self._devices[endpoint] = device
-        self._note_address(device)
-        registration_id = registration.registration_id
-        self._writer.emit(
-            "registered", endpoint, registration_id=registration_id, registration=registration
-        )
+        self._settle(device)
+        self._writer.emit_registration("registered", device.registration, now_us)
         if previous is not None:
             self.on_left(previous, device)
-        return Answer(Response(codes.CREATED, location_path=(ROOT, registration_id)), device)
+        location = (ROOT, made.registration.registration_id)
+        return Answer(Response(codes.CREATED, location_path=location), device)
+
+    def _with_profiles(
+        self, found: rd.RegisterRequest, payload: bytes
+    ) -> tuple[rd.RegisterRequest, bytes]:
+        """The request with the objects of its profiles, and their object list as a payload."""
+        payload = self._profiles.merged(found.profile_ids, payload)
+        objects = self._reader.read_update(
+            (), payload, content_formats.LINK_FORMAT, found.lwm2m_version
+        ).objects
+        if objects is not None:
+            found = msgspec.structs.replace(found, objects=objects)
+        return found, payload
+
+    def _check_room_at(self, host: str, previous: Device | None) -> None:
+        """This host has all it may have. Raises `RegistrationRefused` for one more."""
+        if previous is None or previous.peer is None or _host_of(previous.peer) != host:
+            raise RegistrationRefused(
+                codes.SERVICE_UNAVAILABLE,
+                "peer_full",
+                f"{self._of_host_max} registrations without security come from this address",
+            )
 
     def _update(self, request: Request, peer: Hashable, now: float) -> Answer:
-        registration_id = request.path[1]
         security = _security(peer)
-        held = self._table.find(registration_id, peer, security.identity, now)
-        # 4.04 has the device register anew, and that says why it may not.
-        self._check_protected(held.endpoint_name, security, codes.NOT_FOUND)
+        held = self._table.find(request.path[1], peer, security.identity, now)
+        if security is NOSEC:
+            # 4.04 has the device register anew, and that says why it may not.
+            self._check_protected(held.endpoint_name, codes.NOT_FOUND)
         found = self._reader.read_update(
             request.query, request.payload, request.content_format, held.lwm2m_version
         )
-        made = self._table.update(registration_id, found, peer, security.identity, now)
         device = self._devices[held.endpoint_name]
-        before = device.registration
-        links = before.object_links
+        device.held = self._table.renew(held, found, peer, now).registration
+        device.security = security
         if request.payload:
-            links = self._links(request.payload)
-            device.objects = made.registration.objects
-        device.renewed_at_us = self._writer.clock.wall_us()
-        device.registration = _told(
-            made.registration, peer, security, before.registered_at_us, links
-        )
-        self._writer.emit(
-            "updated",
-            held.endpoint_name,
-            registration_id=registration_id,
-            registration=device.registration,
-        )
+            device.object_links = self._links(request.payload)
+        now_us = self._writer.clock.wall_us()
+        self._writer.emit_registration("updated", device.registration, now_us)
         self.move(device, peer)
         return Answer(_CHANGED, device)
 
-    def _check_protected(self, endpoint: str, security: Security, code: int) -> None:
-        if security.mode != "nosec":
-            return
+    def _check_protected(self, endpoint: str, code: int) -> None:
         if self.protected and endpoint in self.protected:
             raise RegistrationRefused(code, "unprotected", "this endpoint has an OSCORE context")
         if self.has_key(endpoint):
@@ -272,26 +281,43 @@ class Registrar:
 
     def _leave(self, ended: rd.RegistrationEnded, successor: Device | None) -> None:
         device = self._devices.pop(ended.registration.endpoint_name)
-        self._forget_address(device)
-        self._emit_left(device.registration, ended.reason)
+        self._unsettle(device)
+        self._emit_left(device, ended.reason)
         self.on_left(device, successor)
 
-    def _emit_left(self, registration: Registration, reason: DeregistrationReason) -> None:
+    def _emit_left(self, device: Device, reason: DeregistrationReason) -> None:
         self._writer.emit(
             "deregistered",
-            registration.endpoint,
-            registration_id=registration.registration_id,
+            device.endpoint,
+            registration_id=device.registration_id,
             reason=reason,
         )
 
-    def _note_address(self, device: Device) -> None:
+    def _settle(self, device: Device) -> None:
+        """Note where a device has come to be."""
         peer = device.peer
-        if peer is not None and _proven_endpoint_name(peer) is None:
-            self._by_address[peer] = device.registration.endpoint
+        if peer is None:
+            return
+        if _proven_endpoint_name(peer) is None:
+            self._by_address[peer] = device.endpoint
+        if _security(peer) is NOSEC:
+            host = _host_of(peer)
+            self._of_host[host] = self._of_host.get(host, 0) + 1
 
-    def _forget_address(self, device: Device) -> None:
-        if self._by_address.get(device.peer) == device.registration.endpoint:
-            del self._by_address[device.peer]
+    def _unsettle(self, device: Device) -> None:
+        """It is no longer where it was."""
+        peer = device.peer
+        if peer is None:
+            return
+        if self._by_address.get(peer) == device.endpoint:
+            del self._by_address[peer]
+        if _security(peer) is NOSEC:
+            host = _host_of(peer)
+            left = self._of_host[host] - 1
+            if left:
+                self._of_host[host] = left
+            else:
+                del self._of_host[host]
 
     def _links(self, payload: bytes) -> msgspec.Raw:
         return self._link_json.get(payload)
@@ -302,45 +328,40 @@ class Registrar:
         return msgspec.Raw(_encoder.encode(told))
 
 
-def _told(
-    held: rd.Registration,
-    peer: Hashable,
-    security: Security,
-    registered_at_us: int,
-    links: msgspec.Raw | list[ObjectLink],
-) -> Registration:
-    return Registration(
-        registration_id=held.registration_id,
-        endpoint=held.endpoint_name,
-        lifetime_s=held.lifetime_s,
-        lwm2m_version=held.lwm2m_version,
-        binding=held.binding,
-        queue_mode=held.queue_mode,
-        object_links=links,
-        address=peer_text(peer),
-        security=security,
-        registered_at_us=registered_at_us,
-    )
-
-
 def _security(peer: Hashable) -> Security:
-    if type(peer) is not tuple and isinstance(peer, SecurePeer):
+    if type(peer) is not tuple and isinstance(peer, SecurePeer) and peer.security != PLAIN:
         return Security(peer.security.mode, peer.security.identity)
     return NOSEC
 
 
 def _proven_endpoint_name(peer: Hashable) -> str | None:
+    if type(peer) is tuple:
+        return None  # what a UDP socket hands out, a registration each
     return peer.endpoint_name if isinstance(peer, SecurePeer) else None
+
+
+def _is_any(name: str) -> bool:
+    return True
+
+
+def _host_of(peer: Hashable) -> str:
+    return peer[0] if type(peer) is tuple and len(peer) == 2 else address_of(peer)[0]
 
 
 _encoder = msgspec.json.Encoder()
 _links_decoder = msgspec.json.Decoder(list[ObjectLink])
 
 
-def _objects_of_json(data: bytes) -> rd.RegisteredObjects:
+def _json_of(links: list[ObjectLink] | msgspec.Raw) -> bytes:
+    return bytes(links) if isinstance(links, msgspec.Raw) else _encoder.encode(links)
+
+
+def _links_of_json(data: bytes) -> tuple[msgspec.Raw, rd.RegisteredObjects]:
+    """Object links as they are told, and what they say."""
     links = [Link(link.path, link.attributes) for link in _links_decoder.decode(data)]
     generous = LinkFormatLimits(payload_bytes_max=2**24, links_max=2**20)
     try:
-        return rd.read_objects(link_format.encode(links), generous)
+        return msgspec.Raw(data), rd.read_objects(link_format.encode(links), generous)
     except LwM2mError:
-        return rd.read_objects(b"")  # the log is ours: only a list that no limit of then allowed
+        # The log is ours: only a list that no limit of then allowed.
+        return msgspec.Raw(data), rd.read_objects(b"")

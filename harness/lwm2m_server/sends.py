@@ -68,11 +68,10 @@ class Sends:
             return self._refuse(codes.NOT_FOUND, "send_of_unknown_object", detail, peer)
         # A session newer than the one that the device registered in.
         self._registrar.move(device, peer)
-        registration = device.registration
         self._writer.emit(
             "send",
-            registration.endpoint,
-            registration_id=registration.registration_id,
+            device.endpoint,
+            registration_id=device.registration_id,
             values=values,
         )
         return Answer(_CHANGED, device)

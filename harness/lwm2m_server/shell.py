@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from contracts.data_interface import PATH, Command, Outcome, Registration
 from contracts.names import check_server_name
@@ -26,7 +27,6 @@ from harness.lwm2m_server.open_listeners import check_listeners, open_listeners
 from harness.lwm2m_server.oscore_admin import OscoreAdmin
 from harness.lwm2m_server.oscore_devices import OscoreDevices
 from harness.lwm2m_server.oscore_store import OscoreStore, decode_row
-from harness.lwm2m_server.reliable_listen import ReliableListeners
 from harness.lwm2m_server.secret_files import check_owner_only, numbered_lines, read_token
 from harness.lwm2m_server.security_admin import SecurityAdmin
 from harness.lwm2m_server.security_store import InvalidRow, SecurityStore, StoreFull
@@ -34,13 +34,16 @@ from harness.lwm2m_server.turn import Turn, begin
 from lwm2m.errors import MalformedDefinition, MalformedLinkFormat
 from lwm2m.objects import ModelRegistry, read_xml
 from lwm2m.transport.peers import SecurePeer
-from lwm2m.transport.reliable import ReliablePeer
 from lwm2m.transport.tracing import Wrap, unwrapped
 from runtime.clock import Clock
 from runtime.component import ConfigError, Ready, say
 from runtime.http import bind, serving
 from runtime.journal import JournalFile, NoJournal
 from runtime.websocket import WebSocketConnection, WebSocketLimits, listen_websocket
+
+if TYPE_CHECKING:
+    from harness.lwm2m_server.reliable_listen import ReliableListeners
+
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +92,7 @@ class LwM2mServer:
             profiles=config.profiles,
             defect=config.defect,
             oscore=self.oscore,
+            is_tapped=config.journal_file is not None,
         )
         self._turn = Turn(
             self.core,
@@ -104,6 +108,8 @@ class LwM2mServer:
 
     def mount(self, connections: ReliableListeners) -> None:
         """Speak over connections too."""
+        from lwm2m.transport.reliable import ReliablePeer
+
         self._connections = connections
         self.core.endpoints.add(ReliablePeer, connections.endpoint)
 
@@ -213,6 +219,7 @@ class LwM2mServer:
             connection.abort()
         if not self.failed.done():
             self._end_turn()
+        self._turn.close()
         self.listeners.close()
         if self._connections is not None:
             self._connections.close()
@@ -233,6 +240,8 @@ class LwM2mServer:
             return
         if self._connections is not None:
             self._connections.flush()
+        if self._turn.is_compacting:
+            self._loop.call_soon(self.end_turn_soon)
         for outcome in self.core.take_watched():
             told = self._waiting.get(outcome.id)
             if told is not None and not told.done():

@@ -25,8 +25,7 @@ class Wakefulness:
         """Whether a request can go out to the device now."""
         if device.peer is None:
             return False
-        registration = device.registration
-        return not registration.queue_mode or self._table.is_awake(registration.endpoint, now)
+        return not device.held.queue_mode or self._table.is_awake(device.endpoint, now)
 
     def is_asleep(self, endpoint: str) -> bool:
         """Whether the device is in queue mode and does not listen."""
@@ -34,9 +33,8 @@ class Wakefulness:
 
     def heard_from(self, device: Device, now: float) -> None:
         """A message of the device came: it listens for a while."""
-        registration = device.registration
-        endpoint = registration.endpoint
-        if registration.queue_mode:
+        endpoint = device.endpoint
+        if device.held.queue_mode:
             if self._table.state_of(endpoint) is QueueModeState.ALWAYS_ON:
                 self._enter(device, now)
             else:
@@ -46,8 +44,8 @@ class Wakefulness:
 
     def unanswered(self, device: Device, now: float) -> None:
         """The device did not answer a request: it sleeps, if it is one that does."""
-        if device.registration.queue_mode:
-            self._tell(self._table.unanswered(device.registration.endpoint, now))
+        if device.held.queue_mode:
+            self._tell(self._table.unanswered(device.endpoint, now))
 
     def left(self, endpoint: str) -> None:
         """The registration ended."""
@@ -65,13 +63,12 @@ class Wakefulness:
 
     def restore(self, devices: list[Device], state: ServerState) -> None:
         """Go on as the earlier incarnation told: nobody hears of the same sleep twice."""
-        now, now_us = self._writer.now(), self._writer.clock.wall_us()
+        now = self._writer.now()
         for device in devices:
-            registration = device.registration
-            if registration.queue_mode:
-                self._enter(device, now - (now_us - device.renewed_at_us) / 1e6)
-                if registration.endpoint in state.asleep:
-                    self._table.unanswered(registration.endpoint, now)
+            if device.held.queue_mode:
+                self._enter(device, device.held.renewed_at)
+                if device.endpoint in state.asleep:
+                    self._table.unanswered(device.endpoint, now)
 
     def checkpoint(self, state: ServerState) -> None:
         """Put who sleeps into the state that a compaction writes."""
@@ -80,10 +77,9 @@ class Wakefulness:
         }
 
     def _enter(self, device: Device, now: float) -> None:
-        registration = device.registration
-        self.registration_ids[registration.endpoint] = registration.registration_id
+        self.registration_ids[device.endpoint] = device.registration_id
         # That a device is awake which has just registered needs no telling.
-        self._table.enter(registration.endpoint, now)
+        self._table.enter(device.endpoint, now)
 
     def _tell(self, changed: QueueModeChanged | None) -> None:
         if changed is None:

@@ -4,6 +4,7 @@ what the tap observed."""
 from __future__ import annotations
 
 from collections import Counter
+from typing import Literal
 
 import msgspec
 
@@ -15,6 +16,7 @@ from contracts.data_interface import (
     ObservationEnd,
     Outcome,
     Registration,
+    RegistrationEvent,
     Value,
     encode,
 )
@@ -33,9 +35,12 @@ REFUSALS_RECORDED_MAX = 1_000
 
 
 class TurnWriter:
-    """Collects what one turn of the loop made, in order."""
+    """Collects what one turn of the loop made, in order. Without a tap nothing is `observed`."""
 
-    def __init__(self, server: str, events: EventLog, clock: Clock) -> None:
+    def __init__(
+        self, server: str, events: EventLog, clock: Clock, *, is_tapped: bool = True
+    ) -> None:
+        self._is_tapped = is_tapped
         self.server = server
         self.events = events
         self.clock = clock
@@ -75,6 +80,7 @@ class TurnWriter:
         sequence: int | None = None,
         ended: ObservationEnd | None = None,
         detail: str | None = None,
+        dropped: int | None = None,
     ) -> None:
         """Log the next event."""
         log = self.events
@@ -98,20 +104,43 @@ class TurnWriter:
             sequence=sequence,
             ended=ended,
             detail=detail,
+            dropped=dropped,
         )
-        frame = encode(event)
+        self._log_event(kind, endpoint, encode(event))
+
+    def emit_registration(
+        self, kind: Literal["registered", "updated"], registration: Registration, at_us: int
+    ) -> None:
+        """Log that a device registered or updated: `emit` for what a whole fleet does at once."""
+        log = self.events
+        endpoint = registration.endpoint
+        event = RegistrationEvent(
+            self.server,
+            log.epoch,
+            log.newest + 1,
+            kind,
+            endpoint,
+            at_us,
+            registration.registration_id,
+            registration,
+        )
+        self._log_event(kind, endpoint, encode(event))
+
+    def _log_event(self, kind: EventKind, endpoint: str, frame: bytes) -> None:
+        log = self.events
         log.append(frame)
         self._lines.append(frame_json(frame))
-        self.observed.append(
-            EventLogged(
-                at_ns=self.clock.now_ns(),
-                server=self.server,
-                epoch=log.epoch,
-                seq=seq,
-                kind=kind,
-                endpoint=endpoint,
+        if self._is_tapped:
+            self.observed.append(
+                EventLogged(
+                    at_ns=self.clock.now_ns(),
+                    server=self.server,
+                    epoch=log.epoch,
+                    seq=log.newest,
+                    kind=kind,
+                    endpoint=endpoint,
+                )
             )
-        )
 
     def acknowledge(self, seq: int) -> None:
         """Move the acknowledged position; it is written once a turn."""
@@ -121,7 +150,7 @@ class TurnWriter:
     def refuse(self, reason: str, address: str, count: int = 1) -> None:
         """Count datagrams, registrations or Sends that were refused."""
         self.refusals[reason] += count
-        if self.refusals[reason] <= REFUSALS_RECORDED_MAX:
+        if self._is_tapped and self.refusals[reason] <= REFUSALS_RECORDED_MAX:
             now_ns = self.clock.now_ns()
             self.observed.append(
                 DatagramRefused(at_ns=now_ns, server=self.server, reason=reason, address=address)
@@ -131,7 +160,7 @@ class TurnWriter:
         """Count a security session that was refused or broke off."""
         counter = f"handshake_{reason}"
         self.refusals[counter] += 1
-        if self.refusals[counter] <= REFUSALS_RECORDED_MAX:
+        if self._is_tapped and self.refusals[counter] <= REFUSALS_RECORDED_MAX:
             self.observed.append(
                 HandshakeRefused(
                     at_ns=self.clock.now_ns(),
@@ -153,6 +182,8 @@ class TurnWriter:
         return records
 
     def _tell_acknowledged(self) -> None:
+        if not self._is_tapped:
+            return
         self.observed.append(
             EventsAcknowledged(
                 at_ns=self.clock.now_ns(),

@@ -30,6 +30,8 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     topics: Topics = Topics()
     # The LwM2M servers whose bridges may connect (Mosquitto's access list names them).
     servers: tuple[str, ...] = ("server-1",)
+    # How many connections each bridge may have there: each is an identity of its own.
+    bridge_connections: int = 1
     # Where it is told who came and went (embedded only); None: nowhere.
     journal_file: str | None = None
     limits: BrokerLimits = BrokerLimits()

@@ -305,7 +305,7 @@ class Broker:
             self._violated(connection, "QoS 2 is not offered")
         elif packet.retain:
             self._violated(connection, "nothing is retained here")
-        elif not session.policy.may_publish(packet.topic):
+        elif not session.may_publish(packet.topic):
             self._violated(connection, f"may not publish to {packet.topic[:128]}")
         elif connection in self._held_back or self._is_full_for(packet):
             self._hold_back(connection, packet)

@@ -10,7 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
-from contracts.names import Principal, PrincipalKind, principal_of, service_identity
+from contracts.names import (
+    Principal,
+    PrincipalKind,
+    bridge_identity,
+    principal_of,
+    service_identity,
+)
 from contracts.policy import POLICY_TABLE, Policy, policy_for
 from contracts.topics import Topics
 from harness.bench.parent import die_with_parent
@@ -50,20 +56,24 @@ async def run_mosquitto(config: BrokerConfig, clock: Clock, ready: Ready) -> Non
             await process.wait()
 
 
-def access_list(topics: Topics, servers: Iterable[str]) -> str:
+def access_list(topics: Topics, servers: Iterable[str], bridge_connections: int = 1) -> str:
     """The policy table as an access list: one block a service, patterns for devices."""
     device = policy_for(Principal("device", "%u"), topics)
     lines = [f"pattern write {each}" for each in device.publish]
-    for identity in _services(servers):
+    for identity in _services(servers, bridge_connections):
         lines += ["", f"user {identity}", *_lines(policy_for(principal_of(identity), topics))]
     return "\n".join(lines) + "\n"
 
 
-def _services(servers: Iterable[str]) -> list[str]:
+def _services(servers: Iterable[str], bridge_connections: int) -> list[str]:
     kinds = [kind for kind in get_args(PrincipalKind) if kind not in ("device", "bridge")]
     assert {*kinds, "device", "bridge"} == set(POLICY_TABLE)
     return [
-        *(service_identity("bridge", server) for server in servers),
+        *(
+            bridge_identity(server, connection)
+            for server in servers
+            for connection in range(1, bridge_connections + 1)
+        ),
         *(service_identity(kind) for kind in kinds),
     ]
 
@@ -112,7 +122,7 @@ def _write_files(config: BrokerConfig, port: int) -> Path:
     store = Path(config.state_dir)
     store.mkdir(parents=True, exist_ok=True)
     access = store / "access"
-    access.write_text(access_list(config.topics, config.servers))
+    access.write_text(access_list(config.topics, config.servers, config.bridge_connections))
     access.chmod(0o600)
     settings = store / "mosquitto.conf"
     settings.write_text(_settings(config, port, store))

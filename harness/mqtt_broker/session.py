@@ -29,6 +29,7 @@ class Session:
     """
 
     __slots__ = (
+        "_allowed",
         "_in_flight",
         "_next_id",
         "_to_repeat",
@@ -46,6 +47,8 @@ class Session:
     def __init__(self, principal: Principal, policy: Policy, in_flight_max: int) -> None:
         self.principal = principal
         self.policy = policy
+        # A device's topics have no wildcards: its publishes are decided by one look.
+        self._allowed = frozenset(policy.publish)
         self.in_flight_max = in_flight_max
         self.is_clean = True
         self.filters: dict[str, int] = {}
@@ -77,6 +80,10 @@ class Session:
     def in_flight(self) -> int:
         """Messages sent and not acknowledged."""
         return len(self._in_flight)
+
+    def may_publish(self, topic: str) -> bool:
+        """Whether the client's policy allows a message to `topic`."""
+        return topic in self._allowed or self.policy.may_publish(topic)
 
     def put(self, message: Message) -> None:
         """Queue one message."""

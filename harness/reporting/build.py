@@ -23,14 +23,15 @@ from contracts.journal import (
     RunStarted,
     Stage,
 )
+from contracts.load import FleetBuilt, LoadPlanned
 from contracts.report import (
     AlarmCounts,
     BenchFigures,
     CommandCounts,
     DeviceCounts,
     Kill,
+    LagFigures,
     LoaderFigures,
-    Percentiles,
     ProcessFigures,
     ProvisioningFigures,
     ReadingCounts,
@@ -41,12 +42,19 @@ from contracts.report import (
 )
 from harness.checks import Verdict, conclude
 from harness.checks.accounting import account
-from harness.checks.bench import NOTE_KILLS_PLANNED, load
+from harness.checks.bench import NOTE_KILLS_PLANNED, is_fleet, load
 from harness.checks.commands import commanding
-from harness.checks.figures import backlog_grew, peak_per_s, percentile, slope_per_s
+from harness.checks.figures import backlog_grew, peak_per_s, slope_per_s
 from harness.checks.onboarding import NOTE_UNKNOWN_DEVICE, Onboarding, onboarding, stage_gaps_ns
 from harness.journal import Journal
 from harness.reporting.environment import NOTE_MACHINE, NOTE_VERSION
+from harness.reporting.operations import (
+    Done,
+    histogram_text,
+    operations,
+    percentiles_ms,
+    seconds,
+)
 
 SIDES = ("fleet", "emulated", "platform", "instruments")
 # Stages whose rate says something of its own; the others lie between.
@@ -86,6 +94,7 @@ def report(journal: Journal, verdicts: Sequence[Verdict], *, scenario: str, clai
         throughput=_throughput(journal),
         readings=_readings(journal),
         commands=_commands(journal),
+        operations=operations(journal),
         alarms=_alarms(journal),
         checks=conclusion.checks,
         loader=_loader(journal),
@@ -100,33 +109,25 @@ def report(journal: Journal, verdicts: Sequence[Verdict], *, scenario: str, clai
     )
 
 
-def percentiles_ms(values_ns: Sequence[int]) -> Percentiles | None:
-    """Exact percentiles in milliseconds, None of nothing."""
-    if not values_ns:
-        return None
-    values = sorted(values_ns)
-    p50, p90, p99, p99_9 = (
-        round(percentile(values, ratio) / 1e6, 3) for ratio in (0.5, 0.9, 0.99, 0.999)
-    )
-    return Percentiles(p50=p50, p90=p90, p99=p99, p99_9=p99_9, max=round(values[-1] / 1e6, 3))
-
-
 # ---- onboarding ----
 
 
 def _stages(journal: Journal) -> dict[Stage, StageFigures]:
-    since_start: dict[Stage, list[int]] = {stage: [] for stage in STAGES}
+    since_start: dict[Stage, list[Done]] = {stage: [] for stage in STAGES}
     since_previous: dict[Stage, list[int]] = {stage: [] for stage in STAGES}
-    for stage, _, start_ns, previous_ns in stage_gaps_ns(journal.derive(onboarding)):
-        since_start[stage].append(start_ns)
+    found = journal.derive(onboarding)
+    for stage, endpoint, start_ns, previous_ns in stage_gaps_ns(found):
+        since_start[stage].append(Done(found.devices[endpoint].intended_at_ns, start_ns))
         since_previous[stage].append(previous_ns)
     return {
         stage: StageFigures(
-            count=len(since_start[stage]),
-            since_start=percentiles_ms(since_start[stage]),
+            count=len(done),
+            since_start=percentiles_ms([each.latency_ns for each in done]),
             since_previous=percentiles_ms(since_previous[stage]),
+            histogram=histogram_text(each.latency_ns for each in done),
+            seconds=seconds(journal, done),
         )
-        for stage in STAGES
+        for stage, done in since_start.items()
     }
 
 
@@ -278,14 +279,33 @@ def _alarms(journal: Journal) -> dict[str, AlarmCounts]:
 
 def _loader(journal: Journal) -> LoaderFigures:
     found = journal.derive(load)
+    built, planned = journal.of(FleetBuilt), journal.of(LoadPlanned)
     return LoaderFigures(
         intended_per_s=_rounded(found.intended_per_s),
         actual_per_s=_rounded(found.actual_per_s),
         start_lag_p99_ms=_rounded(found.start_lag_p99_ms),
+        start_lag_max_ms=_rounded(found.start_lag_max_ms),
         loop_delay_p99_ms=_rounded(found.loop_delay_p99_ms),
+        loop_delay_max_ms=_rounded(found.loop_delay_max_ms),
+        lags={
+            kind: LagFigures(
+                issued=lag.issued,
+                missed=lag.missed,
+                p99_ms=round(lag.p99_ms, 3),
+                max_ms=round(lag.max_ms, 3),
+            )
+            for kind, lag in found.lags.items()
+        },
         socket_drops=found.socket_drops,
         retransmissions=found.retransmissions,
         saturated=bool(found.faults),
+        faults=found.faults,
+        limits=found.limits,
+        profile=planned[0].profile if planned else "",
+        intended=planned[0].events if planned else {},
+        fleet_processes=max(1, len({each.process for each in built})),
+        addresses=" and ".join(sorted({each.addresses for each in built})),
+        cpu_s=round(sum(each.cpu_s for each in processes(journal) if is_fleet(each.process)), 3),
     )
 
 

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from contracts.report import CheckResult, ReadingCounts, Report, StageFigures
+from contracts.report import CheckResult, OperationFigures, ReadingCounts, Report, StageFigures
 from harness.reporting.page import headline, words
 from harness.reporting.scale import milliseconds
 
@@ -94,13 +94,34 @@ def _figures(report: Report) -> Table:
             for alarm, counts in report.alarms.items()
         )
         or "none",
+        **{words(kind): _work(work) for kind, work in report.operations.items()},
         "bench": f"ready in {_seconds(report.bench.ready_s)}, down in "
-        f"{_seconds(report.bench.down_s)}; loader {'saturated' if loader.saturated else 'kept up'}",
+        f"{_seconds(report.bench.down_s)}",
+        "loader": ("saturated: " + "; ".join(loader.faults) if loader.saturated else "kept up")
+        + f" ({_many(loader.fleet_processes, 'fleet process', 'es')}, "
+        f"addresses {loader.addresses or 'unknown'})",
     }
     table = Table.grid(padding=(0, 2))
     for name, text in rows.items():
         table.add_row(Text(name, style="dim"), Text(text))
     return table
+
+
+def _work(work: OperationFigures) -> str:
+    latency = work.latency
+    if latency is None:
+        return f"none of {work.unfinished:,} completed"
+    told = ", ".join(
+        f"{name} {milliseconds(value)}"
+        for name, value in (
+            ("p50", latency.p50),
+            ("p99", latency.p99),
+            ("p99.99", latency.p99_99),
+            ("max", latency.max),
+        )
+        if value is not None
+    )
+    return f"{work.count:,} completed, {told}"
 
 
 def _readings(counts: ReadingCounts) -> str:
@@ -112,6 +133,10 @@ def _readings(counts: ReadingCounts) -> str:
         f"{counts.stored:,} stored; "
         + (", ".join(faults) or "none lost, duplicated, altered, misrouted or unknown")
     )
+
+
+def _many(count: int, noun: str, plural: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else plural}"
 
 
 def _seconds(value: float | None) -> str:

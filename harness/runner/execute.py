@@ -15,14 +15,17 @@ from rich.console import Console
 from contracts.journal import RunStarted, SecretsScanned
 from contracts.report import EXIT_BROKEN, Report
 from harness.bench.bench import BenchPlan, bench_up
+from harness.bench.configs import is_fleet
 from harness.bench.state import keep, temporary_state
+from harness.checks import Check, loader_kept_up
 from harness.errors import BenchFailed, HarnessError, ScenarioError
 from harness.reporting import write_report
 from harness.runner.cohort import DEFAULT_MANIFEST, Cohort, choose, told_rejections
+from harness.runner.instruments import taps_on
 from harness.runner.live import Live
 from harness.runner.progress import Progress
-from harness.runner.run import Run, taps_on
-from harness.runner.scenario import RunOptions, Scenario
+from harness.runner.run import Run
+from harness.runner.scenario import RunOptions, Scenario, devices_wanted
 from harness.runner.secrets import outputs_of, scan, secrets_of
 from harness.security import SECURITIES, Security
 from runtime.clock import Clock, SystemClock
@@ -49,7 +52,8 @@ async def execute(scenario: Scenario, options: RunOptions, console: Console) -> 
         )
     options = with_security(options, scenario)
     clock = SystemClock()
-    cohort = choose(options.manifest, options.devices, options.seed)
+    cohort = choose(options.manifest, devices_wanted(options), options.seed)
+    refuse_devices_left_off(options, len(cohort.rows))
     for line in told_rejections(cohort):
         console.print(line, style="yellow", highlight=False, soft_wrap=True)
     directory = make_run_directory(options.out, scenario, options, clock)
@@ -62,7 +66,7 @@ async def execute(scenario: Scenario, options: RunOptions, console: Console) -> 
         finally:
             if options.keep_state:
                 console.print(f"state kept in {keep(state)} (it holds keys)", soft_wrap=True)
-    report = write_report(directory, scenario.name, scenario.claim, scenario.checks)
+    report = write_report(directory, scenario.name, scenario.claim, checks_of(scenario, options))
     point_latest_to(directory)
     if broke is not None and report.exit_code != EXIT_BROKEN:
         raise BenchFailed(f"the story broke off: {broke} (report: {directory}/report.html)")
@@ -80,6 +84,18 @@ def with_security(options: RunOptions, scenario: Scenario) -> RunOptions:
             f"{scenario.name} runs with --security {' or '.join(scenario.needs_security)}"
         )
     return replace(options, security=security)
+
+
+def refuse_devices_left_off(options: RunOptions, devices: int) -> None:
+    """Raises `ScenarioError` when the profile switches fewer devices on than the run has."""
+    devices_wanted(replace(options, devices=devices))
+
+
+def checks_of(scenario: Scenario, options: RunOptions) -> tuple[Check, ...]:
+    """The scenario's checks; who brings a load of his own is told whether it was kept."""
+    if options.profile is None or loader_kept_up in scenario.checks:
+        return scenario.checks
+    return (*scenario.checks, loader_kept_up)
 
 
 def security_of(options: RunOptions) -> Security:
@@ -134,11 +150,12 @@ async def _record(
         security=security_of(options),
         defect=defect_of(options, [row.endpoint for row in cohort.rows]),
         journals=options.taps,
+        fleet_processes=options.fleet_processes,
     )
 
     def heard(process: str, message: Mapping[str, Any]) -> None:
-        if process == "fleet":
-            live.fleet_said(message)
+        if is_fleet(process):
+            live.fleet_said(message, process, options.fleet_processes)
         elif "gate" in message:
             live.gates.append({"process": process, **message})
             live.move()
@@ -183,6 +200,8 @@ async def _tell(scenario: Scenario, run: Run) -> str | None:
         why = str(run.live.failure or error) or type(error).__name__
         run.note("story_broke_off", text=why)
         return why
+    finally:
+        await run.abandon()
     return None
 
 
@@ -224,5 +243,7 @@ def _run_started(
             "manifest": options.manifest.name if options.manifest else DEFAULT_MANIFEST.name,
             "taps": "on" if options.taps else "off",
             "security": security_of(options),
+            **({"profile": options.profile.name or "unnamed"} if options.profile else {}),
+            "fleet_processes": str(options.fleet_processes),
         },
     )

@@ -20,7 +20,12 @@ class Live:
         self.registered = 0
         self.connected = 0
         self.unacknowledged: int | None = None
+        # What each fleet process said last, and which of them are quiet.
+        self._progress: dict[str, Mapping[str, int]] = {}
+        self._quiet: dict[str, int] = {}
         self.online: set[str] = set()
+        # The same, in the order in which they came online.
+        self.online_in_order: list[str] = []
         self.readings: Counter[tuple[str, str]] = Counter()
         self.alarms: Counter[tuple[str, bool]] = Counter()
         self.latest: dict[tuple[str, str], float | int | bool | str] = {}
@@ -33,15 +38,19 @@ class Live:
         self.failure: Exception | None = None
         self._moved = asyncio.Event()
 
-    def fleet_said(self, message: Mapping[str, Any]) -> None:
-        """A progress or quiet line of the fleet."""
+    def fleet_said(self, message: Mapping[str, Any], process: str = "fleet", of: int = 1) -> None:
+        """A progress or quiet line of one of so many fleets."""
         progress = message.get("progress")
         if progress:
-            self.started = progress["started"]
-            self.registered = progress["registered"]
-            self.connected = progress["connected"]
+            self._progress[process] = progress
+            self.started, self.registered, self.connected = (
+                sum(each[what] for each in self._progress.values())
+                for what in ("started", "registered", "connected")
+            )
         if "quiet" in message:
-            self.unacknowledged = message["quiet"]["unacknowledged"]
+            self._quiet[process] = message["quiet"]["unacknowledged"]
+            if len(self._quiet) == of:
+                self.unacknowledged = sum(self._quiet.values())
         self.move()
 
     def message_seen(self, record: MessageSeen) -> None:
@@ -54,7 +63,9 @@ class Live:
         if isinstance(line, Commit):
             self.stored += len(line.readings)
             for endpoint, path, _time_us, value in line.readings:
-                self.online.add(endpoint)
+                if endpoint not in self.online:
+                    self.online.add(endpoint)
+                    self.online_in_order.append(endpoint)
                 self.readings[endpoint, path] += 1
                 self.latest[endpoint, path] = value
         elif isinstance(line, AlarmStored):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from contracts.api import (
@@ -24,26 +24,27 @@ from contracts.journal import (
     Note,
     PhaseBegan,
 )
+from contracts.load import LoadPlanned
 from contracts.manifest import ManifestRow
+from contracts.schedule import ScheduleReader
 from fake_devices.devices import MODELS
+from fake_devices.load_profiles import KINDS, LoadProfile
 from harness.bench import configs
-from harness.bench.bench import Bench, tap_identity
+from harness.bench.bench import Bench
 from harness.runner.cohort import Cohort
 from harness.runner.live import Live, NotReached
+from harness.runner.offering import COMMAND_EXPIRES_S, CommandOffering
 from harness.runner.progress import Progress
 from harness.runner.scenario import RunOptions
-from harness.taps import BrokerTap, ProcessTap, StoreTap
-from mqtt.transport.client import MqttClient, client_tls
 from runtime.clock import Clock
 from runtime.http_client import HttpClient
 from runtime.journal import JournalSink
 
 DEVICES_PER_S = 50.0
-COMMAND_EXPIRES_S = 60.0
 # Longer than a device that has to register again takes, shorter than CoAP's own patience.
 PATIENCE_S = 25.0
 FLEET_ENDS_WITHIN_S = 10.0
-TAP_CONNECTS_WITHIN_S = 5.0
+START_LEAD_NS = 100_000_000
 LARGE_RUN_DEVICES = 1_000
 LARGE_RUN_TELEMETRY_S = 62.0
 # In reporting intervals after a device's first connection.
@@ -74,6 +75,10 @@ class Run:
         self.live = live
         self._progress = progress
         self._rate_per_s = options.rate_per_s or DEVICES_PER_S
+        self._profile = options.profile
+        self._schedule_file: Path | None = None
+        self._began_ns = 0
+        self._offering: asyncio.Task[None] | None = None
 
     # ---- what it is about ----
 
@@ -100,7 +105,18 @@ class Run:
         wanted = self.options.telemetry_s
         if wanted is None:
             wanted = LARGE_RUN_TELEMETRY_S if len(self.rows) >= LARGE_RUN_DEVICES else 0.0
-        return max(0.0, wanted - (self.clock.now_ns() / 1e9 - began_s))
+        now_s = self.clock.now_ns() / 1e9
+        return max(0.0, wanted - (now_s - began_s), self.load_ends_s - now_s)
+
+    @property
+    def load_ends_s(self) -> float:
+        """When the load profile is over, monotonic seconds; 0 without one."""
+        return 0.0 if self._profile is None else self._began_ns / 1e9 + self._profile.duration_s
+
+    def _arrivals_take_s(self) -> float:
+        if self._profile is not None and self._profile.registrations:
+            return self._profile.ends_s("registrations")
+        return len(self.rows) / self._rate_per_s
 
     # ---- verbs ----
 
@@ -124,13 +140,30 @@ class Run:
         rows: Sequence[ManifestRow] | None = None,
         *,
         with_demonstration_incidents: bool = False,
+        profile: LoadProfile | None = None,
+        schedule_file: Path | None = None,
     ) -> None:
-        """Build the simulated devices (all rows by default); `switch_on` starts them."""
+        """Build the simulated devices (all rows by default); `switch_on` starts them.
+
+        They follow the user's load profile or, without one, the story's, and with
+        `follow_schedule` a schedule.
+        """
         chosen = self.rows if rows is None else rows
         incidents = self._demonstration_incidents(chosen) if with_demonstration_incidents else []
         credentials = await self.bench.device_credentials(chosen)
-        config = configs.fleet(self.bench, chosen, self.options, incidents, credentials)
-        await self.bench.start_fleet(config)
+        self._profile = self._profile or profile
+        self._schedule_file = schedule_file
+        await self.bench.start_fleets(
+            configs.fleets(
+                self.bench,
+                chosen,
+                self.options,
+                incidents,
+                credentials,
+                profile=self._profile,
+                schedule_file=schedule_file,
+            )
+        )
 
     async def provision(self, manifest: bytes, content_type: str = "text/csv") -> ImportJob:
         """Import a manifest and wait until the job has finished. Raises `HarnessError`."""
@@ -153,10 +186,30 @@ class Run:
         return job
 
     def switch_on(self, *, rate_per_s: float = DEVICES_PER_S) -> None:
-        """Let the fleet start its devices open-loop: as the user asks, else at `rate_per_s`."""
+        """Let the fleet start its devices open-loop: as the user asks, else at `rate_per_s`.
+
+        A load profile begins now, with everything in it.
+        """
         self.begin("onboarding")
+        # Several processes hear of it one after the other; they begin together.
+        lead_ns = 0 if len(self.bench.fleets) == 1 else START_LEAD_NS
+        self._began_ns = self.clock.now_ns() + lead_ns
+        # Each of several starts its share of the devices.
         self._rate_per_s = self.options.rate_per_s or rate_per_s
-        self._tell_fleet({"start": {"rate_per_s": self._rate_per_s}})
+        own_per_s = self._rate_per_s / len(self.bench.fleets)
+        self.journal.record(self._planned())
+        self._tell_fleet({"start": {"rate_per_s": own_per_s, "began_ns": self._began_ns}})
+        if self._profile is not None and self._profile.commands:
+            self._offering = asyncio.create_task(self._offer_commands(self._profile))
+
+    async def follow_schedule(self) -> None:
+        """Have the fleet follow the schedule of `start_fleet`, and wait until it is over."""
+        assert self._schedule_file is not None
+        with self._schedule_file.open("rb") as lines:
+            header = ScheduleReader(lines, str(self._schedule_file)).header
+        self.begin("schedule")
+        self._tell_fleet({"follow": {"began_ns": self.clock.now_ns() + START_LEAD_NS}})
+        await self._wait(header.duration_s)
 
     async def until_registered(self, count: int, *, within_s: float = 60.0) -> None:
         """Wait until the fleet says that `count` devices are registered."""
@@ -171,7 +224,7 @@ class Run:
         was to be switched on.
         """
         wanted = len(self.rows) if expected is None else expected
-        patience_s = len(self.rows) / self._rate_per_s + PATIENCE_S
+        patience_s = self._arrivals_take_s() + PATIENCE_S
         while (online := len(self.live.online)) < wanted:
             try:
                 await self.live.until(
@@ -188,7 +241,7 @@ class Run:
     async def let_telemetry_flow(self, seconds: float, *, phase: str = "telemetry") -> None:
         """Let devices report for `seconds`."""
         self.begin(phase)
-        await asyncio.sleep(seconds)
+        await self._wait(seconds)
 
     async def until_alarms(self, models: int, *, within_s: float) -> None:
         """Wait until as many kinds of alarm have been raised and cleared as there are models."""
@@ -237,7 +290,13 @@ class Run:
         )
 
     async def drain(self, within_s: float = 15.0) -> None:
-        """Stop new readings and wait until what was acknowledged is stored."""
+        """Stop new readings and wait until what was acknowledged is stored.
+
+        A load profile is followed to its end first.
+        """
+        await self._wait(max(0.0, self.load_ends_s - self.clock.now_ns() / 1e9))
+        if self._offering is not None:
+            await self._offering
         self.begin("drain")
         self._tell_fleet({"quiesce": {"within_s": within_s}})
         await self._reach(
@@ -259,12 +318,19 @@ class Run:
 
     async def end_fleet(self) -> None:
         """Let the fleet write down how each device ended, and end."""
-        fleet = self.bench.processes["fleet"]
-        fleet.is_wanted = False
+        fleets = self.bench.fleets
+        for fleet in fleets:
+            fleet.is_wanted = False
         self._tell_fleet({"end": {}})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FLEET_ENDS_WITHIN_S):
-                await fleet.until_ended()
+                await asyncio.gather(*(fleet.until_ended() for fleet in fleets))
+
+    async def abandon(self) -> None:
+        """The story is over, however: nothing more is offered."""
+        if self._offering is not None:
+            self._offering.cancel()
+            await asyncio.gather(self._offering, return_exceptions=True)
 
     async def kill_at(self, point: str, occurrence: int, target: str, *, within_s: float) -> bool:
         """Hold `target` still at a named point, SIGKILL it there, and bring it back.
@@ -314,7 +380,37 @@ class Run:
         self._progress.warn(text)
 
     def _tell_fleet(self, message: Mapping[str, Any]) -> None:
-        self.bench.processes["fleet"].tell(message)
+        for fleet in self.bench.fleets:
+            fleet.tell(message)
+
+    async def _wait(self, seconds: float) -> None:
+        """Let time pass; what fails meanwhile ends the story."""
+        due_s = self.clock.now_ns() / 1e9 + seconds
+        with contextlib.suppress(NotReached):
+            await self.live.until(
+                "the time is over", lambda: self.clock.now_ns() / 1e9 >= due_s, seconds
+            )
+
+    async def _offer_commands(self, profile: LoadProfile) -> None:
+        offering = CommandOffering(
+            lambda: self.bench.http("control"),
+            lambda: self.live.online_in_order,
+            self.journal,
+            self.clock,
+        )
+        await offering.follow(profile.times_s("commands", self.options.seed), self._began_ns)
+
+    def _planned(self) -> LoadPlanned:
+        profile = self._profile or LoadProfile()
+        return LoadPlanned(
+            at_ns=self.clock.now_ns(),
+            profile=profile.name,
+            began_ns=self._began_ns,
+            events={kind: profile.count(kind) for kind in KINDS if profile.phases(kind)},
+            duration_s=profile.duration_s,
+            fleet_processes=len(self.bench.fleets),
+            limits=profile.limits,
+        )
 
     async def _post_dim(
         self, client: HttpClient, endpoint: str, level: int, intended_ns: int
@@ -362,41 +458,3 @@ class Run:
             )
             ended.append(record)
         return ended
-
-
-@contextlib.asynccontextmanager
-async def taps_on(
-    bench: Bench, journal: JournalSink, clock: Clock, live: Live, *, broker: bool
-) -> AsyncIterator[None]:
-    """The instruments, running while the block runs."""
-    store = StoreTap(bench.http("ingestion"), journal, clock, live.feed_seen)
-    processes = ProcessTap(lambda: bench.processes.values(), journal, clock)
-    tasks = [asyncio.create_task(store.run()), asyncio.create_task(processes.run())]
-    try:
-        if broker:
-            tap = BrokerTap(bench.plan.topics, journal, clock, live.message_seen)
-            client = _broker_tap_client(bench, tap, clock)
-            tasks.append(asyncio.create_task(client.run()))
-            async with asyncio.timeout(TAP_CONNECTS_WITHIN_S):
-                await client.connected.wait()
-        yield
-    finally:
-        processes.sample()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _broker_tap_client(bench: Bench, tap: BrokerTap, clock: Clock) -> MqttClient:
-    host, _, port = bench.address("broker", "mqtt").rpartition(":")
-    files = configs.client_files(bench.plan, tap_identity())
-    draw = random.Random(0)  # spreads reconnects only
-    return MqttClient(
-        client_id=tap_identity(),
-        address=(host, int(port)),
-        tls=client_tls(files["ca_file"], files["certificate_file"], files["key_file"]),
-        clock=clock,
-        chance=draw.random,
-        subscriptions=[(topic_filter, 0) for topic_filter in tap.filters],
-        on_message=tap.receive,
-    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from fake_devices.load_profiles import IllegalProfile, LoadProfile, read_profile
 from harness.errors import ScenarioError
 from harness.security import SECURITIES, Security
 
@@ -31,6 +32,7 @@ DEFECTS: tuple[Defect, ...] = (
 )
 
 PACKS_PER_S = 400
+FLEET_PROCESSES_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,10 @@ class RunOptions:
     `devices` None is the whole of a user's manifest, or 200 of the harbour district;
     `rate_per_s` None leaves the pace to the scenario, `security` None the way that devices prove
     themselves.
-    `report_every_s` None spreads `PACKS_PER_S` over the fleet, at least one second
-    apart; `telemetry_s` None goes on until every stream can have its readings and, from 1,000
-    devices on, for 60 s or longer.
+    `report_every_s` None spreads `PACKS_PER_S` over the fleet, at least one second apart, unless
+    `profile` has telemetry; `telemetry_s` None goes on until every stream can have its readings
+    and, from 1,000 devices on, for 60 s or longer. A profile is followed to its end.
+    `fleet_processes` share the devices.
     """
 
     devices: int | None = None
@@ -57,6 +60,8 @@ class RunOptions:
     telemetry_s: float | None = None
     taps: bool = True
     keep_state: bool = False
+    profile: LoadProfile | None = None
+    fleet_processes: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run. Raises `ScenarioError`."""
@@ -68,6 +73,10 @@ class RunOptions:
             raise ScenarioError(f"--report-every {self.report_every_s:g}: choose 0.05 s to a day")
         if self.telemetry_s is not None and not 0 <= self.telemetry_s <= 864_000:
             raise ScenarioError(f"--duration {self.telemetry_s:g}: choose 0 s to ten days")
+        if not 1 <= self.fleet_processes <= FLEET_PROCESSES_MAX:
+            raise ScenarioError(
+                f"--fleet-processes {self.fleet_processes}: choose 1 to {FLEET_PROCESSES_MAX}"
+            )
         if self.defect and self.defect != "swap_credentials" and self.broker != "embedded":
             raise ScenarioError(
                 f"--defect {self.defect} is planted in the embedded broker: "
@@ -76,6 +85,9 @@ class RunOptions:
 
     def reporting_interval_s(self, devices: int) -> float:
         """Seconds between two packs of one device, in a fleet of so many."""
+        per_s = None if self.profile is None else self.profile.mean_per_s("telemetry")
+        if per_s:
+            return min(86_400.0, max(0.05, devices / per_s))
         return self.report_every_s or max(1.0, devices / PACKS_PER_S)
 
 
@@ -92,13 +104,38 @@ class Scenario:
     needs_security: tuple[Security, ...] = SECURITIES
 
 
+def devices_wanted(options: RunOptions) -> int | None:
+    """How many devices a run has: as the user asks, else as many as the profile switches on.
+
+    Raises `ScenarioError` when the profile would leave some off.
+    """
+    arrivals = 0 if options.profile is None else options.profile.count("registrations")
+    if not arrivals:
+        return options.devices
+    if options.devices is not None and options.devices > arrivals:
+        raise ScenarioError(
+            f"--devices {options.devices}: the profile switches {arrivals} on; lengthen its "
+            "registrations or choose fewer devices"
+        )
+    return options.devices or arrivals
+
+
+def load_profile(path: Path) -> LoadProfile:
+    """The load profile of a TOML file. Raises `ScenarioError`."""
+    try:
+        return read_profile(path)
+    except IllegalProfile as error:
+        raise ScenarioError(str(error)) from None
+
+
 def find_scenarios() -> dict[str, Scenario]:
     """Every scenario under the package `scenarios`, by name. Each module holds one `SCENARIO`."""
     import scenarios
 
     found: dict[str, Scenario] = {}
     for module in pkgutil.walk_packages(scenarios.__path__, "scenarios."):
-        if not module.ispkg:
+        # A file for Locust changes the process that imports it.
+        if not module.ispkg and not module.name.endswith(".locustfile"):
             scenario = getattr(importlib.import_module(module.name), "SCENARIO", None)
             if isinstance(scenario, Scenario):
                 found[scenario.name] = scenario

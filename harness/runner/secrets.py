@@ -109,6 +109,8 @@ VAULTS = (
     "keys.sqlite*",
     "server/security*",
     "fleet.ndjson",
+    # Of further fleet processes: `harness.bench.configs.fleet_name`.
+    "fleet-[0-9]*.ndjson",
     "*token*",
 )
 

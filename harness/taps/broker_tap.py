@@ -6,12 +6,13 @@ even so nothing of them is recorded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
 
 from contracts.journal import MessageSeen
-from contracts.topics import Topics, fill, match_template
+from contracts.topics import Topics, fill
 from mqtt.connection import InboundMessage
 from runtime.clock import Clock
 from runtime.journal import JournalSink
@@ -40,6 +41,10 @@ class BrokerTap:
         seen: Callable[[MessageSeen], None],
     ) -> None:
         self._templates = {name: getattr(topics, name) for name in WATCHED}
+        self._patterns = [
+            ("command" if name == "held_command" else name, template_pattern(template))
+            for name, template in self._templates.items()
+        ]
         self._journal = journal
         self._clock = clock
         self._seen = seen
@@ -58,16 +63,16 @@ class BrokerTap:
             self._seen(record)
 
     def _describe(self, message: InboundMessage) -> MessageSeen | None:
-        for name, template in self._templates.items():
-            try:
-                found = match_template(template, message.topic)
-            except ValueError:
+        for kind, pattern in self._patterns:
+            match = pattern.fullmatch(message.topic)
+            if match is None:
                 continue
+            found = match.groupdict()
             header = self._header(message.payload)
             return MessageSeen(
                 at_ns=self._clock.now_ns(),
                 topic=message.topic,
-                topic_kind="command" if name == "held_command" else name,
+                topic_kind=kind,
                 endpoint=found["endpoint"],
                 payload_bytes=len(message.payload),
                 server=found.get("server", ""),
@@ -85,3 +90,12 @@ class BrokerTap:
             return self._headers.decode(payload)
         except msgspec.DecodeError:
             return _Header()
+
+
+def template_pattern(template: str) -> re.Pattern[str]:
+    """What matches wholly the topics of a template, with its names as groups."""
+    levels = [
+        f"(?P<{level[1:-1]}>[^/]*)" if level[:1] == "{" else re.escape(level)
+        for level in template.split("/")
+    ]
+    return re.compile("/".join(levels), re.DOTALL)

@@ -44,11 +44,15 @@ class Remembered(msgspec.Struct, gc=False, eq=False):
 class AnswerMemory:
     """All remembered messages of all peers."""
 
-    __slots__ = ("_answer_bytes", "_order", "_parameters", "_peers")
+    __slots__ = (
+        "_answer_bytes", "_bytes_max", "_count_max", "_order", "_peers", "_per_peer_max",
+    )  # fmt: skip
 
     def __init__(self, parameters: TransmissionParameters, peers: PeerTable) -> None:
         self._peers = peers
-        self._parameters = parameters
+        self._per_peer_max = parameters.remembered_per_peer_max
+        self._count_max = parameters.remembered_max
+        self._bytes_max = parameters.remembered_bytes_max
         # In order of arrival. Holds forgotten ones until they come to the front.
         self._order: deque[Remembered] = deque()
         self._answer_bytes = 0
@@ -58,10 +62,16 @@ class AnswerMemory:
 
     def recall(self, peer: Peer, message_id: int, token: bytes, now: float) -> Remembered | None:
         """The message that this one repeats."""
-        if peer.recent is None:
+        recent = peer.recent
+        if recent is None:
             return None
-        found = peer.recent.get(message_id)
-        if found is None or found.token != token or found.expires_at <= now:
+        found = recent.get(message_id) if isinstance(recent, dict) else recent
+        if (
+            found is None
+            or found.message_id != message_id
+            or found.token != token
+            or found.expires_at <= now
+        ):
             return None
         return found
 
@@ -73,17 +83,22 @@ class AnswerMemory:
         # Each arrival pays for two expiries: under load no sweep ever has much to do.
         if order and order[0].expires_at <= now:
             self.expire(now, at_most=2)
-        if not self._make_room(peer):
+        recent = peer.recent
+        count = 0 if recent is None else len(recent) if isinstance(recent, dict) else 1
+        if (
+            count >= self._per_peer_max
+            or len(order) >= self._count_max
+            or self._answer_bytes > self._bytes_max
+        ) and not self._make_room(peer, count):
             return None
         entry = Remembered(peer, message_id, token, expires_at)
-        if peer.recent is None:
-            peer.recent = {message_id: entry}
+        recent = peer.recent
+        if recent is None:
+            peer.recent = entry
+        elif isinstance(recent, dict) and message_id not in recent:
+            recent[message_id] = entry
         else:
-            # Popped first: a reused id has to move to the end of the order.
-            replaced = peer.recent.pop(message_id, None)
-            if replaced is not None:
-                self._release(replaced)
-            peer.recent[message_id] = entry
+            self._add(peer, recent, entry)
         order.append(entry)
         return entry
 
@@ -107,31 +122,35 @@ class AnswerMemory:
 
     def forget_peer(self, peer: Peer) -> None:
         """Forget all messages of one peer."""
-        for entry in (peer.recent or {}).values():
+        for entry in _entries(peer.recent):
             self._release(entry)
         peer.recent = None
 
-    def _make_room(self, peer: Peer) -> bool:
-        limits = self._parameters
-        recent = peer.recent
-        if (
-            recent is not None
-            and len(recent) >= limits.remembered_per_peer_max
-            and not self._evict_of_peer(recent)
-        ):
+    def _add(
+        self, peer: Peer, recent: Remembered | dict[int, Remembered], entry: Remembered
+    ) -> None:
+        """Keep one more message of a peer. From the second on they are in a dictionary, which takes
+        more room than a message does."""
+        if not isinstance(recent, dict):
+            recent = peer.recent = {recent.message_id: recent}
+        # Popped first: a reused id has to move to the end of the order.
+        replaced = recent.pop(entry.message_id, None)
+        if replaced is not None:
+            self._release(replaced)
+        recent[entry.message_id] = entry
+
+    def _make_room(self, peer: Peer, count: int) -> bool:
+        if count >= self._per_peer_max and not self._evict_of_peer(peer):
             return False
-        while (
-            len(self._order) >= limits.remembered_max
-            or self._answer_bytes > limits.remembered_bytes_max
-        ):
+        while len(self._order) >= self._count_max or self._answer_bytes > self._bytes_max:
             if not self._evict_oldest():
                 return False
         return True
 
-    def _evict_of_peer(self, recent: dict[int, Remembered]) -> bool:
-        for message_id, entry in recent.items():
+    def _evict_of_peer(self, peer: Peer) -> bool:
+        for entry in _entries(peer.recent):
             if entry.answer is not None:
-                del recent[message_id]
+                self._leave(entry)
                 self._release(entry)
                 return True
         return False
@@ -146,21 +165,39 @@ class AnswerMemory:
             order.append(entry)
         return False
 
-    def _is_known(self, entry: Remembered) -> bool:
+    @staticmethod
+    def _is_known(entry: Remembered) -> bool:
         recent = entry.peer.recent
-        return recent is not None and recent.get(entry.message_id) is entry
+        return recent is entry or (
+            isinstance(recent, dict) and recent.get(entry.message_id) is entry
+        )
+
+    @staticmethod
+    def _leave(entry: Remembered) -> None:
+        """Take it from what is known of its peer."""
+        peer = entry.peer
+        if isinstance(peer.recent, dict):
+            del peer.recent[entry.message_id]
+            peer.recent = peer.recent or None
+        else:
+            peer.recent = None
 
     def _forget(self, entry: Remembered) -> None:
-        recent = entry.peer.recent
-        if recent is None or recent.get(entry.message_id) is not entry:
+        if not self._is_known(entry):
             return
-        del recent[entry.message_id]
+        self._leave(entry)
         self._release(entry)
-        if not recent:
-            entry.peer.recent = None
+        if entry.peer.recent is None:
             self._peers.release(entry.peer)
 
     def _release(self, entry: Remembered) -> None:
         self._answer_bytes -= len(entry.answer or b"")
         entry.answer = None
         entry.expires_at = _FORGOTTEN
+
+
+def _entries(recent: Remembered | dict[int, Remembered] | None) -> list[Remembered]:
+    """What is remembered of one peer, oldest first."""
+    if recent is None:
+        return []
+    return list(recent.values()) if isinstance(recent, dict) else [recent]

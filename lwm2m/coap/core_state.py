@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from lwm2m.coap.answers import AnswerMemory
 from lwm2m.coap.events import DatagramRejected, Event, RejectionReason
-from lwm2m.coap.message import encode_header
+from lwm2m.coap.message import RST, encode_header
 from lwm2m.coap.parameters import TransmissionParameters
 from lwm2m.coap.peers import Chance, PeerTable
-from lwm2m.coap.rate_limit import Refusals, RequestLimiter
+from lwm2m.coap.rate_limit import Refusals, RequestLimiter, ResetLimiter
 from lwm2m.coap.reachability import Reachability
 from lwm2m.coap.requests import HANDLED_CRITICAL
 from lwm2m.coap.timers import TimerWheel
@@ -40,6 +40,7 @@ class CoreState:
         "parameters",
         "peers",
         "reachability",
+        "resets",
         "timers",
     )
 
@@ -63,6 +64,7 @@ class CoreState:
         self.limiter: RequestLimiter | None = None
         if RequestLimiter.is_needed(parameters):
             self.limiter = RequestLimiter(parameters, self.take_handle())
+        self.resets = ResetLimiter(parameters)
         # Observations of all peers.
         self.observations = 0
         # The latest time seen, for calls that come without one.
@@ -83,6 +85,11 @@ class CoreState:
         datagram = encode_header(type_, 0, message_id, b"")
         self.datagrams.append((datagram, peer))
         return datagram
+
+    def send_reset(self, peer: Hashable, message_id: int) -> None:
+        """Reject a message that cannot be processed, unless too many are."""
+        if self.resets.admits(peer, self.now):
+            self.send_empty(peer, RST, message_id)
 
     def first_timeout_s(self) -> float:
         """A first wait by chance."""

@@ -11,10 +11,20 @@ from collections.abc import Callable, Hashable
 from lwm2m.coap.blockwise_response import BlockwiseResponder
 from lwm2m.coap.core_state import CoreState
 from lwm2m.coap.events import Event, RejectionReason
-from lwm2m.coap.message import ACK, CON, NON, RST, MalformedMessage, Message, decode_message
+from lwm2m.coap.message import (
+    ACK,
+    CON,
+    HEADER_BYTES,
+    NON,
+    RST,
+    MalformedMessage,
+    Message,
+    decode_message,
+)
 from lwm2m.coap.options import OBSERVE
 from lwm2m.coap.parameters import TransmissionParameters
 from lwm2m.coap.peers import Peer
+from lwm2m.coap.plain import ACK_HEAD, CON_HEAD
 from lwm2m.coap.rate_limit import Refusals
 from lwm2m.coap.received_request import ReceivedRequest
 from lwm2m.coap.requester import Requester
@@ -47,6 +57,14 @@ class CoapEndpoint:
     def receive_datagram(self, data: bytes, peer: Hashable, now: float) -> None:
         """Take one datagram that came from `peer`. Never raises, whatever the bytes."""
         self._core.now = now
+        if len(data) >= HEADER_BYTES:
+            # What nearly all datagrams are goes a shorter way to the same end.
+            head = data[0] & 0xF0
+            if head == CON_HEAD:
+                if self._responder.receive_plain(data, peer, now):
+                    return
+            elif head == ACK_HEAD and self._requester.receive_plain(data, peer, now):
+                return
         try:
             message = decode_message(data)
         except MalformedMessage as error:
@@ -192,15 +210,20 @@ class CoapEndpoint:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has to be called, in seconds of the clock of `now`."""
-        due = self._core.timers.next_deadline()
-        sweep = self._next_sweep()
-        if due is None or sweep is None:
-            return sweep if due is None else due
-        return min(due, sweep)
+        first = self._core.timers.next_deadline()
+        responder, requester = self._responder, self._requester
+        for due in (
+            responder.next_acknowledgement(), requester.next_overdue(), self._next_sweep(),
+        ):  # fmt: skip
+            if due is not None and (first is None or due < first):
+                first = due
+        return first
 
     def handle_timer(self, now: float) -> None:
         """Do what is due: retransmit, acknowledge, give up, forget."""
         self._core.now = now
+        self._responder.acknowledge_due(now)
+        self._requester.time_overdue(now)
         for timed in self._core.timers.take_due(now):
             if timed.tick > now * TICKS_PER_S:
                 continue  # what was due before it in this turn has set it anew
@@ -249,6 +272,12 @@ class CoapEndpoint:
         """How many messages are kept to recognise duplicates."""
         return len(self._core.answers)
 
+    @property
+    def resets_withheld(self) -> int:
+        """How many messages that cannot be processed were ignored, being over the limit of Resets;
+        each was told as `DatagramRejected` unless it was a ping."""
+        return self._core.resets.withheld
+
     def _latest(self, now: float | None) -> float:
         return self._core.now if now is None else now
 
@@ -264,11 +293,11 @@ class CoapEndpoint:
         self._core.reject(peer, "malformed", str(error))
         # RFC 7252 §4.2: a CON that cannot be processed is rejected by RST; §4.3: others silently.
         if error.type == CON:
-            self._core.send_empty(peer, RST, error.message_id)
+            self._core.send_reset(peer, error.message_id)
 
     def _receive_empty(self, peer: Hashable, message: Message, now: float) -> None:
         if message.type == CON:
-            self._core.send_empty(peer, RST, message.message_id)
+            self._core.send_reset(peer, message.message_id)
             return
         known = self._core.peers.by_address.get(peer)
         if known is not None and (
@@ -314,4 +343,4 @@ class CoapEndpoint:
         # RFC 7252 §4.2, and RFC 7641 §3.6: a RST also ends an observation that is forgotten here.
         observed = message.type == NON and find_option(message.options, OBSERVE) is not None
         if message.type == CON or observed:
-            self._core.send_empty(peer, RST, message.message_id)
+            self._core.send_reset(peer, message.message_id)

@@ -6,6 +6,7 @@ and whether it is known, is not decided here.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Literal
 
@@ -21,6 +22,7 @@ NON = 1
 ACK = 2
 RST = 3
 
+HEADER_BYTES = 4
 TYPE_NAMES = ("CON", "NON", "ACK", "RST")
 # RFC 8974 §2.1: lengths up to 12 stand in the header; 13 and 14 announce one or two more bytes.
 SHORT_TOKEN_BYTES_MAX = 12
@@ -28,6 +30,7 @@ TOKEN_BYTES_MAX = 65_804
 PAYLOAD_MARKER = 0xFF
 _VERSION_1 = 0x40
 _OPTION_NUMBER_MAX = 65_535
+_pack_header = struct.Struct(">BBH").pack
 
 Fault = Literal["truncated", "version", "token", "code", "empty", "option", "payload_marker"]
 _HIDDEN = frozenset({"payload"})
@@ -84,7 +87,7 @@ _VERDICTS = tuple(_verdict(index >> 8, index & 255) for index in range(1024))
 def decode_message(data: bytes) -> Message:
     """Decode one datagram. Raises `MalformedMessage`, and nothing else, for any bytes."""
     size = len(data)
-    if size < 4:
+    if size < HEADER_BYTES:
         raise MalformedMessage("truncated", f"{size} bytes, a header has 4")
     first = data[0]
     if first & 0xC0 != _VERSION_1:
@@ -129,7 +132,7 @@ def _decode_empty(data: bytes) -> Message:
 
 # Index: the first byte of an option. Its value's length, or -1 for the payload marker and for
 # whatever needs more bytes to tell delta and length.
-_LENGTHS = tuple(head & 15 if head >> 4 < 13 and head & 15 < 13 else -1 for head in range(256))
+SHORT_LENGTHS = tuple(head & 15 if head >> 4 < 13 and head & 15 < 13 else -1 for head in range(256))
 
 
 def _decode_options(data: bytes, at: int, size: int) -> tuple[Options, bytes]:
@@ -139,7 +142,7 @@ def _decode_options(data: bytes, at: int, size: int) -> tuple[Options, bytes]:
     payload = b""
     while at < size:
         head = data[at]
-        length = _LENGTHS[head]
+        length = SHORT_LENGTHS[head]
         at += 1
         if length >= 0:
             number += head >> 4
@@ -217,9 +220,7 @@ def encode_header(type_: int, code: int, message_id: int, token: bytes) -> bytes
     """Header and token. The caller vouches for the ranges; `encode_message` checks them."""
     if len(token) > SHORT_TOKEN_BYTES_MAX:
         return _encode_long_header(type_, code, message_id, token)
-    return ((_VERSION_1 | type_ << 4 | len(token)) << 24 | code << 16 | message_id).to_bytes(
-        4, "big"
-    ) + token
+    return _pack_header(_VERSION_1 | type_ << 4 | len(token), code, message_id) + token
 
 
 def _encode_long_header(type_: int, code: int, message_id: int, token: bytes) -> bytes:

@@ -19,7 +19,8 @@ _AT_LEAST_0 = (
     "transfer_bytes_max", "transfers_max", "transfer_lifetime_s", "queue_per_peer_max",
     "remembered_bytes_max", "non_notification_interval_s", "observations_per_peer_max",
     "observations_max", "requests_per_s", "requests_per_peer_per_s", "overload_max_age_s",
-    "amplification_factor", "echo_lifetime_s", "validated_max",
+    "amplification_factor", "echo_lifetime_s", "validated_max", "resets_per_s",
+    "resets_per_peer_per_s",
 )  # fmt: skip
 # A block of 16 bytes with its options, and 4.01 with Echo, have to fit.
 _FLOOR_BYTES_MIN = 64
@@ -114,6 +115,13 @@ class TransmissionParameters(msgspec.Struct, frozen=True):
     """So many of one peer may come at once before that rate is kept."""
     overload_max_age_s: int = 5
     """Max-Age of those 5.03: when the peer may try again (RFC 7252 §5.9.3.4)."""
+
+    resets_per_s: int = 1_000
+    """Resets that answer messages that cannot be processed, and pings, in each second; what is more
+    is ignored silently, as RFC 7252 §4.2 allows, so that garbage takes no time from others. Own
+    choice. `resets_withheld` of the endpoint counts the others."""
+    resets_per_peer_per_s: int = 10
+    """The same for each peer."""
 
     amplification_factor: float = 3.0
     """An answer to an address that has not been validated is at most this many times as long as

@@ -57,8 +57,8 @@ class Peer(msgspec.Struct, gc=False, eq=False):
     responding: dict[int, ReceivedRequest] | None = None
     # Their requests that the application has not answered: how many.
     pending: int = 0
-    # Their messages by message id, for duplicates.
-    recent: dict[int, Remembered] | None = None
+    # Their messages by message id, for duplicates; of most peers there is just one.
+    recent: Remembered | dict[int, Remembered] | None = None
     # Unfinished block-wise bodies.
     transfers: dict[Hashable, Transfer] | None = None
     observations: dict[bytes, ReceivedRequest] | None = None
@@ -98,14 +98,16 @@ class Chance:
 
     def take(self, count: int) -> bytes:
         """`count` bytes that were not given out before."""
+        at = self._at
+        end = at + count
+        if end <= len(self._pool):
+            self._at = end
+            return self._pool[at:end]
         if count > self._POOL_BYTES:
             return self._draw(count)
-        at = self._at
-        if at + count > len(self._pool):
-            self._pool = self._draw(self._POOL_BYTES)
-            at = 0
-        self._at = at + count
-        return self._pool[at : at + count]
+        self._pool = self._draw(self._POOL_BYTES)
+        self._at = count
+        return self._pool[:count]
 
 
 class PeerTable:
@@ -180,13 +182,18 @@ class PeerTable:
         watched by segments of 4,096 ids.
         """
         message_id = peer.next_message_id
+        if message_id & _SEGMENT_MASK and message_id > 0:
+            # Within a segment, as nearly all are.
+            peer.next_message_id = (message_id + 1) & 0xFFFF
+            peer.touched_at = now
+            return message_id
         if message_id < 0:
             # §4.4 recommends a random start, so that a restart does not meet its own ids.
             message_id = int.from_bytes(self._chance.take(2), "big")
             if len(self.by_address) > self._peers_max:
                 self._make_room()
             self._check_order.append((now + self._lifetime_s, peer))
-        elif message_id & _SEGMENT_MASK == 0 and not self._enter_segment(peer, now):
+        elif not self._enter_segment(peer, now):
             return -1
         peer.next_message_id = (message_id + 1) & 0xFFFF
         peer.touched_at = now

@@ -1,4 +1,5 @@
-"""How many new requests are admitted: token buckets, one per peer and one for all of them.
+"""How many new requests are admitted, by token buckets for each peer and for all of them, and how
+many Resets are given.
 
 What is refused is told as one event a second, however many datagrams it was.
 """
@@ -14,6 +15,7 @@ from lwm2m.coap.parameters import TransmissionParameters
 from lwm2m.coap.peers import Peer
 
 _TOLD_EVERY_S = 1.0
+_RESETS_COUNTED_FOR_S = 1.0
 
 
 class Bucket(msgspec.Struct, gc=False, eq=False):
@@ -85,6 +87,38 @@ class RequestLimiter:
         refusals.quiet_until = now + _TOLD_EVERY_S
         detail = f"{count} requests over the rate that is admitted"
         return DatagramRejected(peer, "busy", detail, count)
+
+
+class ResetLimiter:
+    """Decides which messages that cannot be processed are rejected by a Reset.
+
+    RFC 7252 §4.2 allows to ignore them silently. What is given is counted by the second, and in
+    that second by peer: what is kept is bounded, whoever sends, and nothing of it stays.
+    """
+
+    __slots__ = ("_given", "_per_peer_per_s", "_per_s", "_total", "_until", "withheld")
+
+    def __init__(self, parameters: TransmissionParameters) -> None:
+        self._per_s = parameters.resets_per_s
+        self._per_peer_per_s = parameters.resets_per_peer_per_s
+        self._until = 0.0
+        self._total = 0
+        self._given: dict[Hashable, int] = {}
+        self.withheld = 0
+
+    def admits(self, address: Hashable, now: float) -> bool:
+        """Whether one more Reset may go to this peer; it is then counted, and else as withheld."""
+        if now >= self._until:
+            self._until = now + _RESETS_COUNTED_FOR_S
+            self._total = 0
+            self._given.clear()
+        given = self._given.get(address, 0)
+        if self._total >= self._per_s or given >= self._per_peer_per_s:
+            self.withheld += 1
+            return False
+        self._total += 1
+        self._given[address] = given + 1
+        return True
 
 
 def _has_one(bucket: Bucket, per_s: float, burst: int, now: float) -> bool:

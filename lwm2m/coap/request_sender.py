@@ -7,15 +7,18 @@ What the responses mean is the requester's.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Container, Hashable
 
 from lwm2m.coap import codes
 from lwm2m.coap import options as opt
+from lwm2m.coap.blocks import BLOCK_SIZES
 from lwm2m.coap.blockwise_request import BlockwiseRequest, needs_blocks
 from lwm2m.coap.core_state import CoreState
 from lwm2m.coap.events import ExchangeFailed, FailureReason
 from lwm2m.coap.message import CON, NON, RST, Message, decode_message
+from lwm2m.coap.parameters import TransmissionParameters
 from lwm2m.coap.peers import Asking, Peer
+from lwm2m.coap.plain import TOKEN_BYTES_MAX as PLAIN_TOKEN_BYTES_MAX
 from lwm2m.coap.request_tags import note_upload_end, tag_if_confusable
 from lwm2m.coap.requests import Request, encode_request, read_request, with_option
 from lwm2m.coap.sent_request import SentRequest
@@ -25,6 +28,8 @@ from lwm2m.errors import LwM2mError
 
 _SHORT_TOKEN_BYTES = 8
 _SAFE = (codes.GET, codes.FETCH)
+_ENDED_KEPT_MAX = 1_000
+_IS_OUT = SENT_TRANSITIONS["queued"]["transmitted"]
 
 _FAILURES: dict[FailureReason, SentEvent] = {
     "timeout": "timed_out",
@@ -41,13 +46,22 @@ class PeerQueueFull(LwM2mError, RuntimeError):
 class RequestSender:
     """Requests of ours to all peers, until something is said to them."""
 
-    __slots__ = ("_block_size", "_by_handle", "_chance_bytes", "_core")
+    __slots__ = (
+        "_ack_timeout_s", "_block_size", "_by_handle", "_chance_bytes", "_core", "_general_methods",
+        "_just_sent", "_max_retransmit",
+    )  # fmt: skip
 
     def __init__(self, core: CoreState) -> None:
         self._core = core
         # A message's share of chance: two bytes for its first wait, the others its token.
         self._chance_bytes = 2 + core.parameters.token_bytes
         self._block_size = core.parameters.block_size
+        # Requests that went the short way, in order of time: nearly all are answered within the
+        # shortest wait and need no timer of their own. What has ended stays until it is first.
+        self._just_sent: deque[SentRequest] = deque()
+        self._ack_timeout_s = core.parameters.ack_timeout_s
+        self._max_retransmit = core.parameters.max_retransmit
+        self._general_methods = _general_methods(core.parameters)
         self._by_handle: dict[int, SentRequest] = {}
 
     def find(self, handle: int) -> SentRequest | None:
@@ -57,10 +71,51 @@ class RequestSender:
     def send(self, address: Hashable, request: Request, now: float) -> int:
         """Send a request, or queue it for NSTART. Raises `PeerQueueFull`, `ValueError`."""
         core = self._core
-        peer = core.peers.get(address, now)
-        sent = SentRequest(core.take_handle(), peer, request)
-        self._launch(sent, now)
-        return sent.handle
+        peers = core.peers
+        peer = peers.by_address.get(address) or peers.get(address, now)
+        handle = core.next_handle
+        core.next_handle = handle + 1
+        if (
+            request.confirmable
+            and len(request.payload) <= self._block_size
+            and request.code not in self._general_methods
+            and peer.open is None
+            and peer.waiting is None
+            and peer.asking is None
+            and (message_id := peers.take_message_id(peer, now)) >= 0
+        ):
+            # The short way: in one message, to a peer with nothing else open.
+            chance = core.chance.take(self._chance_bytes)
+            token = chance[2:]
+            datagram = encode_request(CON, message_id, token, request)
+            timeout_s = core.timeout_by(chance[0] << 8 | chance[1])
+            sent = SentRequest(handle, peer, request, _IS_OUT, message_id, token, datagram, 0,
+                               timeout_s, self._max_retransmit, datagram, now)  # fmt: skip
+            self._just_sent.append(sent)
+            peer.open = {token: sent}
+            peer.outstanding += 1
+            self._by_handle[handle] = sent
+            core.datagrams.append((datagram, peer.address))
+        else:
+            self._launch(SentRequest(handle, peer, request), now)
+        return handle
+
+    def next_overdue(self) -> float | None:
+        """When the oldest request that went the short way, and is out, has waited ACK_TIMEOUT."""
+        waiting = self._just_sent
+        while waiting and not _is_just_sent(waiting[0]):
+            waiting.popleft()
+        if len(waiting) > _ENDED_KEPT_MAX + 2 * len(self._by_handle):
+            # Behind one that is not answered, others have ended.
+            waiting = self._just_sent = deque(filter(_is_just_sent, waiting))
+        return waiting[0].plainly_sent_at + self._ack_timeout_s if waiting else None
+
+    def time_overdue(self, now: float) -> None:
+        """Put what has waited ACK_TIMEOUT, the least wait, on the wheel for the rest of its own."""
+        while (due := self.next_overdue()) is not None and due <= now:
+            sent = self._just_sent.popleft()
+            deadline = sent.plainly_sent_at + sent.timeout_s
+            sent.tick = self._core.timers.schedule(sent.handle, sent, deadline)
 
     def _launch(self, sent: SentRequest, now: float) -> None:
         request = sent.request
@@ -342,6 +397,8 @@ class RequestSender:
         first_copy = sent.retransmissions_left == self._core.parameters.max_retransmit
         if notifying is not None and sent.request.confirmable and first_copy:
             sent_at = sent.tick / TICKS_PER_S - sent.timeout_s
+            if sent.tick == 0:
+                sent_at = sent.plainly_sent_at
             notifying.round_trip_s = max(1 / TICKS_PER_S, now - sent_at)
 
     # ---- its end ----
@@ -405,6 +462,19 @@ class RequestSender:
         for sent in (*waiting, *(peer.open or {}).values()):
             if sent.state != "ended":
                 self._fail(sent, "cancelled", now)
+
+
+def _is_just_sent(sent: SentRequest) -> bool:
+    """Whether it is out, and was never on the wheel."""
+    return sent.tick == 0 and sent.state == _IS_OUT
+
+
+def _general_methods(parameters: TransmissionParameters) -> Container[int]:
+    """The methods that do not go the short way: their request may have to say something of blocks
+    even when it is in one message; with extended tokens none does."""
+    if parameters.token_bytes > PLAIN_TOKEN_BYTES_MAX:
+        return range(0x100)
+    return (codes.FETCH,) if parameters.block_size == BLOCK_SIZES[-1] else _SAFE
 
 
 def _request_of(message: Message) -> Request:

@@ -6,6 +6,7 @@ we began), RFC 9175 §2.3 (a request that is asked for again with an Echo value)
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Literal
 
 import msgspec
@@ -22,11 +23,15 @@ from lwm2m.coap.events import ResponseReceived
 from lwm2m.coap.message import ACK, Message
 from lwm2m.coap.observe_order import is_newer
 from lwm2m.coap.peers import Peer
+from lwm2m.coap.plain import ACK_HEAD, read_plain_response
 from lwm2m.coap.request_sender import RequestSender
 from lwm2m.coap.request_tags import note_upload_end
 from lwm2m.coap.requests import BadOption, Response, find_option, read_response
 from lwm2m.coap.sent_request import SentRequest
 from lwm2m.coap.states import SENT_TRANSITIONS
+
+_IS_OUT = SENT_TRANSITIONS["queued"]["transmitted"]
+_IS_ANSWERED = SENT_TRANSITIONS[_IS_OUT]["response_received"]
 
 Reception = Literal["taken", "refused", "unknown"]
 
@@ -35,6 +40,44 @@ class Requester(RequestSender):
     """Requests of ours to all peers."""
 
     __slots__ = ()
+
+    def receive_plain(self, data: bytes, address: Hashable, now: float) -> bool:
+        """The short way of a piggybacked response that ends a plain exchange.
+
+        `data` is an acknowledgement of four bytes or more. False, and nothing is changed, when it
+        has to go the general way: `receive_response`.
+        """
+        core = self._core
+        peer = core.peers.by_address.get(address)
+        if peer is None or peer.open is None or peer.notifying is not None:
+            return False
+        options_at = data[0] - (ACK_HEAD - 4)
+        sent = peer.open.get(data[4:options_at])
+        if (
+            sent is None
+            or sent.tick != 0
+            or sent.state != _IS_OUT
+            or sent.message_id != data[2] << 8 | data[3]
+            or sent.blocks is not None
+            or sent.request.observe is not None
+            or peer.waiting is not None
+            or peer.asking is not None
+        ):
+            return False
+        response = read_plain_response(data, options_at)
+        if response is None:
+            return False
+        if not peer.is_validated:
+            peer.is_validated = True
+        if len(peer.open) == 1:
+            peer.open = None
+        else:
+            del peer.open[sent.token]
+        peer.outstanding -= 1
+        sent.state = _IS_ANSWERED
+        del self._by_handle[sent.handle]
+        core.events.append(ResponseReceived(peer.address, sent.handle, response))
+        return True
 
     def receive_response(self, peer: Peer | None, message: Message, now: float) -> Reception:
         """Take a response: "unknown" when this peer was asked nothing with that token, "refused"

@@ -8,6 +8,7 @@ puts them together by itself.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import msgspec
 
@@ -38,6 +39,7 @@ HANDLED_CRITICAL = frozenset(
 )
 
 _HIDDEN = frozenset({"payload"})
+_TEXTS_KEPT = 1_024
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -209,44 +211,66 @@ def with_option(request: Request, number: int, value: bytes) -> Request:
 
 def encode_request(type_: int, message_id: int, token: bytes, request: Request) -> bytes:
     """The datagram of a request that needs no blocks. Raises `ValueError` on an oversized field."""
-    if not 0 < request.code < 0x20:
-        raise ValueError(f"{request.code:#04x} is not a request code")
-    if "." in request.path or ".." in request.path:
+    code, path = request.code, request.path
+    if not 0 < code < 0x20:
+        raise ValueError(f"{code:#04x} is not a request code")
+    if "." in path or ".." in path:
         raise ValueError("a path segment is neither '.' nor '..' (RFC 7252 §5.10.1)")
-    parts = [encode_header(type_, request.code, message_id, token)]
-    if request.options:
+    parts = [encode_header(type_, code, message_id, token)]
+    if request.options or request.observe is not None or request.accept is not None:
         append_options(parts, _request_options(request))
     else:
-        _append_plain_request(parts, request)
+        encoded, number = _options_before_query(path, request.content_format)
+        parts.append(encoded)
+        query = request.query
+        if query:
+            # The first part by itself: that is where devices differ.
+            text = query[0].encode()
+            length = len(text)
+            if length > 255:
+                raise _too_long(opt.URI_QUERY, length)
+            parts.append(HEADERS_OF_SHORT_OPTIONS[(opt.URI_QUERY - number) << 8 | length])
+            parts.append(text)
+            if len(query) > 1:
+                parts.append(_later_queries(query[1:]))
     if request.payload:
-        parts += (b"\xff", request.payload)
+        parts.append(b"\xff")
+        parts.append(request.payload)
     return b"".join(parts)
 
 
-def _append_plain_request(parts: list[bytes], request: Request) -> None:
-    previous = 0
-    if request.observe is not None:
-        previous = _append_uint(parts, previous, opt.OBSERVE, request.observe)
-    if request.path:
-        previous = _append_texts(parts, previous, opt.URI_PATH, request.path)
-    if request.content_format is not None:
-        previous = _append_uint(parts, previous, opt.CONTENT_FORMAT, request.content_format)
-    if request.query:
-        previous = _append_texts(parts, previous, opt.URI_QUERY, request.query)
-    if request.accept is not None:
-        _append_uint(parts, previous, opt.ACCEPT, request.accept)
+@lru_cache(_TEXTS_KEPT)
+def _options_before_query(path: tuple[str, ...], content_format: int | None) -> tuple[bytes, int]:
+    """Path and content format encoded, and the number of the last: few make nearly all requests."""
+    parts: list[bytes] = []
+    number = 0
+    if path:
+        number = _append_texts(parts, 0, opt.URI_PATH, path)
+    if content_format is not None:
+        number = _append_uint(parts, number, opt.CONTENT_FORMAT, content_format)
+    return b"".join(parts), number
+
+
+@lru_cache(_TEXTS_KEPT)
+def _later_queries(query: tuple[str, ...]) -> bytes:
+    """All of a query but its first part, encoded: what follows the endpoint name in a Register is
+    the same for all devices of a model."""
+    parts: list[bytes] = []
+    _append_texts(parts, opt.URI_QUERY, opt.URI_QUERY, query)
+    return b"".join(parts)
 
 
 def _append_texts(parts: list[bytes], previous: int, number: int, texts: tuple[str, ...]) -> int:
     """Path or query: the hot loop of encoding. Deltas here are in the table."""
-    headers = HEADERS_OF_SHORT_OPTIONS
     delta_index = (number - previous) << 8
+    append = parts.append
     for text in texts:
         value = text.encode()
         length = len(value)
         if length > 255:
-            raise ValueError(f"option {number} has at most 255 bytes, not {length}")
-        parts += (headers[delta_index | length], value)
+            raise _too_long(number, length)
+        append(HEADERS_OF_SHORT_OPTIONS[delta_index | length])
+        append(value)
         delta_index = 0
     return number
 
@@ -254,14 +278,19 @@ def _append_texts(parts: list[bytes], previous: int, number: int, texts: tuple[s
 def _append_uint(parts: list[bytes], previous: int, number: int, value: int) -> int:
     # Each of these options may have a byte at least, and comes less than 32 after the one before.
     encoded = ONE_BYTE[value] if 0 <= value < 256 else _checked_uint(number, value)
-    parts += (HEADERS_OF_SHORT_OPTIONS[(number - previous) << 8 | len(encoded)], encoded)
+    parts.append(HEADERS_OF_SHORT_OPTIONS[(number - previous) << 8 | len(encoded)])
+    parts.append(encoded)
     return number
 
 
 def _checked(number: int, value: bytes) -> bytes:
     if len(value) > 255:
-        raise ValueError(f"option {number} has at most 255 bytes, not {len(value)}")
+        raise _too_long(number, len(value))
     return value
+
+
+def _too_long(number: int, length: int) -> ValueError:
+    return ValueError(f"option {number} has at most 255 bytes, not {length}")
 
 
 def _checked_uint(number: int, value: int) -> bytes:
@@ -286,24 +315,22 @@ def _request_options(request: Request) -> Options:
 
 def encode_response(type_: int, message_id: int, token: bytes, response: Response) -> bytes:
     """The datagram of a response that needs no blocks. Raises `ValueError` likewise."""
-    if not 0x40 <= response.code < 0xC0:
-        raise ValueError(f"{response.code:#04x} is not a response code")
-    parts = [encode_header(type_, response.code, message_id, token)]
+    code = response.code
+    if not 0x40 <= code < 0xC0:
+        raise ValueError(f"{code:#04x} is not a response code")
+    parts = [encode_header(type_, code, message_id, token)]
     if response.options or response.observe is not None:
         append_options(parts, _response_options(response))
     else:
-        _append_plain_response(parts, response)
+        location, previous = response.location_path, 0
+        if location:
+            previous = _append_texts(parts, 0, opt.LOCATION_PATH, location)
+        if response.content_format is not None:
+            _append_uint(parts, previous, opt.CONTENT_FORMAT, response.content_format)
     if response.payload:
-        parts += (b"\xff", response.payload)
+        parts.append(b"\xff")
+        parts.append(response.payload)
     return b"".join(parts)
-
-
-def _append_plain_response(parts: list[bytes], response: Response) -> None:
-    previous = 0
-    if response.location_path:
-        previous = _append_texts(parts, 0, opt.LOCATION_PATH, response.location_path)
-    if response.content_format is not None:
-        _append_uint(parts, previous, opt.CONTENT_FORMAT, response.content_format)
 
 
 def _response_options(response: Response) -> Options:

@@ -5,16 +5,22 @@ RFC 7252 §4.5 (duplicates), §5.4 (options), §5.8 (methods), §5.9.3.4 (5.03);
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Hashable
+
 import msgspec
 
 from lwm2m.coap import codes
 from lwm2m.coap import options as opt
 from lwm2m.coap.answers import Remembered
+from lwm2m.coap.blockwise_response import BlockwiseResponder
+from lwm2m.coap.core_state import CoreState
 from lwm2m.coap.events import ExchangeFailed, RequestReceived
 from lwm2m.coap.message import ACK, CON, NON, Message
 from lwm2m.coap.notifier import Notifier, UnknownExchange
 from lwm2m.coap.options import encode_uint
 from lwm2m.coap.peers import Peer
+from lwm2m.coap.plain import read_plain_request
 from lwm2m.coap.rate_limit import RequestLimiter
 from lwm2m.coap.received_request import ReceivedRequest
 from lwm2m.coap.requests import (
@@ -29,6 +35,7 @@ from lwm2m.coap.states import RECEIVED_TRANSITIONS
 __all__ = ["Responder", "UnknownExchange"]
 
 _PROXY_OPTIONS = frozenset({opt.PROXY_URI, opt.PROXY_SCHEME})
+_IS_ANSWERED = RECEIVED_TRANSITIONS["pending"]["answered_at_once"]
 # Any token up to here is taken: RFC 7252 §3 knows no longer one.
 _SHORT_TOKEN_BYTES = 8
 
@@ -36,7 +43,49 @@ _SHORT_TOKEN_BYTES = 8
 class Responder(Notifier):
     """Requests of all peers to us."""
 
-    __slots__ = ()
+    __slots__ = (
+        "_acknowledgement_delay_s", "_block_size", "_payload_bytes_max", "_pending_max",
+        "_unacknowledged",
+    )  # fmt: skip
+
+    def __init__(self, core: CoreState, blocks: BlockwiseResponder) -> None:
+        super().__init__(core, blocks)
+        self._block_size = core.parameters.block_size
+        self._payload_bytes_max = core.parameters.payload_bytes_max
+        self._pending_max = core.parameters.pending_per_peer_max
+        self._acknowledgement_delay_s = core.parameters.acknowledgement_delay_s
+        # When each confirmable request is to be acknowledged if it is not answered before. All wait
+        # equally long: a queue in order of time, in which answered ones stay until they are first.
+        self._unacknowledged: deque[tuple[float, ReceivedRequest]] = deque()
+
+    def receive_plain(self, data: bytes, address: Hashable, now: float) -> bool:
+        """The short way of a plain confirmable request, heard for the first time, under no load.
+
+        `data` has four bytes or more. False, and nothing is changed, when it has to go the general
+        way: `receive_request`.
+        """
+        core = self._core
+        read = read_plain_request(data)
+        if read is None or core.limiter is not None or len(data) > self._payload_bytes_max:
+            return False
+        message_id, token, request = read
+        peer = core.peers.by_address.get(address) or core.peers.get(address, now)
+        answers = core.answers
+        if peer.pending >= self._pending_max or (
+            peer.recent is not None and answers.recall(peer, message_id, token, now) is not None
+        ):
+            return False
+        entry = answers.remember(peer, message_id, token, now + core.lifetime_s, now)
+        if entry is None:
+            return False
+        handle = core.next_handle
+        core.next_handle = handle + 1
+        received = ReceivedRequest(handle, peer, request, message_id, token, entry, len(data))
+        peer.pending += 1
+        self._by_handle[handle] = received
+        self._unacknowledged.append((now + self._acknowledgement_delay_s, received))
+        core.events.append(RequestReceived(peer.address, handle, request, message_id))
+        return True
 
     def receive_request(
         self, peer: Peer, message: Message, now: float, datagram_bytes: int
@@ -164,18 +213,15 @@ class Responder(Notifier):
         self._admit(received, now)
 
     def _admit(self, received: ReceivedRequest, now: float) -> None:
-        core, peer = self._core, received.peer
         if received.request.observe is not None:
             received.request = self._read_observe(received, now)
-        request = received.request
+        peer, request, handle = received.peer, received.request, received.handle
         peer.pending += 1
-        self._by_handle[received.handle] = received
+        self._by_handle[handle] = received
         if request.confirmable:
-            due = now + core.parameters.acknowledgement_delay_s
-            received.tick = core.timers.schedule(received.handle, received, due)
-        core.events.append(
-            RequestReceived(peer.address, received.handle, request, received.message_id)
-        )
+            self._unacknowledged.append((now + self._acknowledgement_delay_s, received))
+        told = RequestReceived(peer.address, handle, request, received.message_id)
+        self._core.events.append(told)
 
     # ---- what the application answers ----
 
@@ -184,16 +230,24 @@ class Responder(Notifier):
         received = self._by_handle.get(handle)
         if received is None or received.state not in ("pending", "deferred"):
             raise UnknownExchange(f"nothing waits for an answer under {handle}")
+        if (
+            received.state == "pending"
+            and received.negotiated is None
+            and response.observe is None
+            and len(response.payload) <= self._block_size
+            and received.request.confirmable
+        ):
+            datagram = encode_response(ACK, received.message_id, received.token, response)
+            if len(datagram) <= self._floor_bytes:
+                self._answer_plainly(received, datagram)
+                return
         message = response
         observes = False
         if response.observe is not None:
             observes = self._asks_to_observe(received, response)
             if not (observes and self._has_room_to_observe(received.peer)):
                 message = response = msgspec.structs.replace(response, observe=None)
-        if (
-            received.negotiated is not None
-            or len(response.payload) > self._core.parameters.block_size
-        ):
+        if received.negotiated is not None or len(response.payload) > self._block_size:
             message = self._blocks.first_block(
                 received.peer, received.request, response, received.negotiated, now
             )
@@ -208,14 +262,22 @@ class Responder(Notifier):
             told = ExchangeFailed(received.peer.address, handle, "cancelled")
             self._core.events.append(told)
 
+    def _answer_plainly(self, received: ReceivedRequest, datagram: bytes) -> None:
+        """The short way of a response that is whole, short, and in the acknowledgement."""
+        core, peer = self._core, received.peer
+        core.answers.store(received.entry, datagram)
+        core.datagrams.append((datagram, peer.address))
+        peer.pending -= 1
+        received.state = _IS_ANSWERED
+        del self._by_handle[received.handle]
+
     def _end_pending(self, received: ReceivedRequest, message: Response) -> None:
         received.peer.pending -= 1
-        self._core.timers.cancel(received.handle, received.tick)
         if message.observe is not None:
             received.state = RECEIVED_TRANSITIONS["pending"]["observation_accepted"]
             self._keep_observation(received)
         else:
-            received.state = RECEIVED_TRANSITIONS["pending"]["answered_at_once"]
+            received.state = _IS_ANSWERED
             del self._by_handle[received.handle]
 
     def _respond_separately(self, received: ReceivedRequest, message: Response, now: float) -> None:
@@ -228,14 +290,20 @@ class Responder(Notifier):
             self._keep_observation(received)
         self._send_confirmable(received, message, now)
 
-    def handle_timer(self, received: ReceivedRequest, now: float) -> None:
-        """Acknowledge a request that is still unanswered, or send something again."""
-        if received.state == "pending":
+    def next_acknowledgement(self) -> float | None:
+        """When the next request that is still unanswered is to be acknowledged."""
+        waiting = self._unacknowledged
+        while waiting and waiting[0][1].state != "pending":
+            waiting.popleft()
+        return waiting[0][0] if waiting else None
+
+    def acknowledge_due(self, now: float) -> None:
+        """Acknowledge the requests that are still unanswered after their time."""
+        while (due := self.next_acknowledgement()) is not None and due <= now:
+            _, received = self._unacknowledged.popleft()
             received.state = RECEIVED_TRANSITIONS["pending"]["acknowledgement_due"]
             datagram = self._core.send_empty(received.peer.address, ACK, received.message_id)
             self._core.answers.store(received.entry, datagram)
-        else:
-            super().handle_timer(received, now)
 
     def cancel(self, received: ReceivedRequest, now: float) -> None:
         """Answer no more, or end an observation."""

@@ -26,12 +26,14 @@ class SentRequest(msgspec.Struct, gc=False, eq=False):
     message_id: int = -1
     token: bytes = b""
     datagram: bytes = b""
-    # When it is next due, and the wait that follows.
+    # When it is next due in the wheel, and the wait that follows. 0: it is not in the wheel.
     tick: int = 0
     timeout_s: float = 0.0
     retransmissions_left: int = 0
     # What `datagram_of` gives: None when the exchange is, or became, block-wise.
     first_datagram: bytes | None = None
+    # When it went the short way, as its response may; negative when it did not.
+    plainly_sent_at: float = -1.0
     blocks: BlockwiseRequest | None = None
     # Of an earlier incarnation: when to give up, in place of the last doubled wait.
     gives_up_at: float | None = None

@@ -25,6 +25,7 @@ from lwm2m.registration.queue_mode import (
     SleeperEvent,
 )
 from lwm2m.registration.requests import (
+    ENDPOINT_NAME_PATTERN,
     EncodedRequest,
     RegisterRequest,
     RegistrationPolicy,
@@ -66,6 +67,7 @@ __all__ = [
     "CLIENT_TRANSITIONS",
     "DEFAULT_VERSION",
     "DISABLE_S",
+    "ENDPOINT_NAME_PATTERN",
     "QUEUE_MODE_TRANSITIONS",
     "SERVER_TRANSITIONS",
     "SLEEPER_TRANSITIONS",

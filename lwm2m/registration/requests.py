@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -15,12 +15,14 @@ from lwm2m.codecs.link_format import LinkFormatLimits
 from lwm2m.errors import MalformedLinkFormat, RegistrationRefused
 from lwm2m.registration.objects import RegisteredObjects, read_objects
 
+ENDPOINT_NAME_PATTERN: Final = r"[A-Za-z0-9:_-]{1,128}"
+
 
 class RegistrationPolicy(msgspec.Struct, frozen=True):
     """Where the standard leaves a choice, or is not kept to by clients in the field."""
 
     # Which endpoint names are taken. Default: what is also a topic level, file and thing name.
-    endpoint_name_pattern: str = r"[A-Za-z0-9:_-]{1,128}"
+    endpoint_name_pattern: str = ENDPOINT_NAME_PATTERN
     # Seconds for a Register without `lt`; None refuses it. Default: Leshan's.
     lifetime_s_default: int | None = 86_400
     # Longest lifetime in seconds. Default: what 32 bits hold.
@@ -68,6 +70,18 @@ class UpdateRequest(msgspec.Struct, frozen=True, gc=False):
     profile_ids: tuple[str, ...] | None = None
 
 
+class _Said(NamedTuple):
+    """What the query of a Register says beside the endpoint name."""
+
+    lifetime_s: int
+    lwm2m_version: str
+    binding: str
+    queue_mode: bool
+    sms_number: str | None
+    profile_ids: tuple[str, ...]
+    parameters: tuple[tuple[str, str], ...]
+
+
 class EncodedRequest(NamedTuple):
     """Query and payload of a Register or Update; an empty payload has no content format."""
 
@@ -76,7 +90,11 @@ class EncodedRequest(NamedTuple):
 
 
 class RegistrationReader:
-    """Reads Register and Update requests by one policy, object lists through a bounded cache."""
+    """Reads Register and Update requests by one policy.
+
+    Object lists go through a bounded cache, and so does what a Register says beside its endpoint
+    name: a fleet has thousands of names and a handful of queries.
+    """
 
     def __init__(
         self,
@@ -95,6 +113,8 @@ class RegistrationReader:
         self._decode_objects = (
             decode_objects or DecodedPayloads(lambda payload: read_objects(payload, limits)).get
         )
+        # By the query without its endpoint name, of requests that were in order.
+        self._said: dict[tuple[str, ...], _Said] = {}
 
     def read_register(
         self,
@@ -109,24 +129,28 @@ class RegistrationReader:
         must not contradict it. Raises `RegistrationRefused`: 4.00, 4.09 (profile), 4.12 (version)
         or 4.13.
         """
-        parameters = self._parameters(query)
-        endpoint_name = self._endpoint_name(parameters.pop("ep", None), proven_endpoint_name)
-        version = self._version(parameters.pop("lwm2m", None))
-        lifetime_s = self._lifetime_s(parameters.pop("lt", None))
-        binding, queue_mode = self._binding(parameters, version)
-        profiles = self._profile_ids(parameters) or ()
-        if not payload and not (profiles or self._policy.empty_object_list_is_allowed):
+        given, others = _without_endpoint_name(query)
+        said = self._said.get(others) if given is not None else None
+        if said is None:
+            parameters = self._parameters(query)
+            endpoint_name = self._endpoint_name(parameters.pop("ep", None), proven_endpoint_name)
+            said = self._read_said(parameters)
+            if given is not None:
+                self._keep_said(others, said)
+        else:
+            endpoint_name = self._endpoint_name(given, proven_endpoint_name)
+        if not payload and not (said.profile_ids or self._policy.empty_object_list_is_allowed):
             raise _bad("missing_object_list", "a Register lists the client's objects")
         return RegisterRequest(
             endpoint_name,
-            lifetime_s,
-            version,
+            said.lifetime_s,
+            said.lwm2m_version,
             self._objects(payload, content_format),
-            binding or "U",
-            queue_mode or False,
-            parameters.pop("sms", None),
-            profiles,
-            tuple(parameters.items()) if parameters else (),
+            said.binding,
+            said.queue_mode,
+            said.sms_number,
+            said.profile_ids,
+            said.parameters,
         )
 
     def read_update(
@@ -140,6 +164,8 @@ class RegistrationReader:
 
         Raises `RegistrationRefused`: 4.00, 4.09 (profile) or 4.13.
         """
+        if not query and not payload:
+            return _NO_CHANGE
         parameters = self._parameters(query)
         lifetime = parameters.pop("lt", None)
         binding, queue_mode = self._binding(parameters, lwm2m_version)
@@ -152,6 +178,29 @@ class RegistrationReader:
             profile_ids=self._profile_ids(parameters),
             parameters=tuple(parameters.items()) if parameters else (),
         )
+
+    def _read_said(self, parameters: dict[str, str]) -> _Said:
+        version = self._version(parameters.pop("lwm2m", None))
+        lifetime_s = self._lifetime_s(parameters.pop("lt", None))
+        binding, queue_mode = self._binding(parameters, version)
+        profiles = self._profile_ids(parameters) or ()
+        sms_number = parameters.pop("sms", None)
+        return _Said(
+            lifetime_s,
+            version,
+            binding or "U",
+            queue_mode or False,
+            sms_number,
+            profiles,
+            tuple(parameters.items()) if parameters else (),
+        )
+
+    def _keep_said(self, others: tuple[str, ...], said: _Said) -> None:
+        if said.profile_ids:
+            return  # which profiles are known may change
+        if len(self._said) >= _QUERIES_CACHED:
+            self._said.clear()
+        self._said[others] = said
 
     def _parameters(self, query: tuple[str, ...]) -> dict[str, str]:
         parameters: dict[str, str] = {}
@@ -276,6 +325,9 @@ def encode_update(request: UpdateRequest, lwm2m_version: str) -> EncodedRequest:
     return EncodedRequest(tuple(query), payload)
 
 
+_NO_CHANGE = UpdateRequest()
+# Queries are bounded by `parameters_max` options of 255 bytes (RFC 7252 §5.10).
+_QUERIES_CACHED = 512
 _VERSION = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}", re.ASCII)
 _BINDINGS_1_0 = frozenset({"U", "UQ", "S", "SQ", "US", "UQS", "USQ"})
 
@@ -300,6 +352,14 @@ def _binding_arguments(binding: str, queue_mode: bool, version: str) -> list[str
         return [f"b={binding}"]
     # LwM2M 1.0 has Q inside `b`, later versions beside it.
     return [f"b={binding}Q"] if version == "1.0" else [f"b={binding}", "Q"]
+
+
+def _without_endpoint_name(query: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """The first `ep` of a query, and the other arguments."""
+    for index, argument in enumerate(query):
+        if argument.startswith("ep="):
+            return argument[3:], query[:index] + query[index + 1 :]
+    return None, query
 
 
 def _bad(reason: str, detail: str) -> RegistrationRefused:

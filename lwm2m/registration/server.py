@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable, Hashable, Iterator
 from typing import Literal
@@ -11,6 +10,7 @@ import msgspec
 
 from lwm2m.coap import codes
 from lwm2m.errors import IllegalTransition, RegistrationRefused, UnknownRegistration
+from lwm2m.registration.expiry import ExpiryWheel
 from lwm2m.registration.objects import RegisteredObjects
 from lwm2m.registration.requests import RegisterRequest, UpdateRequest
 from lwm2m.registration.states import SERVER_TRANSITIONS, ServerEvent, ServerState
@@ -75,8 +75,8 @@ class RegistrationUpdated(msgspec.Struct, frozen=True, gc=False):
 class RegistrationTable:
     """All registrations of one server; at most one per endpoint name.
 
-    `draw_id` makes registration ids that nobody can guess. One heap has one entry per registration
-    that can expire; renewals do not touch it.
+    `draw_id` makes registration ids that nobody can guess. Lifetimes end by a wheel of seconds, so
+    that a renewal costs the same with any number of registrations.
     """
 
     def __init__(self, draw_id: Callable[[], str], registrations_max: int = 1_000_000) -> None:
@@ -84,9 +84,7 @@ class RegistrationTable:
         self._registrations_max = registrations_max
         self._by_id: dict[str, Registration] = {}
         self._id_of_endpoint: dict[str, str] = {}
-        self._due: list[tuple[float, str]] = []
-        # When the heap will look at a registration: its only valid entry there.
-        self._looked_at: dict[str, float] = {}
+        self._wheel = ExpiryWheel(lambda found: self._by_id[found].expires_at)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -113,22 +111,27 @@ class RegistrationTable:
         security would end a registration that was made with it.
         """
         previous = self.by_endpoint(request.endpoint_name)
-        if previous is not None and identity is None and _is_protected(previous, now):
-            raise RegistrationRefused(
-                codes.FORBIDDEN, "registered_with_security", "this client has credentials: use them"
-            )
-        if previous is None and len(self._by_id) >= self._registrations_max:
+        ended = None
+        if previous is not None:
+            ended = self._replace(previous, identity, now)
+        elif len(self._by_id) >= self._registrations_max:
             raise RegistrationRefused(
                 codes.SERVICE_UNAVAILABLE, "table_full", "no room for another registration"
             )
-        ended = None
-        if previous is not None:
-            expired = previous.expires_at <= now
-            self._move(previous, ServerEvent.LIFETIME_ELAPSED if expired else ServerEvent.REPLACED)
-            ended = RegistrationEnded(previous, "expired" if expired else "replaced")
         registration = self._new(request, peer, identity, now)
         self.restore(registration)
         return Registered(registration, ended)
+
+    def _replace(
+        self, previous: Registration, identity: str | None, now: float
+    ) -> RegistrationEnded:
+        expired = previous.expires_at <= now
+        if previous.identity is not None and identity is None and not expired:
+            raise RegistrationRefused(
+                codes.FORBIDDEN, "registered_with_security", "this client has credentials: use them"
+            )
+        self._move(previous, ServerEvent.LIFETIME_ELAPSED if expired else ServerEvent.REPLACED)
+        return RegistrationEnded(previous, "expired" if expired else "replaced")
 
     def restore(self, registration: Registration) -> None:
         """Hold a registration that was made before, as when a server starts again.
@@ -138,7 +141,7 @@ class RegistrationTable:
         self._move(registration, ServerEvent.REGISTER_ACCEPTED)
         self._by_id[registration.registration_id] = registration
         self._id_of_endpoint[registration.endpoint_name] = registration.registration_id
-        self._watch(registration)
+        self._wheel.add(registration.registration_id, registration.expires_at)
 
     def update(
         self,
@@ -152,11 +155,18 @@ class RegistrationTable:
 
         Raises `UnknownRegistration` (4.04): no such id, expired, or somebody else's (see `find`).
         """
-        before = self.find(registration_id, peer, identity, now)
+        return self.renew(self.find(registration_id, peer, identity, now), request, peer, now)
+
+    def renew(
+        self, before: Registration, request: UpdateRequest, peer: Hashable, now: float
+    ) -> RegistrationUpdated:
+        """`update` of a registration that `find` has just given."""
+        registration_id = before.registration_id
         self._move(before, ServerEvent.UPDATE_RECEIVED)
         after = _updated(before, request, peer, now)
         self._by_id[registration_id] = after
-        self._watch(after)
+        self._wheel.remove(registration_id, before.expires_at)
+        self._wheel.add(registration_id, after.expires_at)
         return RegistrationUpdated(after, before)
 
     def deregister(
@@ -185,22 +195,20 @@ class RegistrationTable:
     def expire_registrations(self, now: float, count_max: int = 1_000) -> list[RegistrationEnded]:
         """End what has not been renewed in time, earliest first, at most `count_max` at once."""
         ended: list[RegistrationEnded] = []
-        while self._due and self._due[0][0] <= now and len(ended) < count_max:
-            due, registration_id = heapq.heappop(self._due)
-            if self._looked_at.get(registration_id) != due:
-                continue
-            registration = self._by_id[registration_id]
-            del self._looked_at[registration_id]
-            if registration.expires_at > now:
-                self._watch(registration)
-            else:
+        while len(ended) < count_max:
+            due, registration_id = self._wheel.take_due(now)
+            if registration_id is None:
+                break
+            registration = self._by_id.get(registration_id)
+            # One that was renewed, or left, in the second of its end.
+            if registration is not None and registration.expires_at == due:
                 self._move(registration, ServerEvent.LIFETIME_ELAPSED)
                 ended.append(RegistrationEnded(registration, "expired"))
         return ended
 
     def next_timer(self) -> float | None:
         """When to call `expire_registrations` next; it may find that nothing has expired."""
-        return self._due[0][0] if self._due else None
+        return self._wheel.next_timer()
 
     def _new(
         self, request: RegisterRequest, peer: Hashable, identity: str | None, now: float
@@ -232,27 +240,9 @@ class RegistrationTable:
         if target is None:
             raise IllegalTransition(state, event)
         if target is ServerState.ABSENT:
+            self._wheel.remove(registration_id, registration.expires_at)
             del self._by_id[registration_id]
             del self._id_of_endpoint[registration.endpoint_name]
-            self._looked_at.pop(registration_id, None)
-
-    def _watch(self, registration: Registration) -> None:
-        registration_id, expires_at = registration.registration_id, registration.expires_at
-        # A later look finds a renewed registration anyway; only an earlier one has to be added.
-        if expires_at < self._looked_at.get(registration_id, math.inf):
-            self._looked_at[registration_id] = expires_at
-            heapq.heappush(self._due, (expires_at, registration_id))
-            if len(self._due) > 2 * len(self._looked_at) + 64:
-                self._drop_stale()
-
-    def _drop_stale(self) -> None:
-        # Devices that register anew all the time leave entries behind that are due in days.
-        self._due = [(due, found) for found, due in self._looked_at.items()]
-        heapq.heapify(self._due)
-
-
-def _is_protected(registration: Registration, now: float) -> bool:
-    return registration.identity is not None and registration.expires_at > now
 
 
 def _updated(

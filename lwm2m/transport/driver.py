@@ -46,13 +46,16 @@ class EndpointDriver:
 
     def receive_datagrams(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
         """The link's callback."""
-        # Scheduled first: what is to be sent leaves also when a handler of events fails.
-        self.flush_soon()
+        # What is to be sent leaves below, in this turn, also when a handler of events fails.
+        self._flush_scheduled = True
         now = self._loop.time()
         receive = self.endpoint.receive_datagram
-        for data, peer in datagrams:
-            receive(data, peer, now)
-        self._tell_events()
+        try:
+            for data, peer in datagrams:
+                receive(data, peer, now)
+            self._tell_events()
+        finally:
+            self._flush()
 
     def send_request(self, peer: Hashable, request: Request) -> int:
         """See `CoapEndpoint.send_request`."""

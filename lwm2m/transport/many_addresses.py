@@ -17,6 +17,7 @@ from lwm2m.transport.link import Receive
 from lwm2m.transport.udp import SocketLink, make_udp_socket
 
 LocalAndRemote = tuple[str, str, int]
+Ancillary = tuple[tuple[int, int, bytes]]
 
 # Not in the socket module before Python 3.14; from Linux <bits/in.h>.
 _IP_PKTINFO = 8
@@ -48,8 +49,10 @@ class ManyAddressesLink(SocketLink):
         super().__init__(sock, receive, loop)
         self._recvmsg = sock.recvmsg
         self._sendmsg = sock.sendmsg
-        # What sendmsg is told of each local address, made once.
-        self._ancillary: dict[str, list[tuple[int, int, bytes]]] = {}
+        # What sendmsg is told of each local address, and whom it last talked with as one tuple:
+        # made once, since an address costs more to make and to compare than to find.
+        self._ancillary: dict[str, Ancillary] = {}
+        self._peers: dict[bytes, LocalAndRemote] = {}
 
     @property
     def port(self) -> int:
@@ -58,23 +61,35 @@ class ManyAddressesLink(SocketLink):
 
     def _send_one(self, data: bytes, peer: LocalAndRemote) -> None:
         local, host, port = peer
-        ancillary = self._ancillary.get(local) or self._make_ancillary(local)
+        ancillary = self._ancillary.get(local) or self._make_ancillary(peer)
         self._sendmsg((data,), ancillary, 0, (host, port))
 
-    def _make_ancillary(self, local: str) -> list[tuple[int, int, bytes]]:
+    def _make_ancillary(self, peer: LocalAndRemote) -> Ancillary:
         if len(self._ancillary) >= _LOCAL_ADDRESSES_KEPT:
             self._ancillary.clear()
-        chosen = _PKTINFO.pack(0, _loopback(local), _UNSPECIFIED)
-        made = self._ancillary[local] = [(socket.IPPROTO_IP, _IP_PKTINFO, chosen)]
+        local = _loopback(peer[0])
+        self._keep_peer(local, peer)
+        chosen = _PKTINFO.pack(0, local, _UNSPECIFIED)
+        made = self._ancillary[peer[0]] = ((socket.IPPROTO_IP, _IP_PKTINFO, chosen),)
         return made
+
+    def _keep_peer(self, local: bytes, peer: LocalAndRemote) -> None:
+        if len(self._peers) >= _LOCAL_ADDRESSES_KEPT:
+            self._peers.clear()
+        self._peers[local] = peer
 
     def _receive_one(self) -> tuple[bytes, LocalAndRemote]:
         data, ancillary, _, remote = self._recvmsg(_DATAGRAM_BYTES_MAX, _ANCILLARY_BYTES)
         # in_pktinfo ends with the address that the datagram was sent to.
         local = ancillary[0][2][8:12] if ancillary else _UNSPECIFIED
-        if local[0] != _LOOPBACK_FIRST_BYTE:
-            raise OSError(f"a datagram from {remote[0]} did not come over the loopback network")
-        return data, (socket.inet_ntoa(local), remote[0], remote[1])
+        host, port = remote
+        peer = self._peers.get(local)
+        if peer is None or peer[1] != host or peer[2] != port:
+            if local[0] != _LOOPBACK_FIRST_BYTE:
+                raise OSError(f"a datagram from {host} did not come over the loopback network")
+            peer = (socket.inet_ntoa(local), host, port)
+            self._keep_peer(local, peer)
+        return data, peer
 
 
 def _loopback(local: str) -> bytes:

@@ -55,9 +55,10 @@ class SocketLink(ABC):
         if self._unsent:
             self._hold_back(datagrams)
             return
+        send = self._send_one
         for index, (data, peer) in enumerate(datagrams):
             try:
-                self._send_one(data, peer)
+                send(data, peer)
             except (BlockingIOError, InterruptedError):
                 self._loop.add_writer(self._socket.fileno(), self._send_unsent)
                 self._hold_back(datagrams[index:])
@@ -112,9 +113,10 @@ class SocketLink(ABC):
 
     def _drain(self) -> None:
         received: list[tuple[bytes, Any]] = []
+        receive = self._receive_one
         try:
             for _ in range(DATAGRAMS_PER_WAKE):
-                received.append(self._receive_one())
+                received.append(receive())
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:

@@ -85,6 +85,7 @@ class MqttClient:
     ) -> None:
         self.client_id = client_id
         self.address = address
+        self.queue_max = queue_max
         self.connected = asyncio.Event()
         self._tls = tls
         self._clock = clock

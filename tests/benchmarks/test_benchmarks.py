@@ -81,6 +81,8 @@ def test_bench_start_tells_times_and_imports_of_every_process() -> None:
 def test_our_coap_core_takes_a_fraction_of_the_cpu_of_aiocoap() -> None:
     line = line_of("coap_core", "--exchanges", "6000", "--aiocoap-exchanges", "300")
     assert line["ours"]["failed"] == 0
+    assert (line["outstanding"], line["objects"]) == (20, 13)
+    assert line["links"]["cpu_us"] < line["ours"]["cpu_us"]
     # By CPU, and half of what it is: other processes disturb rates.
     assert line["times_less_cpu"] >= 6
 

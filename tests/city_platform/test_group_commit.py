@@ -55,3 +55,33 @@ def test_closing_commits_what_was_submitted(tmp_path: Path) -> None:
         await again.close()
 
     asyncio.run(story())
+
+
+class CountingWorker(Worker):
+    """Tells how many transactions there were."""
+
+    calls = 0
+
+    async def do(self, function, *args, **kwargs):  # type: ignore[no-untyped-def]  # as its parent's
+        self.calls += 1
+        return await super().do(function, *args, **kwargs)
+
+
+@pytest.mark.slow
+def test_what_comes_soon_after_a_commit_shares_the_next_one(tmp_path: Path) -> None:
+    async def story() -> None:
+        schema = "CREATE TABLE numbers (name TEXT PRIMARY KEY, number INTEGER NOT NULL)"
+        worker = CountingWorker("numbers")
+        database = open_database(tmp_path / "numbers.sqlite", schema)
+        commits = GroupCommit(database, worker, gather_s=0.5)
+        await commits.submit(PUT, ("a", 1))
+        assert worker.calls == 1, "what comes alone is committed at once"
+        waiting = []
+        for number in range(20):
+            waiting.append(commits.submit(PUT, (f"b{number}", number)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+        assert worker.calls == 2
+        await commits.close()
+
+    asyncio.run(story())

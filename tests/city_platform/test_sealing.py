@@ -19,7 +19,13 @@ from hypothesis import strategies as st
 from joserfc import jwe
 from joserfc.jwk import ECKey
 
-from city_platform.sealing import CannotOpen, opener, sealer, thumbprint
+from city_platform.sealing import (
+    SEALS_PER_AGREEMENT,
+    CannotOpen,
+    opener,
+    sealer,
+    thumbprint,
+)
 
 PLAINTEXT = b'{"secret_key": "AAECAw=="}'
 
@@ -93,6 +99,29 @@ def test_the_same_draws_give_the_same_seal() -> None:
 
 def test_every_seal_is_another_text() -> None:
     assert sealer(CERTIFICATE)(PLAINTEXT) != SEALED
+
+
+def test_one_agreement_serves_a_bounded_run_of_texts_each_with_its_own_nonce() -> None:
+    seal = sealer(CERTIFICATE)
+    parts = [seal(PLAINTEXT).split(".") for _ in range(SEALS_PER_AGREEMENT + 1)]
+    assert len({part[0] for part in parts[:SEALS_PER_AGREEMENT]}) == 1
+    assert parts[-1][0] != parts[0][0]
+    assert len({part[2] for part in parts}) == len(parts)
+    assert {OPEN(".".join(part)) for part in parts} == {PLAINTEXT}
+
+
+def test_senders_that_take_turns_are_all_opened() -> None:
+    senders = [sealer(CERTIFICATE) for _ in range(40)]
+    for _ in range(2):
+        assert [OPEN(seal(PLAINTEXT)) for seal in senders] == [PLAINTEXT] * 40
+
+
+@pytest.mark.parametrize("wrong", ["=", "+", "/", " ", "\n", "é"])
+def test_what_is_not_in_the_alphabet_is_refused(wrong: str) -> None:
+    parts = SEALED.split(".")
+    parts[3] = parts[3][:-4] + "AAA" + wrong
+    with pytest.raises(CannotOpen, match="not base64url"):
+        OPEN(".".join(parts))
 
 
 def test_another_key_does_not_open_it() -> None:

@@ -15,7 +15,9 @@ from fake_devices.device.downlink_target import Refused
 from fake_devices.device.downlink_write import parse_arguments
 from lwm2m.bootstrap.server_requests import read_bootstrap_request, read_pack_request
 from lwm2m.coap.blocks import decode_block
-from lwm2m.coap.message import decode_message, encode_message
+from lwm2m.coap.message import HEADER_BYTES, decode_message, encode_message
+from lwm2m.coap.plain import read_plain_request
+from lwm2m.coap.requests import read_request
 from lwm2m.codecs import (
     cbor,
     decode_composite_write,
@@ -46,7 +48,19 @@ from lwm2m.registration.objects import read_objects
 from lwm2m.registration.requests import RegistrationReader
 from lwm2m.reporting.attributes import parse_attributes, parse_observe_parameters
 from lwm2m.transport.dtls.hellos import parse_client_hello
-from lwm2m.transport.dtls.records import split_records
+from lwm2m.transport.dtls.psk.messages import (
+    MessageReader,
+    encode_offer,
+    parse_chosen,
+    parse_client_key_exchange,
+    parse_hello_verify_request,
+    parse_offer,
+    parse_server_key_exchange,
+)
+from lwm2m.transport.dtls.psk.messages import (
+    encode_message as encode_handshake_message,
+)
+from lwm2m.transport.dtls.records import HANDSHAKE_HEADER_BYTES, split_records
 from lwm2m.transport.oscore.header import decode_header
 from lwm2m.transport.oscore.messages import read_plaintext
 from lwm2m.transport.reliable.framing import FrameReader
@@ -256,6 +270,35 @@ def _dtls(data: bytes) -> None:
         parse_client_hello(record)
 
 
+def _dtls_messages(data: bytes) -> None:
+    """Handshake messages from three records, and what is read of each."""
+    reader = MessageReader(0)
+    third = len(data) // 3 + 1
+    for start in (0, third, 2 * third):
+        for message in reader.read(data[start : start + third]):
+            body = message[HANDSHAKE_HEADER_BYTES:]
+            for parse in (
+                parse_offer,
+                parse_chosen,
+                parse_hello_verify_request,
+                parse_server_key_exchange,
+                parse_client_key_exchange,
+            ):
+                parse(body)
+
+
+def _coap_plain(data: bytes) -> None:
+    """The short way reads what the general way reads, or leaves it to that."""
+    if len(data) < HEADER_BYTES:
+        return
+    plain = read_plain_request(data)
+    if plain is not None:
+        message_id, token, request = plain
+        message = decode_message(data)
+        assert (message.message_id, message.token) == (message_id, token)
+        assert read_request(message.code, message.options, message.payload, True) == request
+
+
 _JSON_PACKS = tuple(
     json.dumps(vector["pack"]).encode()
     for name in ("senml/rfc8428.json", "senml/rfc8790.json")
@@ -288,6 +331,10 @@ TARGETS: dict[str, Target] = {
         ),
     ),
     "coap_block": Target(_refusing(decode_block), (b"", b"\x06", b"\x00\x1e", b"\xff\xff\xfe")),
+    "coap_plain": Target(
+        _refusing(_coap_plain),
+        (b"\x42\x02\x12\x34ab\xb2rd\x11\x28\x34ep=a\x03b=U\xff</1/0>", b"\x40\x01\x00\x01"),
+    ),
     "coap_message": Target(_refusing(_coap_message), _hex("coap/rfc7252.json")),
     "composite_paths": Target(_paths, (*_JSON_PACKS, *_hex("lwm2m_cbor/payloads.json"))),
     "composite_write": Target(
@@ -295,6 +342,13 @@ TARGETS: dict[str, Target] = {
     ),
     "dtls_records": Target(
         _refusing(_dtls), (b"\x16\xfe\xfd" + bytes(8) + b"\x00\x0c\x01" + bytes(11), b"\x17")
+    ),
+    "dtls_messages": Target(
+        _refusing(_dtls_messages),
+        (
+            encode_handshake_message(1, 0, encode_offer([0xC0A8], {23: b""})),
+            encode_handshake_message(16, 0, b"\x00\x04lamp"),
+        ),
     ),
     "execute_arguments": Target(_refusing(parse_arguments), (b"0='a',1,9='x y'", b"5", b"")),
     "firmware_package": Target(_refusing(decode_package), (_FIRMWARE,)),

@@ -88,7 +88,8 @@ def de_register(pair: DeviceAtLeshan, _: int | None, told: Told) -> None:
     except PeerRefused as error:
         # Leshan cancels what is under way with a device that de-registers, also when the answer
         # has come and another of its threads has not got to it yet.
-        assert "RequestCanceledException" in str(error)
+        if "RequestCanceledException" not in str(error):
+            raise
     else:
         assert answer["code"] == "2.04"
     pair.until_event("deregistered", after=after, expired=False)

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from lwm2m.transport.dtls.bindings import peer_certificate_der
 from lwm2m.transport.dtls.certificates import is_valid_at, read_certificate
 from lwm2m.transport.dtls.contexts import PskAnswer, ServerContext, set_verification_time
 from lwm2m.transport.dtls.failures import ACCESS_DENIED, BAD_CERTIFICATE, CERTIFICATE_EXPIRED
 from lwm2m.transport.dtls.handshake import Handshake
+from lwm2m.transport.dtls.openssl_handshake import OpensslHandshake
 from lwm2m.transport.dtls.resumption import psk_identity_of
 from lwm2m.transport.peers import PeerSecurity
 
@@ -48,7 +48,7 @@ class Admission:
         # Digests of the keys with which tickets were given out, the longest unused first.
         self._key_digests: dict[str, bytes] = {}
 
-    def prepare(self, handshake: Handshake) -> None:
+    def prepare(self, handshake: OpensslHandshake) -> None:
         """Have a new handshake judge certificates at our time."""
         if self.unix_time_s is not None:
             set_verification_time(handshake.ssl, self.unix_time_s())
@@ -71,12 +71,13 @@ class Admission:
 
 def admit(admission: Admission, handshake: Handshake) -> Admitted | Refusal:
     """Judge a complete handshake."""
-    der = peer_certificate_der(handshake.ssl)
+    der = handshake.peer_certificate()
     if der is not None:
         return _admit_certificate(admission, handshake, der)
     answer = handshake.psk
     if isinstance(answer, PskAnswer) and answer.identity is not None:
-        admission.remember(answer.identity, answer.key_digest)
+        if answer.key_digest:
+            admission.remember(answer.identity, answer.key_digest)
         return Admitted(PeerSecurity("psk", answer.identity), answer.endpoint_name)
     return _admit_resumed_psk(admission, handshake)
 

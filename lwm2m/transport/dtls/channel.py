@@ -13,6 +13,8 @@ _WINDOW_MASK = (1 << WINDOW_RECORDS) - 1
 _REPEATS_MAX = 32
 # Where a record has its epoch: 0 or 1, as there is no second handshake on a session.
 _EPOCH = 4
+# Bound once: it is called for every record.
+_from_bytes = int.from_bytes
 
 
 class LastFlight:
@@ -54,7 +56,7 @@ class Channel:
         """The content of a record of epoch 1; None when it came before, is too old, or is not made
         with this session's keys. What opens shows that the peer has the last flight.
         """
-        sequence = int.from_bytes(record[5:11], "big")
+        sequence = _from_bytes(record[5:11], "big")
         behind = self._latest - sequence
         if behind >= 0 and self._has_come(behind):
             return None

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable
 
-from lwm2m.coap.timers import TimerWheel
-from lwm2m.transport.dtls.bindings import offer_session, peer_certificate_der
+from lwm2m.transport.dtls.bindings import offer_session
 from lwm2m.transport.dtls.certificates import is_key_of, read_certificate
 from lwm2m.transport.dtls.channel import Channel
 from lwm2m.transport.dtls.contexts import (
@@ -19,30 +18,17 @@ from lwm2m.transport.dtls.contexts import (
     use_client_certificate,
 )
 from lwm2m.transport.dtls.credentials import PskCredentials, X509Credentials
+from lwm2m.transport.dtls.endpoint import Attempt, DtlsEndpoint
 from lwm2m.transport.dtls.errors import UnusableCredentials
-from lwm2m.transport.dtls.events import (
-    DtlsCounters,
-    DtlsEvent,
-    HandshakeFailed,
-    SessionClosed,
-    SessionEstablished,
-)
-from lwm2m.transport.dtls.failures import (
-    BAD_CERTIFICATE,
-    CLOSE_NOTIFY,
-    NO_RENEGOTIATION,
-    alert_reason,
-)
+from lwm2m.transport.dtls.events import HandshakeFailed, SessionClosed, SessionEstablished
+from lwm2m.transport.dtls.failures import BAD_CERTIFICATE, CLOSE_NOTIFY
 from lwm2m.transport.dtls.handshake import Handshake
+from lwm2m.transport.dtls.openssl_handshake import OpensslHandshake
+from lwm2m.transport.dtls.psk import PskClientHandshake, PskOffer
 from lwm2m.transport.dtls.records import (
-    ALERT,
     APPLICATION_DATA,
-    FATAL,
-    FINISHED,
-    HANDSHAKE,
     PLAINTEXT_BYTES_MAX,
     WARNING,
-    encode_alert,
     is_one_data_record,
     split_records,
 )
@@ -65,34 +51,33 @@ _CONTEXTS_KEPT_MAX = 64
 class ClientSession:
     """What is kept of one peer: its channel, or its handshake and what waits for it."""
 
-    __slots__ = ("channel", "credentials", "handshake", "number", "peer", "queue", "ticket")
+    __slots__ = ("address", "attempt", "channel", "credentials", "queue", "ticket")
 
-    def __init__(self, number: int, peer: Hashable) -> None:
-        self.number = number
-        self.peer = peer
+    def __init__(self, address: Hashable) -> None:
+        self.address = address
         self.channel: Channel | None = None
-        self.handshake: _Attempt | None = None
+        self.attempt: _ClientAttempt | None = None
         self.queue: list[bytes] | None = None
         self.ticket: bytes | None = None
         # Those that the ticket was got with: others must not use it.
         self.credentials: Credentials | None = None
 
 
-class _Attempt:
-    """A handshake under way, its credentials and its place in the timer wheel."""
+class _ClientAttempt(Attempt):
+    """A client's handshake under way and its credentials."""
 
-    __slots__ = ("credentials", "handshake", "offers_ticket", "tick")
+    __slots__ = ("credentials", "offers_ticket", "session")
 
     def __init__(
-        self, handshake: Handshake, credentials: Credentials, *, offers_ticket: bool
+        self, number: int, handshake: Handshake, session: ClientSession, credentials: Credentials
     ) -> None:
-        self.handshake = handshake
+        super().__init__(number, handshake)
+        self.session = session
         self.credentials = credentials
-        self.offers_ticket = offers_ticket
-        self.tick = 0
+        self.offers_ticket = session.ticket is not None
 
 
-class DtlsClient:
+class DtlsClient(DtlsEndpoint[_ClientAttempt, ClientSession]):
     """Feed it datagrams and time; take datagrams to send, what was received, and events.
 
     `random_bytes(n)` gives secrets. `unix_time_s` says at which time certificates are judged; None
@@ -106,21 +91,17 @@ class DtlsClient:
         settings: DtlsSettings | None = None,
         unix_time_s: Callable[[], float] | None = None,
     ) -> None:
-        self.settings = settings or DtlsSettings()
-        self.counters = DtlsCounters()
+        super().__init__(random_bytes, settings, unix_time_s)
         self._credentials_of = credentials_of
-        self._random_bytes = random_bytes
-        self._unix_time_s = unix_time_s
         self._contexts: dict[object, ClientContext] = {}
+        # What is offered with a pre-shared key, where no ticket is asked for along with it.
+        self._psk_offer: PskOffer | None = None
+        if not (self.settings.offers_resumption and self.settings.resumes_psk):
+            self._psk_offer = PskOffer(self.settings)
         self._sessions: dict[Hashable, ClientSession] = {}
         self._under_way = 0
         # Peers whose handshake waits for a place.
         self._waiting: deque[ClientSession] = deque()
-        self._timers: TimerWheel[ClientSession] = TimerWheel()
-        self._number = 0
-        self._outgoing: list[tuple[bytes, Hashable]] = []
-        self._received: list[tuple[bytes, Hashable]] = []
-        self._events: list[DtlsEvent] = []
 
     @property
     def session_count(self) -> int:
@@ -173,11 +154,10 @@ class DtlsClient:
         elif session is None:
             self.counters.discarded_records += len(records)
         elif session.channel is not None:
-            for record in records:
-                self._receive_protected(session, record)
-        elif session.handshake is not None:
-            session.handshake.handshake.receive(records, now)
-            self._settle(session, session.handshake, now)
+            self._receive_records(session, records, now)
+        elif session.attempt is not None:
+            session.attempt.handshake.receive(records, now)
+            self._settle(session.attempt, now)
         else:
             self.counters.discarded_records += len(records)
 
@@ -209,44 +189,17 @@ class DtlsClient:
         for peer in list(self._sessions):
             self.close_peer(peer, now)
 
-    def datagrams_to_send(self) -> list[tuple[bytes, Hashable]]:
-        """Take what is to be sent: (datagram, peer)."""
-        taken, self._outgoing = self._outgoing, []
-        return taken
-
-    def datagrams_received(self) -> list[tuple[bytes, Hashable]]:
-        """Take what was received on sessions: (application data, peer)."""
-        taken, self._received = self._received, []
-        return taken
-
-    def events(self) -> list[DtlsEvent]:
-        """Take what happened, in order."""
-        taken, self._events = self._events, []
-        return taken
-
-    def next_timer(self) -> float | None:
-        """When `handle_timer` has something to do, or None."""
-        return self._timers.next_deadline()
-
-    def handle_timer(self, now: float) -> None:
-        """Repeat flights, give handshakes up."""
-        for session in self._timers.take_due(now):
-            if session.handshake is not None:
-                session.handshake.handshake.handle_timer(now)
-                self._settle(session, session.handshake, now)
-
     def _session(self, peer: Hashable) -> ClientSession:
         session = self._sessions.get(peer)
         if session is None:
-            self._number += 1
-            session = self._sessions[peer] = ClientSession(self._number, peer)
+            session = self._sessions[peer] = ClientSession(peer)
         return session
 
     def _begin(self, session: ClientSession, now: float) -> None:
         if self._under_way >= self.settings.handshakes_max:
             self._waiting.append(session)
             return
-        credentials = self._credentials_of(session.peer)
+        credentials = self._credentials_of(session.address)
         if credentials is None:
             self._fail(session, "no_credentials")
             return
@@ -257,20 +210,27 @@ class DtlsClient:
         except UnusableCredentials:
             self._fail(session, "unusable_credentials")
             return
-        offers_ticket = session.ticket is not None
-        session.handshake = _Attempt(handshake, credentials, offers_ticket=offers_ticket)
+        self._number += 1
+        attempt = _ClientAttempt(self._number, handshake, session, credentials)
+        session.attempt = attempt
         self._under_way += 1
         handshake.start(now)
-        self._settle(session, session.handshake, now)
+        self._settle(attempt, now)
 
-    def _prepare(self, session: ClientSession, credentials: Credentials, now: float) -> Handshake:
+    def _prepare(
+        self, session: ClientSession, credentials: Credentials, now: float
+    ) -> PskClientHandshake | OpensslHandshake:
+        if isinstance(credentials, PskCredentials) and self._psk_offer is not None:
+            return PskClientHandshake(
+                self._psk_offer, credentials, self.settings, self._random_bytes, now
+            )
         kind = ClientContext.kind_of(credentials)
         context = self._contexts.get(kind)
         if context is None:
             if len(self._contexts) >= _CONTEXTS_KEPT_MAX:
                 del self._contexts[next(iter(self._contexts))]
             context = self._contexts[kind] = ClientContext(credentials, self.settings)
-        handshake = Handshake(context, self.settings, self._random_bytes, now)
+        handshake = OpensslHandshake(context, self.settings, self._random_bytes, now)
         if isinstance(credentials, PskCredentials):
             handshake.psk = credentials
         else:
@@ -281,24 +241,22 @@ class DtlsClient:
             offer_session(handshake.ssl, session.ticket)
         return handshake
 
-    def _settle(self, session: ClientSession, attempt: _Attempt, now: float) -> None:
-        """Do what follows from the state of a handshake."""
-        handshake = attempt.handshake
+    def _settle(self, attempt: _ClientAttempt, now: float) -> None:
+        session, handshake = attempt.session, attempt.handshake
         if handshake.state == "complete" and not _is_expected_server(attempt):
             handshake.refuse("certificate_not_pinned", BAD_CERTIFICATE)
         for datagram in handshake.take_datagrams():
-            self._outgoing.append((datagram, session.peer))
-        self._timers.cancel(session.number, attempt.tick)
+            self._outgoing.append((datagram, session.address))
         if handshake.state == "under_way":
-            attempt.tick = self._timers.schedule(session.number, session, handshake.due)
+            self._watch(attempt)
         elif handshake.state == "complete":
-            self._establish(session, attempt)
+            self._establish(session, attempt, now)
             self._begin_waiting(now)
         else:
             self._handle_failure(session, attempt, now)
             self._begin_waiting(now)
 
-    def _establish(self, session: ClientSession, attempt: _Attempt) -> None:
+    def _establish(self, session: ClientSession, attempt: _ClientAttempt, now: float) -> None:
         handshake = attempt.handshake
         session.channel = handshake.channel
         session.ticket = self._ticket_of(handshake)
@@ -308,21 +266,21 @@ class DtlsClient:
         self.counters.established += 1
         self.counters.resumed += handshake.is_resumed
         self._events.append(
-            SessionEstablished(session.peer, _security_of(attempt), handshake.is_resumed)
+            SessionEstablished(session.address, _security_of(attempt), handshake.is_resumed)
         )
         if session.channel is not None:
             seal = session.channel.seal
-            self._outgoing += [(seal(APPLICATION_DATA, data), session.peer) for data in queue]
-        for record in held:
-            self._receive_protected(session, record)
+            self._outgoing += [(seal(APPLICATION_DATA, data), session.address) for data in queue]
+        if held:
+            self._receive_records(session, held, now)
 
     def _ticket_of(self, handshake: Handshake) -> bytes | None:
         der = handshake.session_der()
-        size = ticket_bytes(der)
+        size = ticket_bytes(der) if der else 0
         fits = size + _CLIENT_HELLO_BYTES <= self.settings.datagram_bytes_max
         return der if size and fits else None
 
-    def _handle_failure(self, session: ClientSession, attempt: _Attempt, now: float) -> None:
+    def _handle_failure(self, session: ClientSession, attempt: _ClientAttempt, now: float) -> None:
         reason = attempt.handshake.failure or "protocol_error"
         self._end_attempt(session)
         session.ticket = None
@@ -337,79 +295,46 @@ class DtlsClient:
         self.counters.failed[reason] += 1
         self.counters.unsent_datagrams += len(session.queue or ())
         session.queue = None
-        self._events.append(HandshakeFailed(session.peer, reason))
+        self._events.append(HandshakeFailed(session.address, reason))
 
     def _end_attempt(self, session: ClientSession) -> None:
-        attempt, session.handshake = session.handshake, None
+        attempt, session.attempt = session.attempt, None
         if attempt is not None:
             self._under_way -= 1
-            self._timers.cancel(session.number, attempt.tick)
+            self._unwatch(attempt)
             attempt.handshake.close()
 
     def _begin_waiting(self, now: float) -> None:
         while self._waiting and self._under_way < self.settings.handshakes_max:
             session = self._waiting.popleft()
-            if self._sessions.get(session.peer) is session and session.queue is not None:
+            if self._sessions.get(session.address) is session and session.queue is not None:
                 self._begin(session, now)
 
-    def _receive_protected(self, session: ClientSession, record: bytes) -> None:
-        channel = session.channel
-        if channel is None or record[3:5] == _EPOCH_0:
-            self.counters.discarded_records += 1
-            return
-        content_type = record[0]
-        if content_type == HANDSHAKE:
-            self._receive_late_handshake(session, channel, record)
-            return
-        content = channel.open(record)
-        if content is None:
-            if channel.is_replay(record):
-                self.counters.replayed_records += 1
-            else:
+    def _receive_records(self, session: ClientSession, records: list[bytes], now: float) -> None:
+        for record in records:
+            channel = session.channel
+            # One of those before may have ended the session.
+            if channel is None or record[3:5] == _EPOCH_0:
                 self.counters.discarded_records += 1
-        elif content_type == APPLICATION_DATA:
-            self._received.append((content, session.peer))
-        elif content_type == ALERT and len(content) == 2:
-            self._receive_alert(session, content)
+            elif not self._receive_protected(session, channel, record, now):
+                self._count_unopened(channel, record)
 
-    def _receive_late_handshake(
-        self, session: ClientSession, channel: Channel, record: bytes
-    ) -> None:
-        """The server repeats its Finished: it has not got ours. Another message is a request to
-        renegotiate, which is refused.
-        """
-        message = channel.peek(record)
-        if message is None:
-            self.counters.discarded_records += 1
-        elif message[:1] == bytes([FINISHED]):
-            for datagram in channel.repeat_last_flight():
-                self._outgoing.append((datagram, session.peer))
-        elif channel.open(record) is not None:
-            self._send_alert(session, WARNING, NO_RENEGOTIATION)
+    def _deliver(self, session: ClientSession, content: bytes, now: float) -> None:
+        self._received.append((content, session.address))
 
-    def _receive_alert(self, session: ClientSession, alert: bytes) -> None:
-        level, description = alert
-        if description == CLOSE_NOTIFY:
-            self._send_alert(session, WARNING, CLOSE_NOTIFY)
-            session.channel = None
-            self._events.append(SessionClosed(session.peer, "close_notify"))
-        elif level == FATAL:
-            session.channel = None
-            # RFC 5246 §7.2.2: a session that ended so is not resumed.
+    def _forget(self, session: ClientSession, reason: str) -> None:
+        session.channel = None
+        if reason != "close_notify":
+            # RFC 5246 §7.2.2: a session that ended by a fatal alert is not resumed.
             session.ticket = None
-            self._events.append(SessionClosed(session.peer, alert_reason(description)))
-
-    def _send_alert(self, session: ClientSession, level: int, description: int) -> None:
-        if session.channel is not None:
-            alert = session.channel.seal(ALERT, encode_alert(level, description))
-            self._outgoing.append((alert, session.peer))
+        self._events.append(SessionClosed(session.address, reason))
 
 
-def _is_expected_server(attempt: _Attempt) -> bool:
+def _is_expected_server(attempt: _ClientAttempt) -> bool:
     credentials = attempt.credentials
     if isinstance(credentials, PskCredentials) or credentials.server_key is None:
         return True
-    der = peer_certificate_der(attempt.handshake.ssl)
+    der = attempt.handshake.peer_certificate()
     certificate = None if der is None else read_certificate(der)
     return (
         der is not None
@@ -418,7 +343,7 @@ def _is_expected_server(attempt: _Attempt) -> bool:
     )
 
 
-def _security_of(attempt: _Attempt) -> PeerSecurity:
+def _security_of(attempt: _ClientAttempt) -> PeerSecurity:
     if isinstance(attempt.credentials, PskCredentials):
         return PeerSecurity("psk", attempt.credentials.identity)
     return PeerSecurity("x509", attempt.credentials.server_name)

@@ -66,9 +66,8 @@ class ServerContext:
         self._secret = random_bytes(_SECRET_BYTES)
         self._pending: BaseException | None = None
         self.has_tickets = settings.offers_resumption
-        self.ssl_context = _make_context(
-            settings, _suites_for(credentials, settings), has_tickets=self.has_tickets
-        )
+        self.suites = _suites_for(credentials, settings)
+        self.ssl_context = _make_context(settings, self.suites, has_tickets=self.has_tickets)
         # Kept here: cffi frees a callback with its last reference.
         self._callbacks = [
             ffi.callback("unsigned int(SSL *, char *, unsigned char *, unsigned int)", self._psk),
@@ -111,16 +110,22 @@ class ServerContext:
 
     def _psk(self, ssl: Any, identity: Any, out: Any, size: int) -> int:
         try:
-            return self._answer_psk(ffi.string(identity), out, size)
+            answer = self.current
+            if answer is None:
+                return 0
+            key = self.answer_psk(answer, ffi.string(identity))
+            answer.key_digest = self._digest(key)
+            if len(key) > size:
+                return 0
+            ffi.memmove(out, key, len(key))
+            return len(key)
         except Exception as error:
             # It must not unwind through C: the caller of OpenSSL raises it.
             self._pending = error
             return 0
 
-    def _answer_psk(self, identity_bytes: bytes, out: Any, size: int) -> int:
-        answer = self.current
-        if answer is None:
-            return 0
+    def answer_psk(self, answer: PskAnswer, identity_bytes: bytes) -> bytes:
+        """The key for an identity; who it is goes into `answer`. Raises what `key_of` raises."""
         # An unknown identity goes on with a key that nobody has: the client sees no more, and no
         # sooner, than one with a wrong key (RFC 4279 §2).
         key = hashlib.blake2b(
@@ -133,11 +138,7 @@ class ServerContext:
                 answer.endpoint_name, key = found
                 check_key(key)
                 answer.is_known = True
-                answer.key_digest = self._digest(key)
-        if len(key) > size:
-            return 0
-        ffi.memmove(out, key, len(key))
-        return len(key)
+        return key
 
 
 class ClientContext:
@@ -294,7 +295,8 @@ def _add_chain(context: Any, chain: tuple[bytes, ...]) -> None:
         if certificate is None:
             raise UnusableCredentials("a certificate of the chain is unreadable")
         # The context owns what it is given here.
-        lib.SSL_CTX_add_extra_chain_cert(context, ffi.gc(certificate, None))
+        ffi.gc(certificate, None)
+        lib.SSL_CTX_add_extra_chain_cert(context, certificate)
 
 
 def _trust(context: Any, anchors: tuple[bytes, ...], *, ask_by_name: bool) -> None:

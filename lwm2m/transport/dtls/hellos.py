@@ -46,6 +46,17 @@ class ClientHello(msgspec.Struct, frozen=True, gc=False):
     random: bytes
     cookie: bytes
     parameters: bytes
+    message_sequence: int = 1
+
+    @property
+    def version(self) -> bytes:
+        """The newest that the client speaks."""
+        return self.parameters[:2]
+
+    @property
+    def offer(self) -> bytes:
+        """What follows the cookie: suites, compression methods, extensions."""
+        return self.parameters[_FIXED_BYTES + 1 + self.parameters[_FIXED_BYTES] :]
 
 
 def parse_client_hello(record: bytes) -> ClientHello | None:
@@ -69,10 +80,10 @@ def parse_client_hello(record: bytes) -> ClientHello | None:
         or message_sequence > 1
     ):
         return None
-    return _parse_body(number & _SEQUENCE_MASK, body)
+    return _parse_body(number & _SEQUENCE_MASK, message_sequence, body)
 
 
-def _parse_body(record_sequence: int, body: bytes) -> ClientHello | None:
+def _parse_body(record_sequence: int, message_sequence: int, body: bytes) -> ClientHello | None:
     if len(body) <= _FIXED_BYTES:
         return None
     session_end = _FIXED_BYTES + 1 + body[_FIXED_BYTES]
@@ -86,6 +97,7 @@ def _parse_body(record_sequence: int, body: bytes) -> ClientHello | None:
         body[2:_FIXED_BYTES],
         body[session_end + 1 : cookie_end],
         body[:session_end] + body[cookie_end:],
+        message_sequence,
     )
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
 
+from lwm2m.transport.dtls.prf import Prf
 from lwm2m.transport.dtls.records import DTLS_1_2, RECORD_HEADER_BYTES
 from lwm2m.transport.dtls.suites import RecordCipher
 
@@ -24,9 +27,7 @@ _SALT_BYTES = 4
 _EXPLICIT_BYTES = 8
 _MAC_BYTES = 32
 _IV_BYTES = 16
-_BLOCK_BYTES = 64
-_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
+_MASTER_BYTES = 48
 # Epoch 1 in the upper 16 bits: one handshake makes it, and there is no second on a session.
 _EPOCH_1 = 1 << 48
 
@@ -37,6 +38,9 @@ _AEAD_HEADER = struct.Struct(">BHQHQ")
 _CIPHERTEXT = RECORD_HEADER_BYTES + _EXPLICIT_BYTES
 # what is authenticated along: epoch with sequence number, type, version, length (RFC 5246 §6.2.3.3)
 _ADDITIONAL = struct.Struct(">QBHH")
+# Bound once: these are called for every record.
+_unpack_header, _pack_aead_header = _HEADER.unpack_from, _AEAD_HEADER.pack
+_pack_additional = _ADDITIONAL.pack
 
 
 class Protection(Protocol):
@@ -49,44 +53,72 @@ class Protection(Protocol):
         """The content of a whole record of epoch 1; None when it was not made with these keys."""
 
 
+class AeadCipher(msgspec.Struct, frozen=True):
+    """One of the AEAD ciphers: what makes its object from a key, and by how much a record grows."""
+
+    make: Callable[[bytes], AESCCM | AESGCM]
+    added_bytes: int
+
+
+_AEAD: dict[RecordCipher, AeadCipher] = {
+    "ccm_8": AeadCipher(lambda key: AESCCM(key, tag_length=8), _EXPLICIT_BYTES + 8),
+    "ccm": AeadCipher(AESCCM, _EXPLICIT_BYTES + 16),
+    "gcm": AeadCipher(AESGCM, _EXPLICIT_BYTES + 16),
+}
+
+
+# OpenSSL's object for one key takes 0.7 KB (CCM) to 2.5 KB (GCM), which is more than all else that
+# is kept of a session, and a microsecond to make. So only the newest have one; it is made again
+# when an older one is used. One list for all endpoints of a process, as `bindings` has one buffer.
+_IN_USE_MAX = 2_048
+_in_use: deque[AeadProtection] = deque()
+
+
 class AeadProtection:
     """AES-128 in CCM or GCM with an explicit nonce of epoch and sequence number."""
 
-    __slots__ = ("_aead", "_salt", "_tag_bytes")
+    __slots__ = ("_aead", "_cipher", "_keys")
 
-    def __init__(self, aead: AESCCM | AESGCM, salt: bytes, tag_bytes: int) -> None:
-        self._aead = aead
-        self._salt = salt
-        self._tag_bytes = tag_bytes
+    def __init__(self, cipher: AeadCipher, key: bytes, salt: bytes) -> None:
+        self._cipher = cipher
+        self._keys = key + salt
+        self._aead: AESCCM | AESGCM | None = None
 
     def seal(self, content_type: int, sequence: int, content: bytes) -> bytes:
         """See `Protection.seal`."""
         number = _EPOCH_1 | sequence
         size = len(content)
         # RFC 6655 §3: epoch and sequence number may serve as the explicit part, and never repeat.
-        header = _AEAD_HEADER.pack(
-            content_type, DTLS_1_2, number, size + _EXPLICIT_BYTES + self._tag_bytes, number
+        header = _pack_aead_header(
+            content_type, DTLS_1_2, number, size + self._cipher.added_bytes, number
         )
-        return header + self._aead.encrypt(
-            self._salt + header[RECORD_HEADER_BYTES:],
+        return header + (self._aead or self._begin_use()).encrypt(
+            self._keys[KEY_BYTES:] + header[RECORD_HEADER_BYTES:],
             content,
-            _ADDITIONAL.pack(number, content_type, DTLS_1_2, size),
+            _pack_additional(number, content_type, DTLS_1_2, size),
         )
 
     def open(self, record: bytes) -> bytes | None:
         """See `Protection.open`."""
-        content_type, version, number, length = _HEADER.unpack_from(record)
-        size = length - _EXPLICIT_BYTES - self._tag_bytes
+        content_type, version, number, length = _unpack_header(record)
+        size = length - self._cipher.added_bytes
         if size < 0:
             return None
         try:
-            return self._aead.decrypt(
-                self._salt + record[RECORD_HEADER_BYTES:_CIPHERTEXT],
+            return (self._aead or self._begin_use()).decrypt(
+                self._keys[KEY_BYTES:] + record[RECORD_HEADER_BYTES:_CIPHERTEXT],
                 record[_CIPHERTEXT:],
-                _ADDITIONAL.pack(number, content_type, version, size),
+                _pack_additional(number, content_type, version, size),
             )
         except InvalidTag:
             return None
+
+    def _begin_use(self) -> AESCCM | AESGCM:
+        aead = self._aead = self._cipher.make(self._keys[:KEY_BYTES])
+        _in_use.append(self)
+        if len(_in_use) > _IN_USE_MAX:
+            _in_use.popleft()._aead = None
+        return aead
 
 
 class CbcProtection:
@@ -125,7 +157,7 @@ class CbcProtection:
 
     def open(self, record: bytes) -> bytes | None:
         """See `Protection.open`."""
-        content_type, version, number, _ = _HEADER.unpack_from(record)
+        content_type, version, number, _ = _unpack_header(record)
         fragment = record[RECORD_HEADER_BYTES:]
         if self._encrypt_then_mac:
             fragment, mac = fragment[:-_MAC_BYTES], fragment[-_MAC_BYTES:]
@@ -140,7 +172,7 @@ class CbcProtection:
         return content if hmac.compare_digest(mac, made) else None
 
     def _mac(self, number: int, content_type: int, version: int, covered: bytes) -> bytes:
-        header = _ADDITIONAL.pack(number, content_type, version, len(covered))
+        header = _pack_additional(number, content_type, version, len(covered))
         return hmac.digest(self._mac_key, header + covered, hashlib.sha256)
 
     def _encrypt(self, initial: bytes, content: bytes) -> bytes:
@@ -164,12 +196,32 @@ class CbcProtection:
 class MasterSecrets:
     """What the keys of a session are derived from; its repr shows none of it."""
 
-    __slots__ = ("_client_random", "_master", "_server_random")
+    __slots__ = ("_client_random", "_prf", "_server_random")
 
     def __init__(self, master: bytes, client_random: bytes, server_random: bytes) -> None:
-        self._master = master
+        self._prf = Prf(master)
         self._client_random = client_random
         self._server_random = server_random
+
+    @classmethod
+    def from_premaster(
+        cls,
+        premaster: bytes,
+        client_random: bytes,
+        server_random: bytes,
+        *,
+        session_hash: bytes | None,
+    ) -> MasterSecrets:
+        """With a session hash (RFC 7627 §4), or None as in RFC 5246 §8.1."""
+        if session_hash is not None:
+            seed = b"extended master secret" + session_hash
+        else:
+            seed = b"master secret" + client_random + server_random
+        return cls(Prf(premaster).expand(seed, _MASTER_BYTES), client_random, server_random)
+
+    def expand(self, seed: bytes, size: int) -> bytes:
+        """So many bytes of the PRF under the master secret; `seed` begins with the label."""
+        return self._prf.expand(seed, size)
 
     def protections(
         self,
@@ -181,7 +233,7 @@ class MasterSecrets:
         """What the client, and what the server, protects its records with (RFC 5246 §6.3)."""
         seed = b"key expansion" + self._server_random + self._client_random
         if cipher == "cbc":
-            block = _expand(self._master, seed, 2 * _MAC_BYTES + 2 * KEY_BYTES)
+            block = self._prf.expand(seed, 2 * _MAC_BYTES + 2 * KEY_BYTES)
             keys = _cut(block, _MAC_BYTES, _MAC_BYTES, KEY_BYTES, KEY_BYTES)
             client, server = (
                 CbcProtection(
@@ -193,37 +245,10 @@ class MasterSecrets:
                 for side in (0, 1)
             )
             return client, server
-        block = _expand(self._master, seed, 2 * KEY_BYTES + 2 * _SALT_BYTES)
+        block = self._prf.expand(seed, 2 * KEY_BYTES + 2 * _SALT_BYTES)
         keys = _cut(block, KEY_BYTES, KEY_BYTES, _SALT_BYTES, _SALT_BYTES)
-        return _aead(cipher, keys[0], keys[2]), _aead(cipher, keys[1], keys[3])
-
-
-def _aead(cipher: RecordCipher, key: bytes, salt: bytes) -> AeadProtection:
-    if cipher == "gcm":
-        return AeadProtection(AESGCM(key), salt, 16)
-    tag_bytes = 8 if cipher == "ccm_8" else 16
-    return AeadProtection(AESCCM(key, tag_length=tag_bytes), salt, tag_bytes)
-
-
-def _expand(secret: bytes, seed: bytes, size: int) -> bytes:
-    """P_SHA256 (RFC 5246 §5). `secret` is at most a block, 64 bytes."""
-    # HMAC (RFC 2104 §4): the key is worked in once, not for each of the four; `hmac.digest` takes
-    # three times as long.
-    key = secret.ljust(_BLOCK_BYTES, b"\0")
-    inner = hashlib.sha256(key.translate(_INNER_PAD))
-    outer = hashlib.sha256(key.translate(_OUTER_PAD))
-
-    def authenticate(message: bytes) -> bytes:
-        within, around = inner.copy(), outer.copy()
-        within.update(message)
-        around.update(within.digest())
-        return around.digest()
-
-    made, link = b"", seed
-    while len(made) < size:
-        link = authenticate(link)
-        made += authenticate(link + seed)
-    return made[:size]
+        aead = _AEAD[cipher]
+        return AeadProtection(aead, keys[0], keys[2]), AeadProtection(aead, keys[1], keys[3])
 
 
 def _cut(block: bytes, *sizes: int) -> list[bytes]:

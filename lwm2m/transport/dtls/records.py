@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 
@@ -88,8 +88,11 @@ def encode_alert(level: int, description: int) -> bytes:
     return bytes((level, description))
 
 
-def pack_datagrams(records: Iterable[bytes], bytes_max: int = DATAGRAM_BYTES_MAX) -> list[bytes]:
+def pack_datagrams(records: Sequence[bytes], bytes_max: int = DATAGRAM_BYTES_MAX) -> list[bytes]:
     """Join records, in order, into as few datagrams as fit `bytes_max`."""
+    whole = b"".join(records)
+    if len(whole) <= bytes_max:
+        return [whole] if whole else []
     packed: list[bytes] = []
     current = b""
     for record in records:

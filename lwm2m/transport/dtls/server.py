@@ -9,19 +9,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Hashable
 
-from lwm2m.coap.timers import TimerWheel
 from lwm2m.transport.dtls.admission import Admission, Refusal, admit
 from lwm2m.transport.dtls.channel import Channel
 from lwm2m.transport.dtls.contexts import ServerContext
 from lwm2m.transport.dtls.credentials import ServerCredentials
-from lwm2m.transport.dtls.events import (
-    DtlsCounters,
-    DtlsEvent,
-    HandshakeFailed,
-    SessionClosed,
-    SessionEstablished,
-)
-from lwm2m.transport.dtls.failures import CLOSE_NOTIFY, NO_RENEGOTIATION, alert_reason
+from lwm2m.transport.dtls.endpoint import Attempt, DtlsEndpoint
+from lwm2m.transport.dtls.events import HandshakeFailed, SessionClosed, SessionEstablished
+from lwm2m.transport.dtls.failures import CLOSE_NOTIFY
 from lwm2m.transport.dtls.handshake import Handshake
 from lwm2m.transport.dtls.hellos import (
     ClientHello,
@@ -29,15 +23,13 @@ from lwm2m.transport.dtls.hellos import (
     encode_hello_verify_request,
     parse_client_hello,
 )
+from lwm2m.transport.dtls.openssl_handshake import OpensslHandshake
+from lwm2m.transport.dtls.psk import PskChooser, PskServerHandshake
 from lwm2m.transport.dtls.records import (
-    ALERT,
     APPLICATION_DATA,
-    FATAL,
-    FINISHED,
     HANDSHAKE,
     PLAINTEXT_BYTES_MAX,
     WARNING,
-    encode_alert,
     is_one_data_record,
     split_records,
 )
@@ -60,20 +52,18 @@ class ServerSession(SecurePeer):
     started_by: bytes
 
 
-class _Pending:
-    """A handshake under way, the random of its ClientHello and its place in the timer wheel."""
+class _Pending(Attempt):
+    """A server's handshake under way and the random of its ClientHello."""
 
-    __slots__ = ("address", "handshake", "number", "random", "tick")
+    __slots__ = ("address", "random")
 
     def __init__(self, number: int, address: Hashable, random: bytes, handshake: Handshake) -> None:
-        self.number = number
+        super().__init__(number, handshake)
         self.address = address
         self.random = random
-        self.handshake = handshake
-        self.tick = 0
 
 
-class DtlsServer:
+class DtlsServer(DtlsEndpoint[_Pending, ServerSession]):
     """Feed it datagrams and time; take datagrams to send, what was received, and events.
 
     `random_bytes(n)` gives secrets. `unix_time_s` says at which time certificates are judged; None
@@ -87,22 +77,16 @@ class DtlsServer:
         settings: DtlsSettings | None = None,
         unix_time_s: Callable[[], float] | None = None,
     ) -> None:
-        self.settings = settings or DtlsSettings()
-        self.counters = DtlsCounters()
-        self._random_bytes = random_bytes
+        super().__init__(random_bytes, settings, unix_time_s)
         self._context = ServerContext(credentials, self.settings, random_bytes)
+        self._chooser = PskChooser(self._context)
         self._admission = Admission(self._context, self.settings.sessions_max, unix_time_s)
         self._cookies = CookieJar(random_bytes, self.settings.cookie_lifetime_s)
         self._sessions: dict[Hashable, ServerSession] = {}
         # In the order in which they were last heard of.
         self._pending: dict[Hashable, _Pending] = {}
-        self._timers: TimerWheel[_Pending] = TimerWheel()
         # (when it was last used as far as is known, tie-break, session): looked at again when due.
         self._by_use: list[tuple[float, int, ServerSession]] = []
-        self._number = 0
-        self._outgoing: list[tuple[bytes, Hashable]] = []
-        self._received: list[tuple[bytes, Hashable]] = []
-        self._events: list[DtlsEvent] = []
 
     @property
     def session_count(self) -> int:
@@ -128,10 +112,12 @@ class DtlsServer:
         if not records:
             self.counters.refused_datagrams += 1
         for record in records:
+            if session is not None and self._sessions.get(address) is not session:
+                session = None  # the record before has ended it
             if (
                 session is None
                 or record[3:5] == _EPOCH_0
-                or not self._receive_protected(session, record, now)
+                or not self._receive_record(session, record, now)
             ):
                 rest.append(record)
         if rest:
@@ -162,24 +148,9 @@ class DtlsServer:
         for pending in list(self._pending.values()):
             self._drop(pending)
 
-    def datagrams_to_send(self) -> list[tuple[bytes, Hashable]]:
-        """Take what is to be sent: (datagram, address)."""
-        taken, self._outgoing = self._outgoing, []
-        return taken
-
-    def datagrams_received(self) -> list[tuple[bytes, Hashable]]:
-        """Take what was received on sessions: (application data, `SecurePeer`)."""
-        taken, self._received = self._received, []
-        return taken
-
-    def events(self) -> list[DtlsEvent]:
-        """Take what happened, in order."""
-        taken, self._events = self._events, []
-        return taken
-
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do, or None."""
-        due = self._timers.next_deadline()
+        due = super().next_timer()
         if not self._by_use:
             return due
         idle = self._by_use[0][0] + self.settings.session_idle_s
@@ -187,62 +158,24 @@ class DtlsServer:
 
     def handle_timer(self, now: float) -> None:
         """Repeat flights, give handshakes up, close sessions that were silent for long."""
-        for pending in self._timers.take_due(now):
-            pending.handshake.handle_timer(now)
-            self._settle(pending, now)
+        super().handle_timer(now)
         while (oldest := self._oldest_session()) is not None:
             if now < oldest.last_used + self.settings.session_idle_s:
                 break
             self.close_peer(oldest, now, "idle")
 
-    def _receive_protected(self, session: ServerSession, record: bytes, now: float) -> bool:
+    def _receive_record(self, session: ServerSession, record: bytes, now: float) -> bool:
         """Take a record of a session; False when it is none of its own: perhaps a handshake's."""
-        content_type = record[0]
-        if content_type == HANDSHAKE:
-            return self._receive_late_handshake(session, record)
-        content = session.channel.open(record)
-        if content is None:
-            if session.address in self._pending:
-                return False
-            self._count_unopened(session, record)
+        if self._receive_protected(session, session.channel, record, now):
             return True
-        session.last_used = now
-        if content_type == APPLICATION_DATA:
-            self._received.append((content, session))
-        elif content_type == ALERT and len(content) == 2:
-            self._receive_alert(session, content)
-        return True
-
-    def _count_unopened(self, session: ServerSession, record: bytes) -> None:
-        if session.channel.is_replay(record):
-            self.counters.replayed_records += 1
-        else:
-            self.counters.discarded_records += 1
-
-    def _receive_alert(self, session: ServerSession, alert: bytes) -> None:
-        if self._sessions.get(session.address) is not session:
-            return
-        level, description = alert
-        if description == CLOSE_NOTIFY:
-            # RFC 5246 §7.2.1: answered with our own.
-            self._send_alert(session, WARNING, CLOSE_NOTIFY)
-            self._forget(session, "close_notify")
-        elif level == FATAL:
-            self._forget(session, alert_reason(description))
-
-    def _receive_late_handshake(self, session: ServerSession, record: bytes) -> bool:
-        """The client repeats its Finished: it has not got ours. Another message is a renegotiation,
-        which is refused (RFC 5746 is not needed without it).
-        """
-        message = session.channel.peek(record)
-        if message is None:
+        if record[0] == HANDSHAKE or session.address in self._pending:
             return False
-        if message[:1] == bytes([FINISHED]):
-            for datagram in session.channel.repeat_last_flight():
-                self._outgoing.append((datagram, session.address))
-        elif session.channel.open(record) is not None:
-            self._send_alert(session, WARNING, NO_RENEGOTIATION)
+        self._count_unopened(session.channel, record)
         return True
+
+    def _deliver(self, session: ServerSession, content: bytes, now: float) -> None:
+        session.last_used = now
+        self._received.append((content, session))
 
     def _receive_unprotected(self, records: list[bytes], address: Hashable, now: float) -> None:
         hello = parse_client_hello(records[0]) if records[0][3:5] == _EPOCH_0 else None
@@ -293,28 +226,31 @@ class DtlsServer:
         return True
 
     def _begin(self, record: bytes, hello: ClientHello, address: Hashable, now: float) -> None:
+        handshake: Handshake
+        choice = self._chooser.choose(hello)
+        if choice is not None:
+            handshake = PskServerHandshake(self._context, self.settings, self._random_bytes, now)
+            handshake.accept(record, hello, choice, now)
+        else:
+            handshake = OpensslHandshake(self._context, self.settings, self._random_bytes, now)
+            self._admission.prepare(handshake)
+            if not handshake.accept(record, hello, now):
+                handshake.close()
+                self.counters.discarded_records += 1
+                return
         self._number += 1
-        handshake = Handshake(self._context, self.settings, self._random_bytes, now)
-        self._admission.prepare(handshake)
-        pending = _Pending(self._number, address, hello.random, handshake)
-        if not handshake.accept(record, hello, now):
-            handshake.close()
-            self.counters.discarded_records += 1
-            return
-        self._pending[address] = pending
+        pending = self._pending[address] = _Pending(self._number, address, hello.random, handshake)
         self._settle(pending, now)
 
     def _settle(self, pending: _Pending, now: float) -> None:
-        """Do what follows from the state of a handshake."""
         handshake = pending.handshake
         admitted = admit(self._admission, handshake) if handshake.state == "complete" else None
         if isinstance(admitted, Refusal):
             handshake.refuse(admitted.reason, admitted.alert)
         for datagram in handshake.take_datagrams():
             self._outgoing.append((datagram, pending.address))
-        self._timers.cancel(pending.number, pending.tick)
         if handshake.state == "under_way":
-            pending.tick = self._timers.schedule(pending.number, pending, handshake.due)
+            self._watch(pending)
         elif admitted is None or isinstance(admitted, Refusal):
             self._fail(pending, handshake.failure or "protocol_error")
         else:
@@ -350,7 +286,8 @@ class DtlsServer:
         held = handshake.held
         self._drop(pending)
         for record in held:
-            self._receive_protected(session, record, now)
+            if self._sessions.get(session.address) is session:
+                self._receive_record(session, record, now)
 
     def _note_use(self, now: float, number: int, session: ServerSession) -> None:
         if len(self._by_use) > 2 * len(self._sessions) + _ENDED_KEPT_MAX:
@@ -380,7 +317,7 @@ class DtlsServer:
         self._drop(pending)
 
     def _drop(self, pending: _Pending) -> None:
-        self._timers.cancel(pending.number, pending.tick)
+        self._unwatch(pending)
         if self._pending.get(pending.address) is pending:
             del self._pending[pending.address]
         pending.handshake.close()
@@ -388,10 +325,6 @@ class DtlsServer:
     def _forget(self, session: ServerSession, reason: str) -> None:
         del self._sessions[session.address]
         self._events.append(SessionClosed(session, reason))
-
-    def _send_alert(self, session: ServerSession, level: int, description: int) -> None:
-        alert = session.channel.seal(ALERT, encode_alert(level, description))
-        self._outgoing.append((alert, session.address))
 
 
 def _local_of(address: Hashable) -> str | None:

@@ -23,6 +23,11 @@ class CipherSuite(msgspec.Struct, frozen=True):
     authentication: Literal["psk", "x509"]
     cipher: RecordCipher
 
+    @property
+    def has_ecdhe(self) -> bool:
+        """Whether its key exchange is an ephemeral one."""
+        return self.name.startswith("TLS_ECDHE_")
+
 
 SUITES = {
     suite.name: suite

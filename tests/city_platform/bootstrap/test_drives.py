@@ -142,3 +142,76 @@ def test_what_is_pending_and_confirmed_survives_a_restart(tmp_path: Path) -> Non
         assert again.due(S, 10)[0] == [SEND]
 
     asyncio.run(first())
+
+
+def sends(number: int, server: str = "north") -> SendCredentials:
+    return SendCredentials(f"lamp-{number}", server, "r1", "v1")
+
+
+def test_more_than_may_be_on_their_way_are_sent_as_others_are_confirmed() -> None:
+    drives = Drives(DriveTimes(first_s=2, on_their_way_max=2), lambda: 0.0)
+    may_send = []
+    for number in range(4):
+        drives.begin(sends(number), 0)
+        may_send.append(drives.may_send(f"lamp-{number}", 0))
+    assert may_send == [True, True, False, False]
+    assert (drives.pending, drives.on_their_way, drives.queued) == (4, 2, 2)
+    assert drives.counts["had_to_queue"] == 2
+    assert drives.due(1, 10) == ([], [])
+    drives.confirm("lamp-0", "north", "r1", "v1", 2)
+    assert drives.next_timer() == 0
+    assert drives.due(3, 10) == ([sends(2)], [])
+    assert "driven_again" not in drives.counts
+
+
+def test_a_bridge_that_is_full_does_not_hold_up_another() -> None:
+    drives = Drives(DriveTimes(on_their_way_max=1), lambda: 0.0)
+    for number, server in enumerate(("north", "north", "south")):
+        drives.begin(sends(number, server), 0)
+    assert [drives.may_send(f"lamp-{number}", 0) for number in range(3)] == [True, False, True]
+
+
+def test_what_still_waits_at_a_slow_bridge_is_not_driven_again() -> None:
+    drives = Drives(DriveTimes(first_s=3, longest_s=60), lambda: 0.0)
+    for number in range(30):
+        drives.begin(sends(number), number)
+        assert drives.may_send(f"lamp-{number}", number)
+    driven = 0
+    # The bridge brings one device a second through.
+    for second in range(1, 30):
+        drives.confirm(f"lamp-{second - 1}", "north", "r1", "v1", second * S)
+        driven += len(drives.due(second * S, 100)[0])
+    assert driven == 0
+    assert drives.counts["still_under_way"] > 0
+    # It falls silent: what it still had is driven again.
+    again, _ = drives.due(36 * S, 100)
+    assert again == [sends(29)]
+
+
+def test_what_a_new_snapshot_asks_for_is_driven_though_others_are_being_confirmed() -> None:
+    drives = Drives(DriveTimes(first_s=30, settle_s=1), lambda: 0.0)
+    for number in (1, 2):
+        drives.begin(sends(number), number)
+        drives.may_send(f"lamp-{number}", number)
+    drives.confirm("lamp-1", "north", "r1", "v1", S)
+    drives.settle("lamp-2", S)
+    assert drives.due(2 * S, 10) == ([sends(2)], [])
+    assert drives.counts["still_under_way"] == 0
+
+
+def test_a_restart_drives_what_is_pending_within_the_bound() -> None:
+    rows = [Drives(TIMES, lambda: 0.0).begin(sends(number), 0) for number in range(5)]
+    drives = Drives(DriveTimes(on_their_way_max=3), lambda: 0.0, rows)
+    assert len(drives.due(S, 10)[0]) == 3
+    assert (drives.on_their_way, drives.queued, drives.pending) == (3, 2, 5)
+
+
+def test_a_queued_device_that_goes_is_not_sent_anything() -> None:
+    drives = Drives(DriveTimes(on_their_way_max=1), lambda: 0.0)
+    for number in (1, 2):
+        drives.begin(sends(number), 0)
+        drives.may_send(f"lamp-{number}", 0)
+    drives.end_registration("lamp-2", "r1")
+    drives.confirm("lamp-1", "north", "r1", "v1", 1)
+    assert drives.due(2, 10) == ([], [])
+    assert drives.pending == 0

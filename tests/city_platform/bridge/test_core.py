@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from city_platform.bridge.core import Token
 from city_platform.bridge.link import TRANSITIONS, Happening, Link, PeerError, follow
-from contracts.data_interface import Ack, Command, Holder, Outcome, Resume, decode_event, encode
+from contracts.data_interface import (
+    Ack,
+    Command,
+    Holder,
+    Outcome,
+    Resume,
+    decode_event,
+    encode,
+)
 from tests.city_platform.bridge.server_side import (
     EPOCH,
     NOW_US,

@@ -17,12 +17,12 @@ from city_platform.bridge.procedure import (
     Verdict,
     verdict_on,
 )
-from city_platform.bridge.registry import Held
+from city_platform.bridge.registry import Held, Links
 from contracts.credentials import decode_document
 from contracts.data_interface import Command, Outcome, ResultError, Stage
 from tests.city_platform.bridge.server_side import KEY, SERVER, document
 
-NO_LINKS = Held("r1", b'[{"path":"/1/0"}]')
+NO_LINKS = Held("r1", Links(b'[{"path":"/1/0"}]'))
 
 
 def procedure(
@@ -90,7 +90,7 @@ def test_publications_point_to_the_broker_and_are_created_inactive() -> None:
 
 
 def test_what_the_links_have_is_replaced() -> None:
-    held = Held("r1", b'[{"path":"/18830/0"},{"path":"/18831/1"}]')
+    held = Held("r1", Links(b'[{"path":"/18830/0"},{"path":"/18831/1"}]'))
     running = procedure(held)
     seen = []
     while running.progress is Progress.RUNNING:
@@ -100,9 +100,17 @@ def test_what_the_links_have_is_replaced() -> None:
     assert seen[:3] == [("write", "/18830/0"), ("create", "/18831/0"), ("write", "/18831/1")]
 
 
+def test_a_publication_that_is_there_stays_as_active_as_it_is() -> None:
+    running = procedure(Held("r1", Links(b'[{"path":"/18830/0"},{"path":"/18831/0"}]')))
+    running.handle_outcome(outcome_of(running.command(0), "2.04"), is_stored=False)
+    command = running.command(0)
+    assert (command.path, command.operation, command.mode) == ("/18831/0", "write", "update")
+    assert "/18831/0/5" not in {one.path for one in command.values or ()}
+
+
 @pytest.mark.parametrize("links", [b"{}", b'[{"path":"/18830/\xd9\xa1"}]', b'[{"path":"//"}]'])
 def test_links_that_cannot_be_read_count_as_none(links: bytes) -> None:
-    assert procedure(Held("r1", links)).command(0).operation == "create"
+    assert procedure(Held("r1", Links(links))).command(0).operation == "create"
 
 
 def test_only_the_very_last_command_completes() -> None:
@@ -151,7 +159,7 @@ def test_ids_differ_by_window_registration_version_and_step() -> None:
     ids = {
         procedure().pending_id,
         procedure(window=1).pending_id,
-        procedure(Held("r2", b"[]")).pending_id,
+        procedure(Held("r2", Links(b"[]"))).pending_id,
     }
     running = procedure()
     running.handle_outcome(outcome_of(running.command(0), "2.01"), is_stored=False)
@@ -220,7 +228,7 @@ def test_any_losses_restarts_and_late_links_end_with_everything_written(seed: in
     for _drive in range(200):
         # The server learns of new links by an Update, sooner or later.
         links = links_of(device) if chance.random() < 0.5 else links
-        running = procedure(Held("r1", links), tries_max=3)
+        running = procedure(Held("r1", Links(links)), tries_max=3)
         while running.progress is Progress.RUNNING and chance.random() > 0.1:
             outcome, is_stored = device.serve(running.command(0))
             running.handle_outcome(outcome, is_stored=is_stored)

@@ -79,6 +79,32 @@ def test_a_command_goes_to_every_bridge_when_the_holder_is_not_known() -> None:
     assert decode_command(publication.payload).holder is None
 
 
+def test_a_command_to_a_device_that_no_server_announced_stays_queued_until_one_does() -> None:
+    desk = make()
+    opened(desk)
+    assert not desk.is_held("lamp-1")
+    assert desk.publish("c1", 0).rows == []
+    assert desk.acknowledged("c1", 1).rows == []
+    queued = desk.get("c1")
+    assert queued is not None
+    assert queued.state == "queued"
+    assert desk.counts["published_without_holder"] == 1
+    turn = desk.hold(NORTH, 2, is_snapshot=False)
+    assert [one.state for one in turn.rows] == ["sent"]
+    assert [one.topic for one in turn.publications] == ["lwm2m/north/lamp-1/command"]
+    assert desk.is_held("lamp-1")
+
+
+def test_a_command_to_a_device_that_nobody_ever_announced_expires() -> None:
+    desk = make()
+    opened(desk)
+    desk.publish("c1", 0)
+    ended = []
+    while (due := desk.next_timer()) is not None:
+        ended += [row.state for row in desk.due(due, 10).rows]
+    assert ended == ["expired"]
+
+
 def test_a_command_is_queued_then_sent_then_delivered_then_ended() -> None:
     desk = make(NORTH)
     opened(desk)

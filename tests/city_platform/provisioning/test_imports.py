@@ -123,25 +123,27 @@ def test_bad_rows_are_reported_by_row_and_stop_nobody(tmp_path: Path) -> None:
         2: ("latitude", {"latitude": "123"}),
         3: ("endpoint", {"endpoint": "a/b"}),
         4: ("endpoint", {"endpoint": "lamp-1"}),
-        5: ("model", {"model": "traffic_light"}),
+        5: ("reports", {"model": "traffic_light"}),
         6: ("psk_identity", {"psk_identity": "identity-1"}),
         7: ("psk", {"psk": PSK[:-2] + "zz"}),
         8: ("endpoint", {"endpoint": "svc:control"}),
         9: ("installed_on", {"installed_on": "31/05/2026"}),
         10: ("attributes", {"attributes": "no-equals-sign"}),
         11: ("tenant", {"tenant": ""}),
+        12: ("serial", {"serial": "SN000001"}),
     }
     rows = [row(number, **(wrong[number][1] if number in wrong else {})) for number in range(1, 14)]
 
     async def story() -> None:
         async with installed(tmp_path) as installation:
             job, errors = await installation.bring(as_csv(rows, line_end="\r\n", mark=True))
-            assert (job.state, job.created, job.rejected) == ("finished", 3, 10)
+            assert (job.state, job.created, job.rejected) == ("finished", 2, 11)
             found = {error.row: error.field for error in errors.errors}
             assert found == {number: field for number, (field, _) in wrong.items()}
             by_row = {error.row: error for error in errors.errors}
             assert by_row[4].reason == "'lamp-1' appears again, first in row 1"
             assert by_row[4].endpoint == "lamp-1"
+            assert by_row[12].reason == "'SN000001' appears again, first in row 1"
             assert PSK[:8] not in by_row[7].reason
 
     asyncio.run(story())

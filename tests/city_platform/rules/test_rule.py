@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from city_platform.rules import Condition, Rule, RuleError, default_rules, read_rules
-from city_platform.rules.rule import compile_rules, decode_payload
+from city_platform.rules.rule import compile_rules, decode_payload, filter_pattern
 from contracts.errors import ContractError
-from contracts.topics import Topics
+from contracts.topics import Topics, filter_matches, is_topic_filter
 
 
 def rule(**changes: Any) -> Rule:
@@ -103,3 +103,18 @@ def test_payloads_are_json_or_a_contract_error(data: bytes) -> None:
 )
 def test_conditions_take_any_document(document: object) -> None:
     assert Condition(field="a.b", equals=1).holds_for(document) in (True, False)
+
+
+LEVEL = st.sampled_from(["a", "b", "", "+", "$x", "a.b", "\n"])
+FILTER = st.builds(
+    lambda levels, end: "/".join([*levels, *end]),
+    st.lists(LEVEL, max_size=3),
+    st.sampled_from([[], ["#"]]),
+).filter(is_topic_filter)
+TOPIC = st.lists(LEVEL.filter(lambda level: level != "+"), min_size=1, max_size=4).map("/".join)
+
+
+@given(FILTER, TOPIC)
+def test_a_compiled_filter_covers_what_the_contract_says(topic_filter: str, topic: str) -> None:
+    covered = filter_pattern(topic_filter).fullmatch(topic) is not None
+    assert covered == filter_matches(topic_filter, topic)

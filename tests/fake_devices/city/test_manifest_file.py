@@ -48,7 +48,7 @@ def test_rows_that_are_wrong_are_named_and_the_others_stay() -> None:
         row.endpoint for number, row in enumerate(ROWS) if number not in (1, 2, 4)
     ]
     assert [(error.row, error.field) for error in found.errors] == [
-        (2, "model"),
+        (2, "reports"),
         (3, "(beyond the last column)"),
         (5, "endpoint"),
     ]
@@ -71,13 +71,16 @@ texts = st.text(min_size=1, max_size=12).filter(str.isprintable)
 
 @given(
     psk=st.none() | st.binary(min_size=16, max_size=64),
+    reports=st.sets(st.sampled_from(["/3303/0", "/3304/0/5700", "/42769/1"])),
     group=texts,
     attributes=st.dictionaries(texts, st.text(max_size=12), max_size=4),
 )
 def test_whatever_a_row_holds_is_read_back(
-    psk: bytes | None, group: str, attributes: dict[str, str]
+    psk: bytes | None, reports: set[str], group: str, attributes: dict[str, str]
 ) -> None:
-    row = msgspec.structs.replace(ROWS[0], psk=psk, group=group, attributes=attributes)
+    row = msgspec.structs.replace(
+        ROWS[0], psk=psk, reports=tuple(sorted(reports)), group=group, attributes=attributes
+    )
     rows = [row, ROWS[1]]
     assert read_manifest(write_manifest(rows)) == rows
 

@@ -1,6 +1,6 @@
 """Arrivals are open, shuffled by the seed, and spread over the report interval."""
 
-from fake_devices.fleet.arrivals import arrival_order, intended_at_ns, phase_of
+from fake_devices.fleet.arrivals import Intended, arrival_order, at_rate, phase_of
 
 
 def test_the_order_depends_on_the_seed_alone():
@@ -11,10 +11,10 @@ def test_the_order_depends_on_the_seed_alone():
 
 
 def test_devices_are_meant_to_start_at_the_rate():
-    assert [intended_at_ns(number, 1_000, 50.0) for number in range(3)] == [
-        1_000,
-        20_001_000,
-        40_001_000,
+    assert list(at_rate([4, 5, 6], 50.0)) == [
+        Intended(0, "switch_on", 4),
+        Intended(20_000_000, "switch_on", 5),
+        Intended(40_000_000, "switch_on", 6),
     ]
 
 

@@ -24,6 +24,8 @@ from contracts.journal import (
     PackSent,
     Record,
 )
+from contracts.load import DevicePowerLost, DevicePowerRestored, FleetBuilt, LagSample
+from contracts.schedule import ScheduledEvent, ScheduleHeader, encode_event, encode_header
 from fake_devices.devices import MODELS
 from fake_devices.fleet import FleetConfig, IncidentConfig, run_fleet
 from lwm2m.coap import codes
@@ -103,10 +105,10 @@ def play(world, tmp_path, story, **config):
                 settings = FleetConfig(
                     devices_file=write_devices(tmp_path / "devices.ndjson"),
                     server=f"coap://127.0.0.1:{server.port}",
-                    seed=7,
                     journal_file=str(journal),
                     progress_every_s=0.02,
                     sample_every_s=0.05,
+                    seed=7,
                     **config,
                 )
                 fleet = asyncio.create_task(
@@ -222,6 +224,105 @@ def test_the_journal_holds_no_keys(world, tmp_path):
     # PKCS #8 of a P-256 key begins like this in base64, and a repr of it with these bytes.
     assert "MIGHAgEA" not in journal
     assert "\\x02\\x01\\x00" not in journal
+
+
+PROFILE = """
+[[registrations]]
+shape = "constant"
+rate_per_s = 100
+duration_s = 0.1
+
+[[telemetry]]
+shape = "constant"
+begins_s = 1
+rate_per_s = 100
+duration_s = 0.5
+
+[[reconnects]]
+shape = "power_cut"
+begins_s = 1.6
+outage_s = 0.3
+return_within_s = 0.2
+"""
+
+
+@pytest.mark.slow
+def test_a_profile_says_when_devices_report_and_that_all_lose_their_power(world, tmp_path):
+    profile = tmp_path / "short.toml"
+    profile.write_text(PROFILE)
+
+    async def story(starter, server, broker):
+        starter.tell(start={"rate_per_s": 1.0})
+        await world.until(lambda: len(server.registered) == 2 * DEVICES)
+        await world.until(lambda: len(broker.connects) >= 2 * DEVICES)
+        await world.until(lambda: starter.progress.get("connected") == DEVICES)
+        starter.tell(quiesce={"within_s": 5})
+        await world.until(lambda: starter.quiet is not None)
+        assert starter.quiet == {"unacknowledged": 0}
+
+    records = play(world, tmp_path, story, profile_file=str(profile), reports_by_itself=False)
+    [began] = {r.intended_at_ns - 1_600_000_000 for r in of(records, DevicePowerLost)}
+    reports = sorted(r.intended_at_ns for r in of(records, PackGenerated) if r.intended_at_ns)
+    assert reports == [began + 1_005_000_000 + n * 10_000_000 for n in range(50)]
+    # Beside those, every device reports when it has connected: at first, and after the cut.
+    by_connecting = Counter(r.endpoint for r in of(records, PackGenerated) if not r.intended_at_ns)
+    assert set(by_connecting.values()) == {2}
+    assert len(of(records, DevicePowerRestored)) == DEVICES
+    assert len(of(records, DeviceRegistered)) == 2 * DEVICES
+    lags = {(sample.kind, sample.missed) for sample in of(records, LagSample)}
+    assert lags == {("switch_on", 0), ("report", 0), ("power_off", 0), ("power_on", 0)}
+    [built] = of(records, FleetBuilt)
+    assert (built.devices, built.addresses, built.first_address) == (10, "shared", "127.16.1.1")
+    assert any(sample.delays for sample in of(records, LoopSample))
+
+
+def write_schedule(path: Path, events: list[ScheduledEvent]) -> str:
+    header = ScheduleHeader(city="here", seed=7, from_s=0.0, to_s=600.0, speed=60.0, events=5)
+    path.write_bytes(encode_header(header) + b"".join(map(encode_event, events)))
+    return str(path)
+
+
+@pytest.mark.slow
+def test_a_schedule_says_what_a_device_measures_and_when(world, tmp_path):
+    spot = f"device-{sorted(MODELS).index('parking_spot'):02d}"
+    path = "/3431/0/1"
+    schedule = write_schedule(
+        tmp_path / "day.ndjson",
+        [
+            ScheduledEvent(0.0, spot, "set", path, False),
+            ScheduledEvent(0.1, spot, "report", path, True),
+            ScheduledEvent(0.2, spot, "report"),
+            ScheduledEvent(0.2, "somebody-elses", "report"),
+            ScheduledEvent(0.3, "device-09", "switch_on"),
+        ],
+    )
+
+    async def story(starter, server, broker):
+        starter.tell(start={"rate_per_s": 500.0})
+        await world.until(lambda: starter.progress.get("connected") == DEVICES - 1)
+        starter.tell(follow={})
+        await world.until(lambda: starter.progress.get("connected") == DEVICES)
+        starter.tell(quiesce={"within_s": 5})
+        await world.until(lambda: starter.quiet is not None)
+
+    records = play(world, tmp_path, story, schedule_file=schedule, reports_by_itself=False)
+    told = [r for r in of(records, PackGenerated) if r.endpoint == spot and r.intended_at_ns]
+    assert [{name: value for name, _, value in r.records}[path] for r in told] == [True] * 2
+    assert told[1].intended_at_ns - told[0].intended_at_ns == 100_000_000
+    [last] = [r for r in of(records, DeviceStarted) if r.endpoint == "device-09"]
+    assert last.intended_at_ns == told[0].intended_at_ns + 200_000_000
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [({"profile_file": "nowhere.toml"}, "nowhere.toml"), ({"schedule_file": "nowhere"}, "nowhere")],
+)
+def test_a_load_that_cannot_be_followed_is_a_configuration_error(world, tmp_path, config, told):
+    async def story(starter, server, broker):
+        assert not starter.ready
+
+    with pytest.raises(ConfigError, match=told):
+        play(world, tmp_path, story, **config)
 
 
 def test_an_incident_of_an_unknown_device_is_a_configuration_error(world, tmp_path):

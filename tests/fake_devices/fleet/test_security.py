@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from contracts.journal import DeviceRegistered, DeviceRegistrationFailed, Record
 from fake_devices.device import ServerAccount, device_models
 from fake_devices.fleet import FleetConfig, run_fleet
+from fake_devices.fleet.addresses import SharedPeers
 from fake_devices.fleet.config import read_devices
 from fake_devices.fleet.credentials import account_of, credentials_for, read_trust_anchors
 from fake_devices.fleet.peers import PeerBook, UnusableAddress
@@ -475,7 +476,7 @@ def test_accounts_become_credentials_or_nothing():
 
 
 def book(*, is_shared: bool = True) -> PeerBook:
-    peers = [("127.16.1.1", "127.0.0.1", 5683), ("127.16.1.2", "127.0.0.1", 5683)]
+    peers = SharedPeers("127.0.0.1", 5683, 2)
     return PeerBook("coap://main:5683", "127.0.0.1", peers, is_shared=is_shared)
 
 

@@ -37,6 +37,9 @@ class Peer:
     def version(self):
         return self._object.version()
 
+    def was_resumed(self):
+        return self._object.session_reused
+
 
 def shake_hands(pipe, peer):
     for _ in range(5):
@@ -45,12 +48,13 @@ def shake_hands(pipe, peer):
             pipe.receive(data)
 
 
-def open_pipe(world, keys, host="127.0.0.1", authority=None):
-    return TlsContexts().open(
+def open_pipe(world, keys, host="127.0.0.1", authority=None, contexts=None, session=None):
+    return (contexts or TlsContexts()).open(
         host=host,
         ca=authority or world.authority.certificate,
         certificate=keys.certificate,
         key=keys.key,
+        session=session,
     )
 
 
@@ -135,3 +139,32 @@ def test_garbage_instead_of_tls_is_an_error_of_the_peer(world):
     pipe = open_pipe(world, world.authority.issue("lamp-7"))
     with pytest.raises(PeerNotTrusted):
         pipe.receive(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def test_a_session_is_resumed_by_its_ticket_after_it_was_cut_off(world):
+    contexts, context = TlsContexts(), world.broker_context()
+    keys = world.authority.issue("lamp-7")
+    session = None
+    for turn in range(3):
+        pipe, peer = open_pipe(world, keys, contexts=contexts, session=session), Peer(context)
+        shake_hands(pipe, peer)
+        assert pipe.is_established
+        assert peer.was_resumed() is (turn > 0)
+        assert peer.subject() == "lamp-7"
+        session = pipe.end()
+
+
+def test_who_is_not_resumed_proves_itself_after_all(world):
+    contexts, keys = TlsContexts(), world.authority.issue("lamp-7")
+    pipe = open_pipe(world, keys, contexts=contexts)
+    shake_hands(pipe, Peer(world.broker_context()))
+    restarted = Peer(world.broker_context())
+    again = open_pipe(world, keys, contexts=contexts, session=pipe.end())
+    shake_hands(again, restarted)
+    assert again.is_established
+    assert not restarted.was_resumed()
+    assert restarted.subject() == "lamp-7"
+
+
+def test_there_is_nothing_to_resume_of_a_handshake_that_came_to_nothing(world):
+    assert open_pipe(world, world.authority.issue("lamp-7")).end() is None

@@ -230,3 +230,30 @@ def test_silence_is_filled_with_pings_and_a_silent_broker_is_left(world):
         assert "PINGREQ" in owner.lost[0][0]
 
     play(world, story)
+
+
+def test_a_lost_connection_is_resumed_by_the_same_account_only(world):
+    keys, other = world.authority.issue("lamp-7"), world.authority.issue("lamp-8")
+
+    async def story(broker, owner, uplink):
+        contexts = TlsContexts()
+
+        async def connect(with_keys):
+            owner.connected = 0
+            given = account(broker.port, with_keys, world.authority.certificate)
+            uplink.open(given, False, contexts)
+            await world.until(lambda: owner.connected)
+            return broker.links[-1]._tls.session_reused
+
+        async def cut():
+            lost = len(owner.lost)
+            broker.cut()
+            await world.until(lambda: len(owner.lost) > lost)
+
+        found = []
+        for each in (keys, keys, other, other):
+            found.append(await connect(each))
+            await cut()
+        assert found == [False, True, False, True]
+
+    play(world, story, secure=True)

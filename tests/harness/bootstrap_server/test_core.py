@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from contracts.data_interface import Value
@@ -89,7 +90,14 @@ class Client:
 class World:
     """A core with its entries, and one client at `peer`."""
 
-    def __init__(self, directory: Path, client: Client, *, sessions_max: int = 10) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        client: Client,
+        *,
+        sessions_max: int = 10,
+        sessions_per_peer_max: int = 10,
+    ) -> None:
         self.clock = HandMovedClock()
         self.entries = open_store(directory, entries_max=3)
         self.core = BootstrapCore(
@@ -99,6 +107,7 @@ class World:
             draw=seeded_draw(1),
             models=MODELS,
             sessions_max=sessions_max,
+            sessions_per_peer_max=sessions_per_peer_max,
             reports_max=2,
         )
         self.client = client
@@ -214,7 +223,28 @@ def test_more_sessions_than_there_is_room_for_are_told_when_to_come_back(tmp_pat
     world.entries.put(ENTRY)
     answer = world.ask(bootstrap())
     assert answer.code == codes.SERVICE_UNAVAILABLE
-    assert dict(answer.options)[14] == bytes([10])
+    assert 10 <= dict(answer.options)[14][0] < 40
+
+
+def test_who_is_sent_away_in_a_storm_is_not_told_to_come_back_all_at_once(tmp_path: Path) -> None:
+    world = World(tmp_path, Client(), sessions_max=0)
+    world.entries.put(ENTRY)
+    waits = {world.ask(bootstrap()).options for _ in range(20)}
+    assert len(waits) > 5
+
+
+def test_one_address_without_security_has_so_many_sessions_at_once(tmp_path: Path) -> None:
+    world = World(tmp_path, Client(), sessions_per_peer_max=1)
+    for number in (1, 2):
+        world.entries.put(msgspec.structs.replace(ENTRY, endpoint=f"lamp-{number}"))
+    world.client.is_silent = True
+    assert world.ask(bootstrap("lamp-1")).code == codes.CHANGED
+    assert world.ask(bootstrap("lamp-2")).code == codes.SERVICE_UNAVAILABLE
+    assert world.core.numbers()["refused_peer_full"] == 1
+    assert world.ask(bootstrap("lamp-1")).code == codes.CHANGED, "its own session is replaced"
+    world.pass_time(300)
+    assert world.core.numbers()["sessions_running"] == 0
+    assert world.ask(bootstrap("lamp-2")).code == codes.CHANGED
 
 
 @pytest.mark.parametrize("content_format", [110, 112, 11544])

@@ -120,7 +120,7 @@ def test_handles_of_several_endpoints_are_told_apart() -> None:
     due = endpoints.next_timer()
     assert due is not None
     endpoints.cancel(other, 0.0)
-    ((number, event),) = endpoints.events()
+    ((number, (event,)),) = endpoints.events()
     assert number == 1
     assert endpoints.exchange_of(number, event.exchange) == other  # type: ignore[union-attr] # it failed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,15 @@ def observed(tmp_path: Path, **options: Any) -> tuple[World, Bridge, Device]:
     world.run_for(1)
     assert bridge.outcomes()["o1"].succeeded
     return world, bridge, device
+
+
+def flood(world: World, device: Device, token: bytes, numbers: Iterable[int]) -> None:
+    """Notifications of a device that knows no measure."""
+    for number in numbers:
+        option = (options.OBSERVE, options.encode_uint(number))
+        told = Message(NON, codes.CONTENT, number, token, (option,), b"7")
+        world.inject(encode_message(told), device.address)
+    world.settle()
 
 
 def ends(bridge: Bridge) -> list[tuple[str | None, str | None]]:
@@ -250,11 +260,7 @@ def test_a_storm_of_notifications_is_dropped_and_counted_while_nobody_reads(
 ) -> None:
     world, bridge, device = observed(tmp_path, limits=ServerLimits(notifications_kept_max=20))
     bridge.acknowledges = False
-    token = decode_message(world.sent[-1][0]).token
-    for number in range(2, 202):
-        option = (options.OBSERVE, options.encode_uint(number))
-        told = Message(NON, codes.CONTENT, number, token, (option,), b"7")
-        world.inject(encode_message(told), device.address)
+    flood(world, device, decode_message(world.sent[-1][0]).token, range(2, 202))
     world.run_for(1)
     counters = world.core.counters()
     assert counters["events_kept"] <= 22
@@ -265,6 +271,34 @@ def test_a_storm_of_notifications_is_dropped_and_counted_while_nobody_reads(
 
 
 # ---- restart ----
+
+
+def test_one_device_is_told_so_often_and_what_was_dropped_is_told_with_the_next(
+    tmp_path: Path,
+) -> None:
+    limits = ServerLimits(notifications_per_device_per_s=1.0, notifications_per_device_burst=5)
+    world, bridge, device = observed(tmp_path, limits=limits)
+    token = decode_message(world.sent[-1][0]).token
+    flood(world, device, token, range(2, 52))
+    told = bridge.events("notification")
+    assert len(told) == 5
+    assert world.core.counters()["notifications_dropped"] == 45
+    assert {event.dropped for event in told} == {None}
+    world.run_for(2)
+    flood(world, device, token, [99])
+    assert [event.dropped for event in bridge.events("notification")[5:]] == [45]
+    flood(world, device, token, [100])
+    assert bridge.events("notification")[-1].dropped is None
+
+
+def test_an_observation_that_ends_tells_what_was_dropped_of_it(tmp_path: Path) -> None:
+    limits = ServerLimits(notifications_per_device_per_s=0.001, notifications_per_device_burst=1)
+    world, bridge, device = observed(tmp_path, limits=limits)
+    flood(world, device, decode_message(world.sent[-1][0]).token, range(2, 6))
+    device.deregister()
+    world.run_for(1)
+    (ended,) = bridge.events("observation_ended")
+    assert (ended.ended, ended.dropped) == ("registration_ended", 3)
 
 
 def test_after_a_restart_the_server_asks_again_and_notifications_keep_flowing(

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from contracts.data_interface import Security
 from contracts.journal import DatagramRefused, EventLogged
+from harness.lwm2m_server.answers import RETRY_AFTER_S
 from harness.lwm2m_server.config import ServerLimits
-from lwm2m.coap import CON, Request, codes
+from lwm2m.coap import CON, Request, codes, max_age_s
 from lwm2m.coap.requests import encode_request
 from lwm2m.registration import RegistrationPolicy
 from tests.harness.lwm2m_server.world import LINKS, World
@@ -316,6 +317,40 @@ def test_requests_over_the_rate_are_answered_5_03_and_others_are_served(tmp_path
     assert refused
     assert refused[0].options == ((14, b"\x05"),)
     assert [event.endpoint for event in bridge.events("registered")].count("modest") == 1
+
+
+def test_one_address_without_security_has_so_many_registrations_and_no_more(tmp_path: Path) -> None:
+    world = World(tmp_path, limits=ServerLimits(registrations_per_peer_max=2))
+    lamps = [world.device(f"lamp-{number}") for number in range(4)]
+    for lamp in lamps[:3]:
+        lamp.register()
+    world.run_for(1)
+    refused = lamps[2].responses[-1]
+    assert refused.code == codes.SERVICE_UNAVAILABLE
+    assert max_age_s(refused) == RETRY_AFTER_S
+    assert world.core.counters()["refused_peer_full"] == 1
+    lamps[0].register()
+    world.run_for(1)
+    assert lamps[0].responses[-1].code == codes.CREATED, "who is there already may come again"
+    world.secure(lamps[3], "lamp-3", endpoint_name="lamp-3")
+    lamps[3].register()
+    world.run_for(1)
+    assert lamps[3].responses[-1].code == codes.CREATED, "who proves who it is takes nobody's place"
+    lamps[0].deregister()
+    lamps[2].register()
+    world.run_for(1)
+    assert lamps[2].responses[-1].code == codes.CREATED
+
+
+def test_who_was_counted_at_an_address_is_counted_there_after_a_restart(tmp_path: Path) -> None:
+    world = World(tmp_path, limits=ServerLimits(registrations_per_peer_max=1))
+    first, second = world.device("lamp-1"), world.device("lamp-2")
+    first.register()
+    world.run_for(1)
+    world.restart()
+    second.register()
+    world.run_for(1)
+    assert second.responses[-1].code == codes.SERVICE_UNAVAILABLE
 
 
 @pytest.mark.slow

@@ -288,6 +288,52 @@ def test_the_log_is_compacted_when_it_has_grown(tmp_path: Path) -> None:
     assert bridge.received == 302
 
 
+def test_what_happens_during_a_compaction_is_in_the_log_that_comes_of_it(tmp_path: Path) -> None:
+    world = World(tmp_path, compacted_per_turn=1)
+    bridge = world.bridge()
+    stays, replaced, leaves, late, *_ = devices = [world.device(f"lamp-{n}") for n in range(12)]
+    for device in devices:
+        if device is not late:
+            device.register(lifetime_s=3_600)
+    world.run_for(1)
+    world.turn.begin_compaction()
+    stays.update()
+    replaced.register(lifetime_s=3_600)
+    leaves.deregister()
+    late.register(lifetime_s=3_600)
+    world.settle()
+    assert world.turn.is_compacting, "a turn writes one record"
+    while world.turn.is_compacting:
+        world.turn.end()
+    before = {one.registration_id: one for one in world.core.registrations()}
+    assert len(before) == 11
+    world.restart()
+    after = {one.registration_id: one for one in world.core.registrations()}
+    assert after.keys() == before.keys()
+    bridge.connect()
+    stays.update()
+    world.run_for(1)
+    assert sorted({seq for _, seq in bridge.seen}) == list(range(1, bridge.received + 1))
+    assert bridge.received == 17
+
+
+def test_a_kill_during_a_compaction_leaves_the_log_as_it_was(tmp_path: Path) -> None:
+    world = World(tmp_path, compacted_per_turn=1)
+    world.bridge()
+    device = world.device("lamp-1")
+    device.register()
+    world.run_for(1)
+    device.update()
+    world.run_for(1)
+    world.turn.begin_compaction()
+    world.turn.end()
+    (unfinished,) = world.directory.glob(".events.log.*")
+    world.restart()
+    assert not unfinished.exists()
+    assert len(world.core.registrations()) == 1
+    assert world.core.counters()["events_newest"] == 2
+
+
 class Story:
     """Random acts with random kills; `check` says what must be true at the end of each story."""
 
@@ -315,6 +361,9 @@ class Story:
         elif act == "compact":
             world.settle()
             world.turn.compact()
+        elif act == "begin_compaction":
+            world.settle()
+            world.turn.begin_compaction()
         else:
             world.run_for(number / 10)
 
@@ -386,7 +435,18 @@ class Story:
 
 
 ACTS = st.sampled_from(
-    ["register", "update", "write", "execute", "create", "reconnect", "forget", "compact", "wait"]
+    [
+        "register",
+        "update",
+        "write",
+        "execute",
+        "create",
+        "reconnect",
+        "forget",
+        "compact",
+        "begin_compaction",
+        "wait",
+    ]
 )
 
 
@@ -408,7 +468,8 @@ def test_after_any_kills_every_event_arrives_in_order_and_nothing_is_done_twice(
     loss: float,
     acts: list[tuple[str, int, Point | None]],
 ) -> None:
-    world = World(tmp_path_factory.mktemp("kills"), seed=seed, loss_ratio=loss)
+    directory = tmp_path_factory.mktemp("kills")
+    world = World(directory, seed=seed, loss_ratio=loss, compacted_per_turn=1)
     story = Story(world)
     world.settle()
     for act, number, point in acts:

@@ -36,7 +36,7 @@ from harness.lwm2m_server.config import Defect, ServerLimits
 from harness.lwm2m_server.core import ServerCore
 from harness.lwm2m_server.data_interface import BridgeSession
 from harness.lwm2m_server.log_file import LOG_NAME, LogFile
-from harness.lwm2m_server.turn import Turn, begin
+from harness.lwm2m_server.turn import COMPACTED_PER_TURN, Turn, begin
 from harness.testing import HandMovedClock, seeded_draw
 from lwm2m.objects import ModelRegistry, builtin_models
 from lwm2m.transport.peers import PeerSecurity, SecurePeer
@@ -165,10 +165,12 @@ class World:
         limits: ServerLimits | None = None,
         defect: Defect | None = None,
         room_bytes: int = 1_000_000,
+        compacted_per_turn: int = COMPACTED_PER_TURN,
         **options: Any,
     ) -> None:
         self.directory = directory
         self.options = options
+        self.compacted_per_turn = compacted_per_turn
         # By address: the session that its datagrams belong to, for those that have one.
         self.sessions: dict[tuple[str, int], SecurePeer] = {}
         self.clock = HandMovedClock()
@@ -217,6 +219,7 @@ class World:
             send_frames=self._send_frames,
             say=self.said.append,
             compact_bytes=self.limits.log_bytes_compact,
+            compacted_per_turn=self.compacted_per_turn,
         )
 
     def die(self) -> None:

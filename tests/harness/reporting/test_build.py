@@ -21,7 +21,8 @@ from contracts.report import Report, decode_report, encode_report
 from harness import checks
 from harness.journal import Journal
 from harness.reporting import report
-from harness.reporting.build import cpu_used_s, percentiles_ms
+from harness.reporting.build import cpu_used_s
+from harness.reporting.operations import percentiles_ms
 
 S, MS = 1_000_000_000, 1_000_000
 

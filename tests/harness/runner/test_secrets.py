@@ -12,7 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from harness.runner.secrets import private_scalar, scan
+from harness.bench.configs import FLEET_FILE, fleet_name
+from harness.runner.secrets import outputs_of, private_scalar, scan
 
 KEY = ec.derive_private_key(0x1234_5678_9ABC_DEF0_1234_5678_9ABC_DEF0_1234_5678, ec.SECP256R1())
 DER = KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
@@ -73,3 +74,18 @@ def test_a_secret_across_two_chunks_is_found(
     path = tmp_path / "out.bin"
     path.write_bytes(b"\0" * 50 + SECRET + os.urandom(100))
     assert scan([SECRET], [path]).found == [str(path)]
+
+
+def test_the_devices_files_of_all_fleets_are_vaults_and_nothing_else_of_theirs_is(
+    tmp_path: Path,
+) -> None:
+    state, output = tmp_path / "state", tmp_path / "output"
+    for folder in (state, output):
+        folder.mkdir()
+        for nth in (0, 1, 63):
+            (folder / FLEET_FILE.replace("fleet", fleet_name(nth))).write_bytes(b"keys")
+    (state / "fleet-2.log").write_bytes(b"a log")
+    found = outputs_of(output, state)
+    assert {path.parent for path in found} == {output, state}
+    assert [path.name for path in found if path.parent == state] == ["fleet-2.log"]
+    assert len(found) == 4

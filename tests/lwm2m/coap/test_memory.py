@@ -12,6 +12,7 @@ from lwm2m.coap import (
     Request,
     RequestReceived,
     Response,
+    ResponseReceived,
     TransmissionParameters,
     codes,
     decode_message,
@@ -161,3 +162,50 @@ def test_forgetting_a_peer_forgets_its_messages() -> None:
     assert endpoint.peers_known == 0
     _ask(endpoint, "peer", 1)
     assert _answer_all(endpoint) == 1
+
+
+def test_what_is_answered_late_is_kept_for_no_duplicate_once_its_message_is_forgotten() -> None:
+    endpoint = _endpoint()
+    _ask(endpoint, "peer", 1)
+    [event] = endpoint.events()
+    assert isinstance(event, RequestReceived)
+    entry = endpoint._responder._by_handle[event.exchange].entry
+    endpoint._core.answers.forget_peer(entry.peer)
+    endpoint.respond(event.exchange, Response(codes.CHANGED), 0.0)
+    assert entry.answer is None
+    assert endpoint._core.answers._answer_bytes == 0
+
+
+def test_ended_requests_do_not_pile_up_behind_one_that_is_not_answered() -> None:
+    endpoint = _endpoint()
+    request = Request(codes.POST, ("rd",))
+    silent = endpoint.send_request("silent", request, 0.0)
+    for number in range(5_000):
+        endpoint.send_request(("peer", number), request, 0.0)
+        [(data, peer), *_] = reversed(endpoint.datagrams_to_send())
+        asked = decode_message(data)
+        answer = Message(ACK, codes.CHANGED, asked.message_id, asked.token)
+        endpoint.receive_datagram(encode_message(answer), peer, 0.0)
+        assert endpoint.next_timer() == 2.0
+    kept = endpoint._requester._just_sent
+    assert len(kept) <= 1_003
+    assert kept[0].handle == silent
+    _run_timers(endpoint, 3.0)
+    assert len(endpoint.datagrams_to_send()) == 1, "retransmitted in its time"
+    assert not kept
+    assert len(endpoint._requester._just_sent) == 0
+
+
+def test_one_of_two_outstanding_requests_leaves_the_other_open() -> None:
+    endpoint = _endpoint(nstart=2)
+    first, second = (
+        endpoint.send_request("peer", Request(codes.POST, (name,)), 0.0) for name in ("a", "b")
+    )
+    asked = [decode_message(data) for data, _ in endpoint.datagrams_to_send()]
+    for handle, message in zip((first, second), asked, strict=True):
+        answer = Message(ACK, codes.CHANGED, message.message_id, message.token)
+        endpoint.receive_datagram(encode_message(answer), "peer", 0.0)
+        [told] = endpoint.events()
+        assert isinstance(told, ResponseReceived)
+        assert told.exchange == handle
+    assert endpoint._core.peers.by_address["peer"].outstanding == 0

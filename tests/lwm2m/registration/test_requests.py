@@ -332,3 +332,51 @@ def test_an_update_may_bring_other_profiles(profiles: tuple[str, ...] | None) ->
     request = UpdateRequest(profile_ids=profiles)
     query, payload = encode_update(request, "1.2")
     assert READER.read_update(query, payload, None, "1.2") == request
+
+
+def test_a_query_that_was_seen_before_is_read_as_it_was_the_first_time() -> None:
+    reader = RegistrationReader()
+    first = _register(*QUERY, "Q", "vendor=x", reader=reader)
+    again = _register("lt=300", "lwm2m=1.1", "b=U", "ep=lamp-2", "Q", "vendor=x", reader=reader)
+    assert again == RegisterRequest(
+        "lamp-2", 300, "1.1", first.objects, "U", True, None, (), (("vendor", "x"),)
+    )
+    assert _register(*QUERY, reader=reader).queue_mode is False
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        (("ep=a b", *QUERY[1:]), "illegal_endpoint_name"),
+        (("ep=", *QUERY[1:]), "missing_endpoint_name"),
+        ((*QUERY, "ep=lamp-2"), "repeated_parameter"),
+        ((*QUERY, "ep"), "repeated_parameter"),
+        ((*QUERY, "lt=300"), "repeated_parameter"),
+    ],
+)
+def test_what_a_query_has_wrong_is_refused_however_often_the_rest_was_seen(
+    query: tuple[str, ...], reason: str
+) -> None:
+    reader = RegistrationReader()
+    for _ in range(2):
+        _register(*QUERY, reader=reader)
+        with pytest.raises(RegistrationRefused) as caught:
+            _register(*query, reader=reader)
+        assert caught.value.reason == reason
+
+
+def test_a_foreign_name_is_refused_also_when_the_rest_was_seen() -> None:
+    reader = RegistrationReader()
+    assert _register(*QUERY, reader=reader, proven="lamp-1").endpoint_name == "lamp-1"
+    with pytest.raises(RegistrationRefused) as caught:
+        _register(*QUERY, reader=reader, proven="lamp-2")
+    assert caught.value.reason == "foreign_endpoint_name"
+    assert _register(*QUERY[1:], reader=reader, proven="lamp-2").endpoint_name == "lamp-2"
+
+
+def test_queries_that_are_all_different_do_not_fill_the_memory() -> None:
+    reader = RegistrationReader()
+    for lifetime_s in range(2_000):
+        query = ("ep=lamp-1", f"lt={lifetime_s}")
+        assert _register(*query, reader=reader).lifetime_s == lifetime_s
+    assert len(reader._said) <= 512

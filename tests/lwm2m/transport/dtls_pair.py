@@ -45,6 +45,9 @@ def key_of(identity: str) -> tuple[str | None, bytes] | None:
 
 
 SERVER_PSK = ServerCredentials(key_of=key_of)
+# Of the two makers of handshakes with a pre-shared key, ours where no ticket is asked for, and
+# OpenSSL's where one is.
+PSK_MAKERS = {"ours": DtlsSettings(), "openssl": DtlsSettings(resumes_psk=True)}
 
 
 class Pair:
@@ -124,15 +127,22 @@ class Pair:
 
 
 class Authority:
-    """A certificate authority that issues what it is asked for."""
+    """A certificate authority that issues what it is asked for; `issuer` None: its own root."""
 
-    def __init__(self, name: str, unix_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        unix_s: float,
+        issuer: Authority | None = None,
+        *,
+        is_authority: bool = True,
+    ) -> None:
         self._moment = datetime.datetime.fromtimestamp(unix_s, datetime.UTC)
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        self.certificate = self._sign(
-            self.name, self.key, x509.BasicConstraints(ca=True, path_length=None), None, None, 0
-        )
+        constraints = x509.BasicConstraints(ca=is_authority, path_length=None)
+        signer = issuer or self
+        self.certificate = signer._sign(self.name, self.key, constraints, None, None, 0)
 
     def issue(
         self,

@@ -19,8 +19,10 @@ from tests.lwm2m.transport.dtls_pair import (
     CLIENT,
     ENDPOINT,
     KEY,
+    NOW_UNIX_S,
     PSK,
     SERVER,
+    Authority,
     Pair,
     certificates,
     key_of,
@@ -199,6 +201,84 @@ def test_one_server_takes_keys_and_certificates_side_by_side() -> None:
     pair.connect()
     modes = [event.security.mode for event in pair.events[SERVER] if hasattr(event, "security")]
     assert modes == ["x509", "psk"]
+
+
+def _chain(depth: int, *, is_authority: bool = True) -> tuple[tuple[bytes, ...], bytes]:
+    """A device's certificates down to, not including, the root's; and its key."""
+    issuer = certificates().authority
+    between: list[bytes] = []
+    for number in range(depth):
+        issuer = Authority(f"Intermediate {number}", NOW_UNIX_S, issuer, is_authority=is_authority)
+        between.insert(0, issuer.certificate)
+    der, key = issuer.issue(ENDPOINT, usage=ExtendedKeyUsageOID.CLIENT_AUTH)
+    return (der, *between), key
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("bytes_max", [1_232, 300])
+def test_a_device_whose_authority_is_certified_by_another_shows_the_whole_chain(
+    depth: int, bytes_max: int
+) -> None:
+    made = certificates()
+    chain, key = _chain(depth)
+    pair = Pair(
+        server=made.server_credentials(),
+        client=made.client_credentials(certificate_chain=chain, private_key=key),
+        settings=DtlsSettings(datagram_bytes_max=bytes_max),
+    )
+    pair.connect()
+    assert pair.events[SERVER][0].peer.endpoint_name == ENDPOINT
+    pair.send(b"up")
+    pair.run()
+    assert pair.received() == [b"up"]
+
+
+def test_devices_of_several_intermediates_share_one_client() -> None:
+    made = certificates()
+    pair = _pair()
+    for depth in (1, 2, 1):
+        chain, key = _chain(depth)
+        pair.credentials = made.client_credentials(certificate_chain=chain, private_key=key)
+        pair.client.close_peer(SERVER, pair.network.now)
+        pair.connect()
+    assert pair.server.counters.established == 3
+    assert pair.server.counters.failed == {}
+
+
+@pytest.mark.parametrize("case", ["left out", "no authority", "anchored itself"])
+def test_a_chain_that_does_not_reach_an_anchor_is_refused(case: str) -> None:
+    made = certificates()
+    chain, key = _chain(1, is_authority=case != "no authority")
+    anchors = (made.authority.certificate,)
+    if case == "anchored itself":
+        # An intermediate in the anchors' file does not replace the root (RFC 5280 §6.1).
+        anchors = (chain[1],)
+    shown = chain[:1] if case == "left out" else chain
+    pair = Pair(
+        server=made.server_credentials(trust_anchors=anchors),
+        client=made.client_credentials(certificate_chain=shown, private_key=key),
+    )
+    server, client = _attempt(pair)
+    assert server == ["HandshakeFailed certificate_unknown_authority"]
+    assert client[-1].startswith("HandshakeFailed alert_")
+
+
+def test_a_server_that_knows_the_intermediate_takes_a_device_that_leaves_it_out() -> None:
+    made = certificates()
+    chain, key = _chain(1)
+    pair = Pair(
+        server=made.server_credentials(trust_anchors=(made.authority.certificate, chain[1])),
+        client=made.client_credentials(certificate_chain=chain[:1], private_key=key),
+    )
+    pair.connect()
+
+
+def test_a_client_takes_a_server_with_an_intermediate() -> None:
+    made = certificates()
+    authority = Authority("Server's intermediate", NOW_UNIX_S, made.authority)
+    der, key = authority.issue("server", alternative_names=[x509.DNSName("server.example")])
+    pair = _pair(certificate_chain=(der, authority.certificate), private_key=key)
+    pair.connect()
 
 
 def test_a_client_without_certificate_finds_no_suite_with_a_server_of_certificates() -> None:

@@ -20,6 +20,7 @@ from tests.lwm2m.transport.dtls_pair import (
     IDENTITY,
     KEY,
     PSK,
+    PSK_MAKERS,
     SERVER,
     Pair,
     certificates,
@@ -74,10 +75,12 @@ def test_the_server_knows_whom_a_key_belongs_to() -> None:
     ],
 )
 @pytest.mark.parametrize("suite", [name for name in SUITES if "PSK" in name])
+@pytest.mark.parametrize("tickets", [True, False])
 def test_a_wrong_key_and_an_unknown_identity_look_the_same_to_the_client(
-    credentials: PskCredentials, reason: str, identity: str, suite: str
+    credentials: PskCredentials, reason: str, identity: str, suite: str, tickets: bool
 ) -> None:
-    pair = Pair(client=credentials, settings=DtlsSettings(suites=(suite,)))
+    settings = DtlsSettings(suites=(suite,), resumes_psk=tickets)
+    pair = Pair(client=credentials, settings=settings)
     pair.send(b"lost")
     pair.run(1.0)
     assert pair.names(CLIENT) == ["HandshakeFailed alert_decrypt_error"]
@@ -89,11 +92,13 @@ def test_a_wrong_key_and_an_unknown_identity_look_the_same_to_the_client(
 
 
 @pytest.mark.parametrize("length", [1, 64])
-def test_keys_and_identities_of_all_lengths_are_taken(length: int) -> None:
+@pytest.mark.parametrize("maker", PSK_MAKERS)
+def test_keys_and_identities_of_all_lengths_are_taken(length: int, maker: str) -> None:
     identity, key = "ä" * 64, bytes(length)
     pair = Pair(
         server=ServerCredentials(key_of=lambda given: (None, key) if given == identity else None),
         client=PskCredentials(identity, key),
+        settings=PSK_MAKERS[maker],
     )
     pair.connect()
     (event,) = pair.events[SERVER]
@@ -220,14 +225,19 @@ def test_after_the_servers_close_notify_the_next_datagram_resumes() -> None:
     assert pair.client.counters.resumed == 1
 
 
-def test_an_error_of_the_key_table_reaches_the_caller_and_costs_one_handshake() -> None:
+@pytest.mark.parametrize("maker", PSK_MAKERS)
+def test_an_error_of_the_key_table_reaches_the_caller_and_costs_one_handshake(maker: str) -> None:
     def fail(identity: str) -> None:
         raise RuntimeError("the table is gone")
 
-    pair = Pair(server=ServerCredentials(key_of=fail))
+    pair = Pair(server=ServerCredentials(key_of=fail), settings=PSK_MAKERS[maker])
     pair.client.connect(SERVER, 0.0)
     with pytest.raises(RuntimeError, match="the table is gone"):
         pair.run()
+    pair.run()
+    assert pair.server.handshake_count == 0
+    assert pair.server.counters.as_dict()["established"] == 0
+    assert len(pair.server.counters.failed) == 1
 
 
 def test_no_repr_shows_a_key() -> None:

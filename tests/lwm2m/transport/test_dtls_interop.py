@@ -191,7 +191,8 @@ def _cipher(suite: str) -> str:
 
 @openssl
 @pytest.mark.parametrize("suite", list(SUITES))
-def test_openssls_client_talks_to_our_server(suite: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tickets", [True, False])
+def test_openssls_client_talks_to_our_server(suite: str, tickets: bool, tmp_path: Path) -> None:
     async def story() -> None:
         told = asyncio.Event()
         received: list[tuple[bytes, Any]] = []
@@ -208,7 +209,7 @@ def test_openssls_client_talks_to_our_server(suite: str, tmp_path: Path) -> None
             0,
             receive,
             made.server_credentials(key_of=key_of),
-            settings=DtlsSettings(suites=(suite,)),
+            settings=DtlsSettings(suites=(suite,), offers_resumption=tickets),
             unix_time_s=lambda: NOW_UNIX_S,
         )
         proof = (
@@ -246,9 +247,9 @@ def test_openssls_client_talks_to_our_server(suite: str, tmp_path: Path) -> None
 
 @openssl
 @pytest.mark.parametrize("suite", list(SUITES))
-@pytest.mark.parametrize("tickets", [True, False])
+@pytest.mark.parametrize(("asked", "tickets"), [(True, True), (True, False), (False, True)])
 def test_our_client_talks_to_openssls_server_and_resumes(
-    suite: str, tickets: bool, tmp_path: Path
+    suite: str, asked: bool, tickets: bool, tmp_path: Path
 ) -> None:
     async def story() -> None:
         made = certificates()
@@ -282,9 +283,7 @@ def test_our_client_talks_to_openssls_server_and_resumes(
             lambda peer: PSK if is_psk else made.client_credentials(),
             established=lambda peer, is_resumed: established.append(is_resumed),
             unix_time_s=lambda: NOW_UNIX_S,
-            settings=DtlsSettings(
-                suites=(suite,), retransmit_timeout_s=0.1, resumes_psk=True
-            ),
+            settings=DtlsSettings(suites=(suite,), retransmit_timeout_s=0.1, resumes_psk=asked),
         )
         try:
             await server.until(b"ACCEPT")
@@ -299,7 +298,7 @@ def test_our_client_talks_to_openssls_server_and_resumes(
             await server.until(b"DONE")
             client.send([(b"hello again\n", peer)])
             await server.until(b"hello again")
-            assert established == [False, tickets]
+            assert established == [False, tickets and (asked or not is_psk)]
         finally:
             client.close()
             await server.kill()
@@ -361,12 +360,14 @@ def _libcoap(kind: str, flavour: str) -> str:
 
 @pytest.mark.libcoap
 @pytest.mark.parametrize("flavour", _FLAVOURS)
-def test_libcoaps_client_is_answered_over_psk(flavour: str) -> None:
+@pytest.mark.parametrize("tickets", [True, False])
+def test_libcoaps_client_is_answered_over_psk(flavour: str, tickets: bool) -> None:
     program = _libcoap("client", flavour)
 
     async def story() -> None:
         asked: list[Any] = []
-        server = await _coap_server_link(_TEXT_SERVER, asked)
+        settings = DtlsSettings(offers_resumption=tickets)
+        server = await _coap_server_link(_TEXT_SERVER, asked, settings=settings)
         client = await Program.start(
             program, "-B", "5", "-u", IDENTITY, "-k", _TEXT_KEY,
             f"coaps://127.0.0.1:{server.address[1]}/x",
@@ -494,14 +495,16 @@ _LOSSES = [(set(), {2}), (set(), {3}), ({3}, set()), ({3, 4}, {2, 4})]
 @pytest.mark.libcoap
 @pytest.mark.parametrize("flavour", _FLAVOURS)
 @pytest.mark.parametrize(("to_server", "to_client"), _LOSSES)
+@pytest.mark.parametrize("tickets", [True, False])
 def test_lost_flights_between_libcoaps_client_and_our_server_are_made_good(
-    flavour: str, to_server: set[int], to_client: set[int]
+    flavour: str, tickets: bool, to_server: set[int], to_client: set[int]
 ) -> None:
     program = _libcoap("client", flavour)
 
     async def story() -> None:
         asked: list[Any] = []
-        server = await _coap_server_link(_TEXT_SERVER, asked)
+        settings = DtlsSettings(offers_resumption=tickets)
+        server = await _coap_server_link(_TEXT_SERVER, asked, settings=settings)
         relay = LosingRelay(server.address, to_server, to_client)
         port = await relay.open()
         client = await Program.start(

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from lwm2m.transport.dtls import DtlsServer, DtlsSettings
 from lwm2m.transport.dtls.hellos import CookieJar, parse_client_hello
 from lwm2m.transport.dtls.records import split_records
-from tests.lwm2m.transport.dtls_pair import CLIENT, SERVER, SERVER_PSK, Pair, certificates
+from tests.lwm2m.transport.dtls_pair import (
+    CLIENT,
+    PSK_MAKERS,
+    SERVER,
+    SERVER_PSK,
+    Pair,
+    certificates,
+)
 
 # A busy machine takes longer at times; that is no finding.
 _NO_DEADLINE = settings(deadline=None)
@@ -260,19 +267,19 @@ def test_cookies_are_bound_to_address_and_hello_and_grow_old() -> None:
         max_size=8,
     ),
     at_server=st.booleans(),
-    mutual=st.booleans(),
+    security=st.sampled_from(["x509", *PSK_MAKERS]),
 )
 def test_whatever_comes_at_any_stage_nothing_is_raised_and_another_session_lives(
     stage: int,
     noise: list[bytes | tuple[int, int, bytes]],
     at_server: bool,
-    mutual: bool,
+    security: str,
 ) -> None:
     made = certificates()
-    if mutual:
+    if security == "x509":
         pair = Pair(server=made.server_credentials(), client=made.client_credentials())
     else:
-        pair = Pair()
+        pair = Pair(settings=PSK_MAKERS[security])
     other_address = ("10.0.0.2", 2)
     other = pair.add_client(other_address)
     other.connect(SERVER, 0.0)

@@ -12,7 +12,8 @@ from lwm2m.transport.dtls.certificates import read_certificate
 from lwm2m.transport.dtls.channel import WINDOW_RECORDS, Channel
 from lwm2m.transport.dtls.failures import failure_reason
 from lwm2m.transport.dtls.hellos import encode_hello_verify_request, parse_client_hello
-from lwm2m.transport.dtls.protection import MasterSecrets, _expand
+from lwm2m.transport.dtls.prf import Prf
+from lwm2m.transport.dtls.protection import MasterSecrets
 from lwm2m.transport.dtls.records import (
     APPLICATION_DATA,
     DTLS_1_2,
@@ -34,7 +35,7 @@ def test_the_prf_is_that_of_tls_1_2() -> None:
     # ("Test vectors for TLS 1.2 PRF", 2009): secret, seed, label, first 32 of 100 bytes.
     secret = bytes.fromhex("9bbe436ba940f017b17652849a71db35")
     seed = bytes.fromhex("a0ba9f936cda311827a6f796ffd5198c")
-    made = _expand(secret, b"test label" + seed, 100)
+    made = Prf(secret).expand(b"test label" + seed, 100)
     expected = "e3f229ba727be17b8d122620557cd453c2aab21d07c3d495329b52d4e61edb5a"
     assert made[:32].hex() == expected
     assert len(made) == 100

@@ -1,0 +1,116 @@
+"""The load of Registers that measurements of transports have in common, and what answers it.
+
+A fleet of 1,000 devices with an address each, in turn, over whatever link is attached; each answer
+is checked: its code, and its location, which the answering side makes of the endpoint name that it
+was asked with, so that an answer that met another request's token or peer shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+from collections.abc import Hashable
+
+from lwm2m.coap import (
+    CoapEndpoint,
+    Event,
+    Request,
+    RequestReceived,
+    Response,
+    ResponseReceived,
+    TransmissionParameters,
+    codes,
+)
+from lwm2m.transport import EndpointDriver
+
+DEVICES = 1_000
+OBJECTS = (1, 3, 4, 5, 6, 7, 3301, 3303, 3304, 3311, 3416, 3417, 3418)
+LINKS = b",".join(b"</%d/0>" % number for number in OBJECTS)
+# What follows the endpoint name.
+PARAMETERS = ("lt=86400", "lwm2m=1.1", "b=U")
+
+
+def cpu_s() -> float:
+    """CPU of this process so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def tune_collector() -> None:
+    """Let what is there be, and collect seldom, as the services do."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def local_address(number: int) -> str:
+    """The loopback address of a device."""
+    return f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+
+
+def answer_registers() -> EndpointDriver:
+    """A CoAP endpoint, still without a link, that answers each Register with Created."""
+
+    def answer(events: list[Event]) -> None:
+        now = driver.now()
+        for event in events:
+            if isinstance(event, RequestReceived):
+                name = event.request.query[0].removeprefix("ep=")
+                response = Response(codes.CREATED, location_path=("rd", name))
+                endpoint.respond(event.exchange, response, now)
+
+    endpoint = CoapEndpoint(TransmissionParameters(), os.urandom)
+    driver = EndpointDriver(endpoint, answer)
+    return driver
+
+
+class Registers:
+    """Registers device after device, `outstanding` exchanges at a time, over `driver`'s link."""
+
+    def __init__(self, server: tuple[str, int], outstanding: int) -> None:
+        self._outstanding = outstanding
+        self._names: dict[Hashable, str] = {
+            (local_address(number), *server): f"lamp-{number:06d}" for number in range(DEVICES)
+        }
+        self._devices = list(self._names.items())
+        self.endpoint = CoapEndpoint(TransmissionParameters(), os.urandom)
+        self.driver = EndpointDriver(self.endpoint, self._handle)
+        self.failed = 0
+        self._begun = self._ended = self._count = 0
+        self._done: asyncio.Future[None] | None = None
+
+    async def run(self, count: int) -> None:
+        """So many exchanges."""
+        self._begun = self._ended = 0
+        self._count = count
+        self._done = asyncio.get_running_loop().create_future()
+        for _ in range(min(self._outstanding, count)):
+            self._register(self.driver.now())
+        self.driver.flush_soon()
+        await self._done
+
+    def _register(self, now: float) -> None:
+        peer, name = self._devices[self._begun % DEVICES]
+        self._begun += 1
+        query = (f"ep={name}", *PARAMETERS)
+        request = Request(codes.POST, ("rd",), query, 40, payload=LINKS)
+        self.endpoint.send_request(peer, request, now)
+
+    def _handle(self, events: list[Event]) -> None:
+        now = self.driver.now()
+        for event in events:
+            self.failed += not self._is_right(event)
+            self._ended += 1
+            if self._begun < self._count:
+                self._register(now)
+        if self._ended == self._count and self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    def _is_right(self, event: Event) -> bool:
+        return (
+            isinstance(event, ResponseReceived)
+            and event.response.code == codes.CREATED
+            and event.response.location_path == ("rd", self._names[event.peer])
+        )

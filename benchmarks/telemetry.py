@@ -1,0 +1,272 @@
+"""How many packs a second are stored, against what the broker alone lets through.
+
+    python -m benchmarks.telemetry [--devices N] [--packs N] [--broker embedded|mosquitto]
+
+Devices with a certificate and a TLS connection each publish packs of three records at QoS 1, each
+with `--window` packs in flight. First to one subscriber that only acknowledges (bare), then, the
+same devices over the same connections, to ingestion, which spools, decodes, stores and archives.
+A rate is from the first publish to the last PUBACK of the subscriber or commit of the store.
+Prints one JSON line; `ratio` is stored to bare, `lost` what was acknowledged and not stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+from benchmarks.mqtt_broker import (
+    Pki,
+    broker_up,
+    cpu_us,
+    make_client,
+    own_cpu_us,
+    temporary_folder,
+)
+from benchmarks.rig import Fields, write_line
+from contracts.api import IngestionCounts
+from contracts.names import service_identity
+from contracts.topics import Topics, fill
+from harness.mqtt_broker.mosquitto import find_mosquitto
+from harness.reporting.environment import environment_notes
+from mqtt.connection import InboundMessage
+from runtime.http_client import HttpClient
+
+WITHIN_S = 120.0
+ASK_EVERY_S = 0.05
+GIVEN_UP_AFTER_S = 10.0
+TOKEN = "benchmark"
+INGESTION = service_identity("ingestion")
+
+
+class Child:
+    """A process that speaks JSON lines."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    async def ask(self, wanted: Mapping[str, Any]) -> None:
+        """Send one line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
+        await self._process.stdin.drain()
+
+    async def hear(self) -> Any:
+        """The next line."""
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), WITHIN_S)
+        return json.loads(line)
+
+
+@contextlib.asynccontextmanager
+async def child_up(module: str, config: Mapping[str, Any], file: Path) -> AsyncIterator[Child]:
+    """A process of ours while the block runs; its ready line is the first that is heard."""
+    file.write_text(json.dumps(config))  # noqa: ASYNC240  # nothing else runs here yet
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *module.split(), "--config", str(file),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"LAMPLIGHTER_LOG": "ERROR"}, limit=1 << 20,
+    )  # fmt: skip
+    try:
+        yield Child(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+class Bare:
+    """A subscriber that does nothing but acknowledge."""
+
+    def __init__(self, pki: Pki, address: tuple[str, int], expected: int) -> None:
+        self.all_arrived = asyncio.Event()
+        self._left = expected
+        self._client = make_client(
+            pki, INGESTION, address,
+            subscriptions=[(fill(Topics().state), 1)], on_message=self._arrived,
+        )  # fmt: skip
+
+    def _arrived(self, message: InboundMessage) -> None:
+        self._client.acknowledge(message)
+        self._left -= 1
+        if not self._left:
+            self.all_arrived.set()
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """It reads while the block runs."""
+        task = asyncio.ensure_future(self._client.run())
+        try:
+            await asyncio.wait_for(self._client.connected.wait(), WITHIN_S)
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+class Cpu:
+    """CPU of some processes from here on, in microseconds a pack."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids = pids
+        self._before = self._used_us()
+
+    def us_each(self, packs: int) -> dict[str, float]:
+        """By process."""
+        used = self._used_us()
+        return {name: round((used[name] - self._before[name]) / packs, 1) for name in used}
+
+    def _used_us(self) -> dict[str, float]:
+        # The others are children of this process, which counts without them.
+        return {
+            name: own_cpu_us() if pid == os.getpid() else cpu_us(pid)
+            for name, pid in self._pids.items()
+        }
+
+
+async def measure(devices: int, packs: int, window: int, broker: str) -> Fields:
+    """Both rates."""
+    with temporary_folder() as folder:
+        pki = Pki(folder)
+        names = [f"lamp-{number}" for number in range(devices)]
+        for name in names:
+            pki.pair(name)
+        async with broker_up(broker, pki) as (address, broker_pid):
+            config = {
+                "address": f"{address[0]}:{address[1]}",
+                "ca_file": str(pki.ca_file),
+                "folder": str(folder),
+                "names": names,
+                "window": window,
+            }
+            async with child_up("benchmarks.publishing", config, folder / "fleet.json") as fleet:
+                await fleet.hear()
+                pids = {"broker": broker_pid, "fleet": fleet.pid}
+                bare = await _measure_bare(pki, address, fleet, devices, packs, pids)
+                stored = await _measure_stored(pki, folder, config, fleet, devices, packs, pids)
+    return {
+        "benchmark": "telemetry",
+        "broker": broker,
+        "devices": devices,
+        "packs": devices * packs,
+        "window": window,
+        "ratio": round(stored["per_s"] / bare["per_s"], 3),
+        "bare": bare,
+        "stored": stored,
+        "conditions": {
+            "load_before": round(os.getloadavg()[1], 2),
+            **{each.name.partition(":")[2]: each.text for each in environment_notes(0)},
+        },
+    }
+
+
+async def _measure_bare(
+    pki: Pki, address: tuple[str, int], fleet: Child, devices: int, packs: int, pids: dict[str, int]
+) -> Fields:
+    subscriber = Bare(pki, address, devices * packs)
+    async with subscriber.connected():
+        cpu = Cpu(pids | {"subscriber": os.getpid()})
+        began = asyncio.get_running_loop().time()
+        await fleet.ask({"packs": packs})
+        await asyncio.wait_for(subscriber.all_arrived.wait(), WITHIN_S)
+        told = await fleet.hear()
+        took_s = asyncio.get_running_loop().time() - began
+    return _rate(told["published"], took_s, cpu)
+
+
+async def _measure_stored(
+    pki: Pki, folder: Path, config: Fields, fleet: Child, devices: int, packs: int,
+    pids: dict[str, int],
+) -> Fields:  # fmt: skip
+    certificate, key = pki.pair(INGESTION)
+    token_file = folder / "token"
+    token_file.write_text(TOKEN)
+    ingesting = {
+        "broker": {
+            "address": config["address"],
+            "ca_file": str(pki.ca_file),
+            "certificate_file": str(certificate),
+            "key_file": str(key),
+        },
+        "state_dir": str(folder / "ingestion"),
+        "token_file": str(token_file),
+    }
+    async with child_up(
+        "city_platform ingestion", ingesting, folder / "ingestion.json"
+    ) as ingestion:
+        address = (await ingestion.hear())["ready"]["http"]
+        async with HttpClient(address, TOKEN) as client:
+            cpu = Cpu(pids | {"ingestion": ingestion.pid})
+            began = asyncio.get_running_loop().time()
+            await fleet.ask({"packs": packs})
+            told = await fleet.hear()
+            counts = await _until_stored(client, devices * packs)
+            took_s = asyncio.get_running_loop().time() - began
+            figures = _rate(told["published"], took_s, cpu)
+    return figures | {
+        "readings": counts.stored,
+        "lost": told["published"]["acknowledged"] - counts.packs,
+        "duplicates": counts.duplicates,
+        "conflicts": counts.conflicts,
+        "dead_letters": counts.dead_letters,
+    }
+
+
+async def _until_stored(client: HttpClient, packs: int) -> IngestionCounts:
+    """What is stored once it is `packs`, or no longer grows."""
+    loop = asyncio.get_running_loop()
+    counts = await client.get("/v1/counts", IngestionCounts)
+    grown_at = loop.time()
+    while counts.packs < packs and loop.time() < grown_at + GIVEN_UP_AFTER_S:
+        await asyncio.sleep(ASK_EVERY_S)
+        before, counts = counts, await client.get("/v1/counts", IngestionCounts)
+        if counts.packs != before.packs:
+            grown_at = loop.time()
+    return counts
+
+
+def _rate(published: Mapping[str, float], took_s: float, cpu: Cpu) -> Fields:
+    packs = int(published["acknowledged"])
+    return {
+        "per_s": round(packs / took_s, 1),
+        "acknowledged_per_s": round(packs / published["took_s"], 1),
+        "cpu_us_per_pack": cpu.us_each(packs),
+    }
+
+
+@contextlib.contextmanager
+def _quiet_collector() -> Iterator[None]:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    yield
+
+
+def main() -> None:
+    """Measure and print the line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--devices", type=int, default=300)
+    parser.add_argument("--packs", type=int, default=40, help="packs of each device, in each part")
+    parser.add_argument("--window", type=int, default=2, help="packs of a device in flight")
+    parser.add_argument("--broker", choices=["embedded", "mosquitto"], default="embedded")
+    told = parser.parse_args()
+    if told.broker == "mosquitto" and find_mosquitto() is None:
+        parser.error("there is no mosquitto on this machine")
+    with _quiet_collector():
+        line = uvloop.run(measure(told.devices, told.packs, told.window, told.broker))
+    write_line(msgspec.to_builtins(line), sys.stdout.write)
+
+
+if __name__ == "__main__":
+    main()

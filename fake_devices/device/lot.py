@@ -1,0 +1,227 @@
+"""Devices that were made alike: what they share until somebody asks one of them for a value.
+
+What a device measures is a pure function of who it is and when, so a table of values that nobody
+has looked at need not be kept: a fleet's idle devices have none, and make it at the first request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from fake_devices.device.environment import Environment, IncidentPlan
+from fake_devices.device.firmware import firmware_values
+from fake_devices.device.registrar import LIFETIME, object_list
+from fake_devices.device.servers import (
+    ServerAccount,
+    ServerPlan,
+    access_values,
+    account_values,
+    find_plan,
+    read_plan,
+)
+from fake_devices.device.tree import ModelTemplate, ObjectTree
+from fake_devices.devices import Changes, DeviceIdentity, DeviceModel, Memory
+from lwm2m.objects import ObjectPath
+
+_IP_ADDRESS: Final = ObjectPath(4, 0, 4, 0)
+_SERVER_OBJECT, _ACCESS_OBJECT = 1, 2
+# Stands for keys: accounts that differ in nothing else are set up alike.
+_ANY_KEY: Final = b"-"
+
+
+class Setting(msgspec.Struct, frozen=True, gc=False):
+    """What a factory's accounts come to: servers to register with, and the encoded object list."""
+
+    plan: ServerPlan
+    object_list: bytes
+
+
+_NO_SETTING: Final = Setting(ServerPlan(None, ()), b"")
+
+
+class Lot:
+    """Devices of one model that are made together, for one city time.
+
+    `phase_of` and `address_of` tell of the device with a number: its own place, in [0, 1), in the
+    report interval, and its IP address as it knows it (/4/0/4); `incidents` are by endpoint name.
+    """
+
+    __slots__ = (
+        "_latest",
+        "_latest_accounts",
+        "_settings",
+        "address_of",
+        "city_s",
+        "environment",
+        "incidents",
+        "model",
+        "phase_of",
+        "template",
+    )
+
+    def __init__(
+        self,
+        environment: Environment,
+        template: ModelTemplate,
+        model: DeviceModel,
+        city_s: float,
+        phase_of: Callable[[int], float],
+        address_of: Callable[[int], str],
+        incidents: Mapping[str, tuple[IncidentPlan, ...]] = MappingProxyType({}),
+    ) -> None:
+        self.incidents = incidents
+        self.environment = environment
+        self.template = template
+        self.model = model
+        self.city_s = city_s
+        self.phase_of = phase_of
+        self.address_of = address_of
+        self._settings: dict[tuple[ServerAccount, ...], Setting] = {}
+        # Most lots have one set of accounts for all: found again without a look at its fields.
+        self._latest_accounts: tuple[ServerAccount, ...] | None = None
+        self._latest = _NO_SETTING
+
+    def new_tree(
+        self, identity: DeviceIdentity, number: int, accounts: Sequence[ServerAccount]
+    ) -> ObjectTree:
+        """The values that a device was switched on with."""
+        settings = self.environment.settings
+        initial = self.model.initial(identity, self.city_s)
+        initial[LIFETIME] = settings.lifetime_s
+        initial[_IP_ADDRESS] = self.address_of(number)
+        if settings.firmware is not None:
+            initial |= firmware_values(settings.firmware)
+        return born_tree(self.template, initial, accounts)
+
+    def new_memory(self, identity: DeviceIdentity) -> Memory:
+        """What the model remembered then."""
+        return self.model.new_memory(identity, self.city_s)
+
+    def setting(self, identity: DeviceIdentity, accounts: tuple[ServerAccount, ...]) -> Setting:
+        """What a factory's accounts come to in a device that nobody has changed.
+
+        It is read once from a device of the lot, for all whose accounts differ in keys alone.
+        """
+        if accounts is self._latest_accounts:
+            return self._latest
+        shape = tuple([_without_keys(each) for each in accounts])
+        found = self._settings.get(shape)
+        if found is None:
+            found = self._settings[shape] = self._read_setting(identity, shape)
+        if shape == accounts:
+            self._latest_accounts, self._latest = accounts, found
+            return found
+        return Setting(_with_keys(found.plan, accounts), found.object_list)
+
+    def _read_setting(
+        self, identity: DeviceIdentity, accounts: tuple[ServerAccount, ...]
+    ) -> Setting:
+        tree = self.new_tree(identity, 0, accounts)
+        return Setting(read_plan(tree, self.environment), object_list(tree))
+
+
+def _with_keys(plan: ServerPlan, accounts: Sequence[ServerAccount]) -> ServerPlan:
+    """The plan with the keys that the accounts have; instances of /0 are in their order."""
+
+    def whole(account: ServerAccount) -> ServerAccount:
+        given = accounts[account.security_instance]
+        return msgspec.structs.replace(
+            account, identity=given.identity, key=given.key, server_key=given.server_key
+        )
+
+    bootstrap = plan.bootstrap_account
+    return ServerPlan(
+        None if bootstrap is None else whole(bootstrap),
+        tuple([(whole(account), rules, life_s) for account, rules, life_s in plan.servers]),
+    )
+
+
+def _without_keys(account: ServerAccount) -> ServerAccount:
+    """The account as all of its kind have it; where its instances are is found out anew."""
+    return msgspec.structs.replace(
+        account,
+        identity=_ANY_KEY if account.identity else b"",
+        key=_ANY_KEY if account.key else b"",
+        server_key=_ANY_KEY if account.server_key else b"",
+        security_instance=0,
+        server_instance=None,
+    )
+
+
+def born_tree(
+    template: ModelTemplate, initial: Changes, accounts: Sequence[ServerAccount]
+) -> ObjectTree:
+    """The tree of a new device: its model's values, and what its factory wrote into /0 to /2.
+
+    `initial` is taken over.
+    """
+    own = [each for each in template.instances if each.object_id > _ACCESS_OBJECT]
+    server_values = {path: each for path, each in initial.items() if path[0] == _SERVER_OBJECT}
+    factory = account_values(accounts, server_values)
+    factory |= access_values(own, accounts, template.creatable)
+    for path in server_values:
+        del initial[path]
+    initial |= factory
+    tree = ObjectTree(template, initial)
+    found = {*own, *(path.instance for path in factory)}
+    if found != set(tree.instances):
+        tree.instances = tuple(sorted(found))
+    return tree
+
+
+class Made:
+    """One device of a lot: who it is, and its objects as soon as somebody looks at them."""
+
+    __slots__ = ("_accounts", "_lot", "_number", "_tree", "identity")
+
+    def __init__(
+        self,
+        lot: Lot,
+        identity: DeviceIdentity,
+        number: int,
+        accounts: tuple[ServerAccount, ...],
+    ) -> None:
+        self._lot = lot
+        self._number = number
+        self._accounts = accounts
+        self._tree: ObjectTree | None = None
+        self.identity = identity
+
+    @property
+    def endpoint(self) -> str:
+        """The device's name."""
+        return self.identity.endpoint
+
+    @property
+    def environment(self) -> Environment:
+        """What the device shares with others."""
+        return self._lot.environment
+
+    @property
+    def model(self) -> DeviceModel:
+        """What kind of device it is."""
+        return self._lot.model
+
+    @property
+    def tree(self) -> ObjectTree:
+        """The device's object instances and values."""
+        tree = self._tree
+        if tree is None:
+            tree = self._tree = self._lot.new_tree(self.identity, self._number, self._accounts)
+        return tree
+
+    def object_list(self) -> bytes:
+        """The encoded object list of a Register."""
+        if self._tree is None:
+            return self._lot.setting(self.identity, self._accounts).object_list
+        return object_list(self._tree)
+
+    def server_plan(self) -> ServerPlan:
+        """The servers that objects 0 and 1 name."""
+        if self._tree is None:
+            return self._lot.setting(self.identity, self._accounts).plan
+        return find_plan(self._tree, self.environment)

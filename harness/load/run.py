@@ -1,0 +1,402 @@
+"""`lamplighter load`: a bench or a server by URL, Locust's processes, and the report at the end.
+
+Neither Locust nor gevent is imported here: they live in the processes that this one starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import psutil
+from rich.console import Console
+
+from contracts.journal import ProcessSample, ProcessStarted, RunStarted, SecretsScanned
+from harness.bench.bench import bench_up
+from harness.bench.process import BenchProcess, Side
+from harness.bench.state import temporary_state
+from harness.errors import HarnessError
+from harness.load.checks import CHECKS
+from harness.load.commander import MODEL, Commander
+from harness.load.config import MasterConfig, Totals, WorkerConfig
+from harness.load.figures import CLAIM, SCENARIO, Ended, figures_from, write_load_report
+from harness.load.options import (
+    SETTLE_WITHIN_S,
+    LoadOptions,
+    master_arguments,
+    run_time_s,
+    worker_arguments,
+)
+from harness.load.target import Target, bench_target, plan_of, url_target
+from harness.runner.cohort import choose
+from harness.runner.execute import make_run_directory, point_latest_to
+from harness.runner.instruments import taps_on
+from harness.runner.live import Live
+from harness.runner.run import Run
+from harness.runner.scenario import RunOptions, Scenario
+from harness.runner.secrets import outputs_of, scan
+from runtime.clock import Clock, SystemClock
+from runtime.journal import JournalFile
+
+TOTALS_FILE: Final = "locust.json"
+MASTER: Final = "locust-master"
+_SAMPLE_EVERY_S: Final = 0.5
+_MASTER_READY_WITHIN_S: Final = 60.0
+# Locust takes its time to stop thousands of users, and writes its pages then.
+_LOCUST_ENDS_WITHIN_S: Final = 30.0
+_COMMANDS_END_WITHIN_S: Final = 10.0
+# The command line asks again every few seconds until it is heard: this is longer than an end takes.
+_CANCELS_MAX: Final = 20
+
+
+async def _no_story(run: Run) -> None:
+    """Locust tells it."""
+
+
+# Only for its name and claim: what happens is Locust's affair.
+_SCENARIO: Final = Scenario(SCENARIO, CLAIM, _no_story, CHECKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A load that has ended, and where everything is."""
+
+    exit_code: int
+    directory: Path
+
+
+async def run_load(options: LoadOptions, console: Console) -> Loaded:
+    """Run a load and write its report. Raises `LamplighterError` when it cannot.
+
+    Ctrl-C ends the test in good order: what was counted until then is reported.
+    """
+    stop = asyncio.Event()
+    work = asyncio.ensure_future(_load(options, console, stop))
+    for _ in range(_CANCELS_MAX):
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if work.done():
+                return work.result()
+            if not stop.is_set():
+                console.print("ending the test: what is under way is counted …")
+                stop.set()
+    work.cancel()
+    return await work
+
+
+async def _load(options: LoadOptions, console: Console, stop: asyncio.Event) -> Loaded:
+    clock = SystemClock()
+    directory = make_run_directory(options.out, _SCENARIO, RunOptions(seed=options.seed), clock)
+    journal = JournalFile(directory / "journal" / "runner.jsonl")
+    try:
+        # The devices' keys are kept apart from the bench's state, which is searched for keys.
+        with temporary_state() as state, temporary_state() as private:
+            places = Places(directory, state, private)
+            journal.record(_run_started(options, directory, clock))
+            ended = await _record(options, places, journal, clock, console, stop)
+            found = scan(ended.secrets, outputs_of(directory, state))
+            journal.record(
+                SecretsScanned(
+                    at_ns=clock.now_ns(),
+                    needles=found.needles,
+                    files=found.files,
+                    searched_bytes=found.searched_bytes,
+                    found=found.found,
+                )
+            )
+    finally:
+        journal.close()
+    exit_code = write_load_report(options, directory, ended, clock, console)
+    point_latest_to(directory)
+    return Loaded(exit_code, directory)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The run's folder, the bench's state, and where devices files with keys are."""
+
+    directory: Path
+    state: Path
+    private: Path
+
+
+async def _record(
+    options: LoadOptions,
+    places: Places,
+    journal: JournalFile,
+    clock: Clock,
+    console: Console,
+    stop: asyncio.Event,
+) -> Ended:
+    """Let the test happen. Returns what Locust counted."""
+    live = Live()
+    async with contextlib.AsyncExitStack() as stack:
+        commander = None
+        if options.server:
+            target = url_target(options, places.private)
+        else:
+            cohort = choose(options.manifest, options.devices, options.seed)
+            plan = plan_of(options, places.directory, places.state)
+            console.print("starting the bench …")
+            bench = await stack.enter_async_context(
+                bench_up(plan, journal, clock, _nobody, live.fail)
+            )
+            await bench.import_manifest(cohort.manifest, cohort.content_type)
+            target = await bench_target(options, bench, cohort.rows, places.private)
+            await stack.enter_async_context(
+                taps_on(bench, journal, clock, live, broker=options.taps)
+            )
+            if options.commands_per_s:
+                lamps = [row.endpoint for row in cohort.rows if row.model == MODEL]
+                control = partial(bench.http, "control")
+                commander = Commander(lamps, options.commands_per_s, journal, clock, control)
+        processes = _Processes(options, places, target, journal, clock, console)
+        await stack.enter_async_context(processes.up())
+        await _commanded(commander, live, processes, stop)
+        return Ended(processes.totals(), processes.exit_code, target.secrets())
+
+
+async def _commanded(
+    commander: Commander | None, live: Live, processes: _Processes, stop: asyncio.Event
+) -> None:
+    """Let the test come to its end, with commands meanwhile if there are to be any."""
+    if commander is None:
+        await processes.until_over(live, stop)
+        return
+    posting = asyncio.create_task(commander.run(live.online, lambda: processes.is_testing))
+    try:
+        await processes.until_over(live, stop)
+    finally:
+        posting.cancel()
+        await asyncio.wait({posting})
+    if not posting.cancelled() and posting.exception() is not None:
+        raise HarnessError(f"commands could not be posted: {posting.exception()}")
+    await commander.conclude(_COMMANDS_END_WITHIN_S)
+
+
+class _Processes:
+    """The Locust master and workers of this machine."""
+
+    def __init__(
+        self,
+        options: LoadOptions,
+        places: Places,
+        target: Target,
+        journal: JournalFile,
+        clock: Clock,
+        console: Console,
+    ) -> None:
+        self._options = options
+        self._directory = places.directory
+        self._private = places.private
+        self._target = target
+        self._journal = journal
+        self._clock = clock
+        self._console = console
+        self._processes: dict[str, BenchProcess] = {}
+        self._fleets: dict[str, psutil.Process] = {}
+        self._failure = ""
+        self._shown = ""
+        self.is_testing = False
+
+    @property
+    def exit_code(self) -> int:
+        """Of the master, or, where it is elsewhere, the worst of the workers'."""
+        if MASTER in self._processes:
+            return self._processes[MASTER].returncode or 0
+        return max(abs(each.returncode or 0) for each in self._processes.values())
+
+    def totals(self) -> Totals | None:
+        """What Locust counted; None where the master is elsewhere. Raises `HarnessError`."""
+        if MASTER not in self._processes:
+            return None
+        file = self._directory / TOTALS_FILE
+        if not file.exists():
+            why = self._failure or self._processes[MASTER].last_words()
+            raise HarnessError(f"Locust ended before anything was counted: {why}")
+        return msgspec.json.decode(file.read_bytes(), type=Totals)
+
+    @contextlib.asynccontextmanager
+    async def up(self) -> AsyncIterator[None]:
+        """The processes, while the block runs; a sampler of what they cost, too."""
+        sampler = asyncio.create_task(self._sample_often())
+        try:
+            if not self._options.master_host:
+                await self._start(MASTER, "instruments", "master", self._master_config())
+                await self._processes[MASTER].until_ready(_MASTER_READY_WITHIN_S)
+                self._tell_addresses()
+            for number in range(self._options.workers):
+                name = f"worker-{number + 1}"
+                await self._start(f"locust-{name}", "instruments", "worker", self._worker(name))
+            yield
+        finally:
+            sampler.cancel()
+            await asyncio.gather(*(each.stop() for each in self._processes.values()))
+
+    async def until_over(self, live: Live, stop: asyncio.Event) -> None:
+        """Wait until the test has ended, by itself or by `stop`. Raises why the bench failed."""
+        leaders = [self._processes[MASTER]] if MASTER in self._processes else self._workers()
+        ends = asyncio.ensure_future(asyncio.gather(*(each.until_ended() for each in leaders)))
+        stopped = asyncio.create_task(stop.wait())
+        failure = asyncio.create_task(live.until("the bench fails", lambda: False, 1e9))
+        try:
+            waits: set[asyncio.Future[Any]] = {ends, stopped, failure}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if failure.done():
+                failure.result()
+            if not ends.done():
+                for leader in leaders:
+                    leader.tell({"end": {}})
+                await asyncio.wait({ends}, timeout=SETTLE_WITHIN_S + _LOCUST_ENDS_WITHIN_S)
+        finally:
+            for task in (ends, stopped, failure):
+                task.cancel()
+        # Workers hear of the end from their master.
+        await self._await_all(self._workers())
+
+    async def _await_all(self, processes: Iterable[BenchProcess]) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOCUST_ENDS_WITHIN_S):
+                await asyncio.gather(*(each.until_ended() for each in processes))
+
+    def _workers(self) -> list[BenchProcess]:
+        return [each for name, each in self._processes.items() if name != MASTER]
+
+    async def _start(self, name: str, side: Side, role: str, config: msgspec.Struct) -> None:
+        log = self._directory / "logs" / f"{name}.log"
+        process = BenchProcess(name, side, ["-m", "harness.load", role], log, self._said)
+        self._processes[name] = process
+        await process.start()
+        process.configure(msgspec.to_builtins(config))
+        self._journal.record(
+            ProcessStarted(at_ns=self._clock.now_ns(), process=name, side=side, pid=process.pid)
+        )
+
+    def _master_config(self) -> MasterConfig:
+        journals = self._directory / "journal"
+        observers = [journals / "server.jsonl", journals / "runner.jsonl"]
+        return MasterConfig(
+            arguments=master_arguments(self._options, self._directory, self._target.uri),
+            expect_workers=self._options.wanted_workers,
+            settle_within_s=SETTLE_WITHIN_S,
+            totals_file=str(self._directory / TOTALS_FILE),
+            bench_journals=tuple(map(str, observers)) if self._target.has_bench else (),
+            fleet_journals_dir=str(journals) if self._target.has_bench else None,
+        )
+
+    def _worker(self, name: str) -> WorkerConfig:
+        # A master that binds every interface is asked by the loopback one.
+        host, port = self._options.master_host, self._options.master_port
+        if MASTER in self._processes:
+            host = _reachable(self._options.master_bind_host)
+            # The port that was asked for may be 0, a free one.
+            port = int(self._processes[MASTER].addresses["master"].rpartition(":")[2])
+        return WorkerConfig(
+            arguments=worker_arguments(self._options, host, port),
+            devices_file=str(self._target.devices_file),
+            state_dir=str(self._private),
+            journal_dir=str(self._directory / "journal"),
+            log_dir=str(self._directory / "logs"),
+            name=name,
+            fleet=self._target.fleet,
+            settle_within_s=SETTLE_WITHIN_S,
+        )
+
+    def _tell_addresses(self) -> None:
+        options = self._options
+        if not options.headless:
+            self._console.print(f"Locust's page: http://{options.web_host}:{options.web_port}")
+        if options.wanted_workers > options.workers:
+            missing = options.wanted_workers - options.workers
+            port = self._processes[MASTER].addresses["master"].rpartition(":")[2]
+            self._console.print(
+                f"waiting for {missing} workers of other machines: lamplighter load --master-host "
+                f"THIS_HOST --master-port {port} …"
+            )
+
+    def _said(self, name: str, message: Mapping[str, Any]) -> None:
+        if "fleet" in message:
+            fleet = f"fleet-{name.removeprefix('locust-')}"
+            pid = message["fleet"]["pid"]
+            with contextlib.suppress(psutil.Error):
+                self._fleets[fleet] = psutil.Process(pid)
+            self._journal.record(
+                ProcessStarted(at_ns=self._clock.now_ns(), process=fleet, side="fleet", pid=pid)
+            )
+        elif "failed" in message:
+            self._failure = str(message["failed"])
+            self._console.print(f"[yellow]{self._failure}[/yellow]")
+        elif "testing" in message:
+            self.is_testing = bool(message["testing"])
+        elif "progress" in message:
+            self._show(message["progress"])
+
+    def _show(self, progress: Mapping[str, Any]) -> None:
+        shown = "{users} users, {operations} operations ({failures} failed), {per_s}/s".format(
+            **progress
+        )
+        if shown != self._shown and self._console.is_terminal:
+            self._shown = shown
+            self._console.print(shown, end="\r", highlight=False)
+
+    async def _sample_often(self) -> None:
+        while True:
+            await asyncio.sleep(_SAMPLE_EVERY_S)
+            found: list[tuple[str, Side, float, int]] = []
+            for name, process in self._processes.items():
+                found.append((name, process.side, *process.sample()))
+            for name, fleet in self._fleets.items():
+                with contextlib.suppress(psutil.Error), fleet.oneshot():
+                    cpu, memory = fleet.cpu_times(), fleet.memory_info()
+                    found.append((name, "fleet", cpu.user + cpu.system, memory.rss))
+            for name, side, cpu_s, rss_bytes in found:
+                if rss_bytes:
+                    self._journal.record(
+                        ProcessSample(
+                            at_ns=self._clock.now_ns(),
+                            process=name,
+                            side=side,
+                            cpu_s=cpu_s,
+                            rss_bytes=rss_bytes,
+                        )
+                    )
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("*", "0.0.0.0") else host  # compared, not bound
+
+
+def _nobody(process: str, message: Mapping[str, Any]) -> None:
+    """What the bench's processes say has no reader here."""
+
+
+def _run_started(options: LoadOptions, directory: Path, clock: Clock) -> RunStarted:
+    return RunStarted(
+        at_ns=clock.now_ns(),
+        run_id=directory.name,
+        scenario=SCENARIO,
+        seed=options.seed,
+        devices=options.users,
+        broker="" if options.server else options.broker,
+        defect="",
+        at_unix_us=clock.wall_us(),
+        options={
+            "figures_from": figures_from(options),
+            "users": str(options.users),
+            "spawn_rate_per_s": f"{options.spawn_rate_per_s:g}",
+            "workers": str(options.wanted_workers),
+            "run_time_s": str(run_time_s(options.run_time)),
+            "locustfile": options.locustfile.name,
+            "server": options.server or "bench",
+            "security": options.security if not options.server else "by URL",
+            "report_every_s": f"{options.reporting_interval_s():g}",
+            "taps": "on" if options.taps and not options.server else "off",
+        },
+    )

@@ -1,0 +1,1 @@
+"""How much the platform holds: many devices, high rates, long times."""

@@ -1,0 +1,171 @@
+"""The registration benchmark, very small: what it promises, and that its parts do what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from benchmarks.event_reader import EventReader
+from benchmarks.register_loader import LINKS, Datagrams, name_of
+from contracts.data_interface import Event, Snapshot, encode
+from lwm2m.coap import Request, codes, decode_message
+from lwm2m.coap.requests import read_request
+from lwm2m.registration import RegistrationReader
+
+ROOT = Path(__file__).parents[2]
+
+
+def line_of(*arguments: str) -> dict[str, Any]:
+    """What the benchmark prints."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.registrations", *arguments],
+        cwd=ROOT, capture_output=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr.decode()[-2_000:]
+    found: dict[str, Any] = msgspec.json.decode(ended.stdout)
+    assert found["benchmark"] == "registrations"
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.bench
+def test_registrations_and_updates_are_timed_and_every_event_is_delivered() -> None:
+    line = line_of("--devices", "600", "--updates", "--aiocoap-exchanges", "200")
+    for phase in ("register", "update"):
+        assert line[phase]["count"] == line[phase]["events"] == 600
+        assert (line[phase]["failed"], line[phase]["refused"]) == (0, {})
+        assert line[phase]["per_s"] > 0
+        assert 0 < line[phase]["p50_ms"] <= line[phase]["p99_ms"] <= line[phase]["max_ms"]
+    assert line["events"]["kinds"] == {"registered": 600, "updated": 600}
+    assert line["events"]["gaps"] == 0
+    # By CPU, and a third of what it is: other processes disturb rates.
+    assert line["times_less_cpu_than_aiocoap"] >= 3
+    assert line["server_bytes_per_device"]["600"] > 0
+    assert line["conditions"]["python"]
+
+
+@pytest.mark.slow
+@pytest.mark.bench
+def test_devices_that_arrive_at_a_rate_are_kept_registered() -> None:
+    line = line_of(
+        "--devices", "200", "--rate", "400", "--hold", "3", "--lifetime", "2",
+        "--aiocoap-exchanges", "0",
+    )  # fmt: skip
+    assert line["register"]["count"] == 200
+    # An Update in every 1/1.7 of the lifetime, for three seconds.
+    assert line["hold"]["count"] == 510
+    assert line["hold"]["refused"] == {}, "none had lapsed"
+    assert "deregistered" not in line["events"]["kinds"]
+
+
+# ---- the loader ----
+
+
+def read(datagram: bytes) -> Request:
+    message = decode_message(datagram)
+    return read_request(message.code, message.options, message.payload, confirmable=True)
+
+
+def test_a_loaders_register_is_one_that_a_server_reads() -> None:
+    datagrams = Datagrams(lifetime_s=60)
+    for number in (0, 1, 999_999):
+        data = datagrams.register(number, 4_711, b"token")
+        message = decode_message(data)
+        assert (message.message_id, message.token) == (4_711, b"token")
+        request = read(data)
+        assert (request.code, request.path) == (codes.POST, ("rd",))
+        found = RegistrationReader().read_register(
+            request.query, request.payload, request.content_format
+        )
+        assert (found.endpoint_name, found.lifetime_s) == (name_of(number), 60)
+        assert request.payload == LINKS
+
+
+def test_a_loaders_update_goes_to_where_the_endpoint_is_registered() -> None:
+    datagrams = Datagrams(lifetime_s=60)
+    with pytest.raises(KeyError):
+        datagrams.update(7, 1, b"token")
+    datagrams.note_location(7, ("rd", "a1b2c3"))
+    data = datagrams.update(7, 65_535, b"token")
+    assert decode_message(data).message_id == 65_535
+    assert read(data) == Request(codes.POST, ("rd", "a1b2c3"))
+
+
+# ---- the reader ----
+
+
+class Wire:
+    """What the reader writes."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+def framed(text: bytes) -> bytes:
+    length = len(text)
+    head = bytes((0x81, length)) if length < 126 else b"\x81\x7e" + length.to_bytes(2, "big")
+    return head + text
+
+
+def event(seq: int) -> bytes:
+    return framed(
+        encode(Event(server="s", epoch="e", seq=seq, kind="updated", endpoint="x", at_us=1))
+    )
+
+
+async def opened() -> tuple[EventReader, Wire]:
+    reader, wire = EventReader("ws://127.0.0.1:1/v1/data", "secret"), Wire()
+    reader.connection_made(wire)  # type: ignore[arg-type]  # as much of a transport as it uses
+    reader.data_received(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
+    return reader, wire
+
+
+def test_the_reader_counts_every_event_however_the_stream_is_cut() -> None:
+    async def story() -> None:
+        reader, wire = await opened()
+        assert b"Authorization: Bearer secret\r\n" in wire.written[0]
+        snapshot = framed(encode(Snapshot(epoch="e", as_of=0, registrations=[], last=True)))
+        stream = snapshot + b"".join(event(seq) for seq in range(1, 701))
+        for at in range(0, len(stream), 37):
+            reader.data_received(stream[at : at + 37])
+        found = reader.report()
+        assert (found["kinds"], found["seq"], found["gaps"]) == ({"updated": 700}, 700, 0)
+        acknowledged = [each for each in wire.written if b'"ack"' in each]
+        assert len(acknowledged) == 2
+        assert reader.snapshot_ended.done()
+
+    asyncio.run(story())
+
+
+def test_the_reader_tells_of_a_gap_and_of_its_end() -> None:
+    async def story() -> None:
+        reader, wire = await opened()
+        reader.data_received(event(1) + event(3) + b"\x89\x02hi")
+        assert reader.report()["gaps"] == 1
+        assert wire.written[-1][0] == 0x8A, "a ping is answered"
+        reader.data_received(b"\x88\x06\x03\xf0gone")
+        assert "gone" in reader.report()["gone"]
+
+    asyncio.run(story())
+
+
+def test_the_reader_gives_up_when_it_is_not_let_in() -> None:
+    async def story() -> None:
+        reader = EventReader("ws://127.0.0.1:1/v1/data", "secret")
+        reader.connection_made(Wire())  # type: ignore[arg-type]  # as much of a transport as it uses
+        reader.data_received(b"HTTP/1.1 401 Unauthorized\r\n\r\n")
+        assert "refused" in reader.report()["gone"]
+
+    asyncio.run(story())

@@ -1,0 +1,103 @@
+"""Devices of a lot have nothing of their own until it matters, and are the same as if they had."""
+
+import pytest
+
+from fake_devices.device import (
+    DEFAULT_ACCOUNT,
+    Device,
+    DeviceSettings,
+    Environment,
+    Lot,
+    Moment,
+    ServerAccount,
+    device_models,
+    make_template,
+)
+from fake_devices.device.registrar import object_list
+from fake_devices.device.servers import read_plan
+from fake_devices.devices import MODELS, DeviceIdentity
+from lwm2m.coap import Request, Response, codes
+
+BEGAN_S = 1_795_208_400.0
+SECURE = ServerAccount(101, "coaps://127.0.0.1:5684", 0, b"lamp-7", b"key of 7")
+ACCOUNTS = {
+    "plain": (DEFAULT_ACCOUNT,),
+    "with a key": (SECURE,),
+    "a bootstrap server": (ServerAccount(None, "coap://127.0.0.1:5783"),),
+    "both, with keys": (
+        ServerAccount(None, "coaps://127.0.0.1:5784", 0, b"lamp-7", b"another key"),
+        SECURE,
+    ),
+    "two servers": (SECURE, ServerAccount(102, "coap://127.0.0.2:5683")),
+}
+MOMENT = Moment(10_000_000_000, 1_795_208_410_000_000)
+
+
+def make_lot(accounts, model="street_lamp"):
+    environment = Environment(DeviceSettings(), lambda record: None, lambda: 0.5, lambda: "boot")
+    first = DeviceIdentity("lamp-1", "SN-1", model, 52.0, 4.2, 7)
+    template = make_template(MODELS[model], first, BEGAN_S, 300, device_models(), accounts=accounts)
+    return Lot(
+        environment, template, MODELS[model], BEGAN_S,
+        lambda number: number / 10, lambda number: f"127.16.1.{number}",
+    )  # fmt: skip
+
+
+def identity(model="street_lamp"):
+    return DeviceIdentity("lamp-7", "SN-7", model, 52.1, 4.3, 7)
+
+
+def make_device(lot, accounts=(DEFAULT_ACCOUNT,)):
+    return Device.of_lot(lot, identity(lot.model.name), 7, accounts)
+
+
+def start(device):
+    device.start(0, MOMENT)
+    return device.take_actions()
+
+
+@pytest.mark.parametrize("name", ACCOUNTS)
+def test_a_device_without_values_registers_as_one_that_has_them(name):
+    accounts = ACCOUNTS[name]
+    lot = make_lot((DEFAULT_ACCOUNT,))
+    idle, looked_at = make_device(lot, accounts), make_device(lot, accounts)
+    tree = looked_at.tree
+    assert idle.server_plan() == read_plan(tree, lot.environment) == looked_at.server_plan()
+    assert idle.object_list() == object_list(tree)
+    assert start(idle) == start(looked_at)
+    assert idle._tree is None
+
+
+def test_keys_of_one_device_are_not_given_to_another():
+    lot = make_lot((SECURE,))
+    other = ServerAccount(101, SECURE.uri, 0, b"lamp-8", b"key of 8")
+    plans = [make_device(lot, (each,)).server_plan() for each in (SECURE, other, SECURE)]
+    keys = [(plan.servers[0][0].identity, plan.servers[0][0].key) for plan in plans]
+    assert keys == [(b"lamp-7", b"key of 7"), (b"lamp-8", b"key of 8"), (b"lamp-7", b"key of 7")]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_values_are_those_of_its_birth_whenever_they_are_asked_for(model):
+    lot = make_lot((DEFAULT_ACCOUNT,), model)
+    late, early = make_device(lot), make_device(lot)
+    expected = dict(early.tree)
+    for device in (late, early):
+        [register] = start(device)
+        created = Response(codes.CREATED, location_path=("rd", "1"))
+        device.response_received(register, created, MOMENT)
+    assert late._tree is None
+    assert dict(late.tree) == expected
+    read = Request(codes.GET, ("3", "0"))
+    answers = [
+        each.serve(read, 1, 1, each.account_at(DEFAULT_ACCOUNT.uri), MOMENT)
+        for each in (late, early)
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0].code == codes.CONTENT
+    assert dict(late.tree) == dict(early.tree)
+
+
+def test_a_device_in_a_lot_knows_its_own_address():
+    tree = make_device(make_lot((DEFAULT_ACCOUNT,))).tree
+    assert "127.16.1.7" in tree.values()
+    assert "SN-7" in tree.values()

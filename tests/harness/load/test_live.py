@@ -1,0 +1,180 @@
+"""Locust with two workers, real processes and real sockets: its totals equal the journal's.
+
+That the loader keeps up is left out of what must hold here: other tests compete for the cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from contracts.journal import DeviceStarted
+from contracts.report import Report, decode_report
+from harness import lwm2m_server
+from harness.journal import read_run
+from harness.load.checks import counted_by_locust, counted_in_journal, observed_in_journal
+from harness.load.config import Totals
+from harness.load.make_shares import KEYS_FILE
+from harness.load.make_shares import main as make_shares_main
+from harness.load.options import LoadOptions
+from harness.load.run import run_load
+from harness.lwm2m_server import ServerConfig
+from harness.lwm2m_server.config import Listen, SecureListen
+from harness.lwm2m_server.security_store import SecurityStore, decode_row
+from runtime.clock import SystemClock
+from runtime.files import write_secret
+
+DEVICES = 40
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.bench,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(find_spec("locust") is None, reason="Locust is not installed"),
+]
+
+
+def load(options: LoadOptions) -> tuple[Path, Report]:
+    loaded = asyncio.run(run_load(options, Console(file=io.StringIO())))
+    return loaded.directory, decode_report((loaded.directory / "report.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+    """A load on a bench of its own, by pre-shared keys."""
+    return load(
+        LoadOptions(
+            users=DEVICES,
+            spawn_rate_per_s=20,
+            workers=2,
+            commands_per_s=5,
+            run_time="8s",
+            headless=True,
+            master_port=0,
+            out=tmp_path_factory.mktemp("load"),
+        )
+    )
+
+
+def test_every_claim_but_the_loaders_own_holds(loaded: tuple[Path, Report]) -> None:
+    _, report = loaded
+    assert {
+        check.name: check.summary
+        for check in report.checks
+        if check.outcome != "holds" and check.name != "loader_kept_up"
+    } == {}
+    assert report.devices.online == report.devices.total == DEVICES
+
+
+def test_locusts_totals_equal_the_journals(loaded: tuple[Path, Report]) -> None:
+    journal = read_run(loaded[0])
+    expected = counted_in_journal(journal) | observed_in_journal(journal)
+    locust = counted_by_locust(journal)
+    loader = {line: counted for line, counted in locust.items() if line.startswith("loader ")}
+    assert locust == expected | loader
+    assert sum(n for line, (n, _) in locust.items() if line.startswith("registered ")) == DEVICES
+
+
+def test_commands_are_posted_and_counted(loaded: tuple[Path, Report]) -> None:
+    directory, report = loaded
+    assert report.commands.issued > 0
+    assert report.commands.succeeded == report.commands.issued
+    counted = counted_by_locust(read_run(directory))
+    assert counted["command street_lamp"] == (report.commands.issued, 0)
+
+
+def test_locusts_csv_says_the_same(loaded: tuple[Path, Report]) -> None:
+    directory, _ = loaded
+    totals = msgspec.json.decode((directory / "locust.json").read_bytes(), type=Totals)
+    with (directory / "locust_stats.csv").open() as file:
+        rows = {(row["Type"], row["Name"]): row for row in csv.DictReader(file)}
+    assert {
+        key: int(row["Request Count"]) for key, row in rows.items() if key[1] != "Aggregated"
+    } == {(entry.kind, entry.name): entry.count for entry in totals.entries}
+    assert "99.99%" in rows["", "Aggregated"]
+    assert (directory / "locust.html").stat().st_size > 0
+
+
+def test_no_device_is_a_user_of_two_workers(loaded: tuple[Path, Report]) -> None:
+    started = [record.endpoint for record in read_run(loaded[0]).of(DeviceStarted)]
+    assert len(started) == len(set(started)) == DEVICES
+    fleets = sorted((loaded[0] / "journal").glob("fleet-*.jsonl"))
+    assert [file.name for file in fleets] == ["fleet-worker-1.jsonl", "fleet-worker-2.jsonl"]
+
+
+def test_nothing_of_the_fleets_is_left(loaded: tuple[Path, Report]) -> None:
+    assert not list((loaded[0] / "journal").glob("*.pending"))
+    assert {process.side for process in loaded[1].processes} >= {"fleet", "instruments"}
+
+
+@pytest.fixture(scope="module")
+def loaded_by_url(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+    """A load on a server by URL, with devices files, as on machines of their own."""
+    return asyncio.run(_load_by_url(tmp_path_factory.mktemp("load_by_url")))
+
+
+async def _load_by_url(directory: Path) -> tuple[Path, Report]:
+    shares, state = directory / "shares", directory / "state"
+    assert make_shares_main(["--devices", "12", "--out", str(shares)]) == 0
+    addresses: asyncio.Future[Mapping[str, str]] = asyncio.get_running_loop().create_future()
+    state.mkdir(mode=0o700)
+    for name in ("token", "data_token"):
+        write_secret(state / name, b"0123456789abcdef0123456789abcdef")
+    store = SecurityStore(state / "server", rows_max=100)
+    for line in (shares / KEYS_FILE).read_bytes().splitlines():
+        store.put(decode_row(line))
+    store.flush()
+    store.close()
+    config = ServerConfig(
+        server="server-1",
+        state_dir=str(state / "server"),
+        token_file=str(state / "token"),
+        data_token_file=str(state / "data_token"),
+        coap=None,
+        coaps=SecureListen(),
+        admin=Listen("127.0.0.1", 0),
+    )
+    serving = asyncio.create_task(lwm2m_server.run(config, SystemClock(), addresses.set_result))
+    await asyncio.wait({serving, addresses}, return_when=asyncio.FIRST_COMPLETED)
+    options = LoadOptions(
+        users=12,
+        spawn_rate_per_s=12,
+        workers=2,
+        run_time="4s",
+        headless=True,
+        master_port=0,
+        server=f"coaps://{addresses.result()['coaps']}",
+        devices_file=shares / "devices-1.ndjson",
+        out=directory / "reports",
+    )
+    try:
+        loaded = await run_load(options, Console(file=io.StringIO()))
+    finally:
+        serving.cancel()
+        await asyncio.wait({serving})
+    return loaded.directory, decode_report((loaded.directory / "report.json").read_bytes())
+
+
+def test_a_server_by_url_is_loaded_with_keys_of_a_file(
+    loaded_by_url: tuple[Path, Report],
+) -> None:
+    directory, report = loaded_by_url
+    assert {
+        check.name: check.summary
+        for check in report.checks
+        if check.outcome != "holds" and check.name != "loader_kept_up"
+    } == {}
+    assert report.stages["registered"].count == 12
+    journal = read_run(directory)
+    locust = counted_by_locust(journal)
+    assert {line: n for line, n in locust.items() if not line.startswith("loader ")} == (
+        counted_in_journal(journal)
+    )
