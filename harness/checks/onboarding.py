@@ -28,7 +28,8 @@ from harness.journal import Journal
 # A story notes each device that it switches on without having provisioned it.
 NOTE_UNKNOWN_DEVICE = "unknown_device"
 # Two observers of one order may each be late by what their event loops were late.
-# On two busy cores a process may wait so long for its turn, between two looks at its own loop.
+# On two busy cores a process may wait so long for its turn, between two looks at its own loop, and
+# not every observer looks. What a platform does out of order is missing, or seconds apart.
 _OBSERVER_LAG_MIN_NS = 400_000_000
 _OBSERVER_LAG_MAX_NS = 1_000_000_000
 
