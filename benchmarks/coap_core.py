@@ -22,37 +22,31 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import multiprocessing
-import os
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 import uvloop
 
-from lwm2m.coap import (
-    CoapEndpoint,
-    Event,
-    Request,
-    RequestReceived,
-    Response,
-    ResponseReceived,
-    TransmissionParameters,
-    codes,
+from benchmarks.registers import (
+    DEVICES,
+    LINKS,
+    OBJECTS,
+    PARAMETERS,
+    Registers,
+    answer_registers,
+    device_name,
+    local_address,
+    tune_collector,
 )
-from lwm2m.transport import EndpointDriver, Link, open_many_addresses, open_udp
+from lwm2m.transport import Link, open_many_addresses, open_udp
 
-DEVICES = 1_000
 OUTSTANDING = 20
-OBJECTS = (1, 3, 4, 5, 6, 7, 3301, 3303, 3304, 3311, 3416, 3417, 3418)
-LINKS = b",".join(b"</%d/0>" % number for number in OBJECTS)
-# What follows the endpoint name.
-PARAMETERS = ("lt=86400", "lwm2m=1.1", "b=U")
 Result = dict[str, float]
 Datagrams = list[tuple[bytes, Any]]
 # Of a Register and of its answer.
@@ -63,20 +57,10 @@ class WrongAnswer(Exception):
     """An answer that is not the one to its request."""
 
 
-def _name(number: int) -> str:
-    return f"lamp-{number:06d}"
-
-
 def _cpu_s() -> tuple[float, float]:
     """CPU of this process so far, and what of it was in the kernel."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime, used.ru_stime
-
-
-def _tune_collector() -> None:
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 async def _until_told(pipe: Connection, address: tuple[str, int]) -> None:
@@ -96,83 +80,22 @@ async def _until_told(pipe: Connection, address: tuple[str, int]) -> None:
 
 
 async def _serve_ours(pipe: Connection) -> None:
-    def answer(events: list[Event]) -> None:
-        now = driver.now()
-        for event in events:
-            if isinstance(event, RequestReceived):
-                name = event.request.query[0].removeprefix("ep=")
-                endpoint.respond(
-                    event.exchange, Response(codes.CREATED, location_path=("rd", name)), now
-                )
-
-    endpoint = CoapEndpoint(TransmissionParameters(), os.urandom)
-    driver = EndpointDriver(endpoint, answer)
+    driver = answer_registers()
     link = await open_udp("127.0.0.1", 0, driver.receive_datagrams)
     driver.attach(link)
-    _tune_collector()
+    tune_collector()
     await _until_told(pipe, link.address)
 
 
-class Fleet:
-    """Registers device after device, `OUTSTANDING` exchanges at a time."""
-
-    def __init__(self, server: tuple[str, int], exchanges: int) -> None:
-        self._exchanges = exchanges
-        self._names: dict[Hashable, str] = {
-            (f"127.1.{number >> 8}.{number & 255}", *server): _name(number)
-            for number in range(DEVICES)
-        }
-        self._devices = list(self._names.items())
-        self.endpoint = CoapEndpoint(TransmissionParameters(), os.urandom)
-        self.driver = EndpointDriver(self.endpoint, self._handle)
-        self._begun = 0
-        self._ended = 0
-        self.failed = 0
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def start(self) -> None:
-        """Open the window."""
-        for _ in range(OUTSTANDING):
-            self._register(self.driver.now())
-        self.driver.flush_soon()
-
-    def _register(self, now: float) -> None:
-        peer, name = self._devices[self._begun % DEVICES]
-        self._begun += 1
-        query = (f"ep={name}", "lt=86400", "lwm2m=1.1", "b=U")
-        request = Request(codes.POST, ("rd",), query, 40, payload=LINKS)
-        self.endpoint.send_request(peer, request, now)
-
-    def _handle(self, events: list[Event]) -> None:
-        now = self.driver.now()
-        for event in events:
-            if not (
-                isinstance(event, ResponseReceived)
-                and event.response.code == codes.CREATED
-                and event.response.location_path == ("rd", self._names[event.peer])
-            ):
-                self.failed += 1
-            self._ended += 1
-            if self._begun < self._exchanges:
-                self._register(now)
-        if self._ended == self._exchanges and not self.done.done():
-            self.done.set_result(None)
-
-
 async def _ask_ours(server: tuple[str, int], pipe: Connection, exchanges: int) -> Result:
-    fleet = Fleet(server, exchanges)
-    link = await open_many_addresses(fleet.driver.receive_datagrams)
-    fleet.driver.attach(link)
-    _tune_collector()
-
-    async def story() -> None:
-        fleet.start()
-        await fleet.done
-
-    result = await _measure(story, exchanges, pipe)
-    result["failed"] = fleet.failed
+    registers = Registers(server, OUTSTANDING)
+    link = await open_many_addresses(registers.driver.receive_datagrams)
+    registers.driver.attach(link)
+    tune_collector()
+    result = await _measure(lambda: registers.run(exchanges), exchanges, pipe)
+    result["failed"] = registers.failed
     result["dropped_by_kernel"] = link.dropped_by_kernel
-    fleet.driver.close()
+    registers.driver.close()
     return result
 
 
@@ -184,14 +107,14 @@ async def _serve_links(pipe: Connection) -> None:
         link.send([(data[:ANSWER_BYTES], peer) for data, peer in datagrams])
 
     link = await open_udp("127.0.0.1", 0, echo)
-    _tune_collector()
+    tune_collector()
     await _until_told(pipe, link.address)
 
 
 async def _ask_links(server: tuple[str, int], pipe: Connection, exchanges: int) -> Result:
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     datagram = bytes(REQUEST_BYTES)
-    peers = [(f"127.1.{number >> 8}.{number & 255}", *server) for number in range(DEVICES)]
+    peers = [(local_address(number), *server) for number in range(DEVICES)]
     begun = ended = 0
 
     def send_more(count: int, through: Link) -> None:
@@ -208,7 +131,7 @@ async def _ask_links(server: tuple[str, int], pipe: Connection, exchanges: int) 
             done.set_result(None)
 
     link = await open_many_addresses(receive)
-    _tune_collector()
+    tune_collector()
 
     async def story() -> None:
         send_more(OUTSTANDING, link)
@@ -239,7 +162,7 @@ async def _serve_theirs(pipe: Connection) -> None:
     site = coap_resource.Site()
     site.add_resource(["rd"], Registry())
     context = await aiocoap.Context.create_server_context(site, bind=address, transports=["udp6"])
-    _tune_collector()
+    tune_collector()
     await _until_told(pipe, address)
     await context.shutdown()
 
@@ -253,7 +176,7 @@ async def _ask_theirs(server: tuple[str, int], pipe: Connection, exchanges: int)
     numbers = iter(range(exchanges))
 
     async def register(context: aiocoap.Context, number: int, remote: Any) -> Any:
-        name = _name(number % DEVICES)
+        name = device_name(number % DEVICES)
         request = aiocoap.Message(code=aiocoap.POST, payload=LINKS, content_format=40)
         request.opt.uri_path = ("rd",)
         request.opt.uri_query = (f"ep={name}", *PARAMETERS)
@@ -276,7 +199,7 @@ async def _ask_theirs(server: tuple[str, int], pipe: Connection, exchanges: int)
     async def story() -> None:
         await asyncio.gather(*map(register_some, contexts, remotes))
 
-    _tune_collector()
+    tune_collector()
     result = await _measure(story, exchanges, pipe)
     for context in contexts:
         await context.shutdown()

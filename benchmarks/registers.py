@@ -45,6 +45,11 @@ def tune_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
+def device_name(number: int) -> str:
+    """The endpoint name of a device."""
+    return f"lamp-{number:06d}"
+
+
 def local_address(number: int) -> str:
     """The loopback address of a device."""
     return f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
@@ -72,7 +77,7 @@ class Registers:
     def __init__(self, server: tuple[str, int], outstanding: int) -> None:
         self._outstanding = outstanding
         self._names: dict[Hashable, str] = {
-            (local_address(number), *server): f"lamp-{number:06d}" for number in range(DEVICES)
+            (local_address(number), *server): device_name(number) for number in range(DEVICES)
         }
         self._devices = list(self._names.items())
         self.endpoint = CoapEndpoint(TransmissionParameters(), os.urandom)

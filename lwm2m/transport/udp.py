@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import Any, cast
 
+from lwm2m.transport import batches
 from lwm2m.transport.link import Receive
 
 UdpAddress = tuple[str, int]
@@ -22,6 +23,12 @@ DATAGRAMS_PER_WAKE = 64
 BUFFER_BYTES = 4 * 1024 * 1024
 SEND_QUEUE_MAX = 16_384
 _DATAGRAM_BYTES_MAX = 65_535
+# Of senders: port and host. More of them than this are made anew now and then.
+_ENVELOPE = struct.Struct("=2x6s8x")
+_ADDRESSES_KEPT = 32_768
+_NO_FAMILY = 0xFFFF
+# Fewer leave sooner one by one.
+_WORTH_A_BATCH = 3
 # Linux: what the kernel knows of a socket's memory; the ninth number counts its drops.
 _SO_MEMINFO = 55
 _MEMINFO = struct.Struct("9I")
@@ -55,17 +62,10 @@ class SocketLink(ABC):
         if self._unsent:
             self._hold_back(datagrams)
             return
-        send = self._send_one
-        for index, (data, peer) in enumerate(datagrams):
-            try:
-                send(data, peer)
-            except (BlockingIOError, InterruptedError):
-                self._loop.add_writer(self._socket.fileno(), self._send_unsent)
-                self._hold_back(datagrams[index:])
-                return
-            except OSError:
-                # Unreachable, refused earlier, too long: as good as lost on the way.
-                self.errors += 1
+        taken = self._send_some(datagrams)
+        if taken < len(datagrams):
+            self._loop.add_writer(self._socket.fileno(), self._send_unsent)
+            self._hold_back(datagrams[taken:])
 
     def close(self) -> None:
         """Stop receiving and close the socket; what is unsent is dropped."""
@@ -99,39 +99,24 @@ class SocketLink(ABC):
         self.dropped_unsent += max(0, len(datagrams) - room)
 
     def _send_unsent(self) -> None:
-        unsent = self._unsent
-        while unsent:
-            data, peer = unsent[0]
-            try:
-                self._send_one(data, peer)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                self.errors += 1
-            unsent.popleft()
-        self._loop.remove_writer(self._socket.fileno())
+        waiting = list(self._unsent)
+        taken = self._send_some(waiting)
+        self._unsent = deque(waiting[taken:])
+        if not self._unsent:
+            self._loop.remove_writer(self._socket.fileno())
 
     def _drain(self) -> None:
-        received: list[tuple[bytes, Any]] = []
-        receive = self._receive_one
-        try:
-            for _ in range(DATAGRAMS_PER_WAKE):
-                received.append(receive())
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError:
-            # An ICMP error of an earlier send arrives here; the socket goes on.
-            self.errors += 1
+        received = self._receive_some()
         if received:
             self._receive(received)
 
     @abstractmethod
-    def _send_one(self, data: bytes, peer: Any) -> None:
-        """Hand one datagram to the kernel."""
+    def _send_some(self, datagrams: Sequence[tuple[bytes, Any]]) -> int:
+        """Hand them to the kernel in order: how many it took, or refused for good."""
 
     @abstractmethod
-    def _receive_one(self) -> tuple[bytes, Any]:
-        """Take one datagram from the kernel."""
+    def _receive_some(self) -> list[tuple[bytes, Any]]:
+        """Take up to `DATAGRAMS_PER_WAKE` datagrams from the kernel."""
 
 
 class UdpLink(SocketLink):
@@ -153,11 +138,139 @@ class UdpLink(SocketLink):
         """Where it is bound."""
         return cast(UdpAddress, self._socket.getsockname()[:2])
 
+    def _send_some(self, datagrams: Sequence[tuple[bytes, Any]]) -> int:
+        send = self._send_one
+        for index, (data, peer) in enumerate(datagrams):
+            try:
+                send(data, peer)
+            except (BlockingIOError, InterruptedError):
+                return index
+            except OSError:
+                # Unreachable, refused earlier, too long: as good as lost on the way.
+                self.errors += 1
+        return len(datagrams)
+
+    def _receive_some(self) -> list[tuple[bytes, Any]]:
+        received: list[tuple[bytes, Any]] = []
+        receive = self._receive_one
+        try:
+            for _ in range(DATAGRAMS_PER_WAKE):
+                received.append(receive())
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            # An ICMP error of an earlier send arrives here; the socket goes on.
+            self.errors += 1
+        return received
+
     def _send_one(self, data: bytes, peer: UdpAddress) -> None:
         self._sendto(data, peer)
 
     def _receive_one(self) -> tuple[bytes, UdpAddress]:
         return self._recvfrom(_DATAGRAM_BYTES_MAX)
+
+
+class BatchedLink(SocketLink):
+    """Sends and receives many datagrams by one system call, over IPv4.
+
+    `envelope` is the form of a datagram's name and ancillary data, and what is read of them.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        receive: Receive[Any],
+        loop: asyncio.AbstractEventLoop,
+        envelope: struct.Struct,
+    ) -> None:
+        super().__init__(sock, receive, loop)
+        self._descriptor = sock.fileno()
+        self._outgoing, self._incoming = batches.open_batches(envelope)
+        # Both ways, since an address costs more to make than to find.
+        self._envelopes: dict[Any, bytes] = {}
+        self._peers: dict[tuple[Any, ...], Any] = {}
+
+    def _send_some(self, datagrams: Sequence[tuple[bytes, Any]]) -> int:
+        taken, failed = self._outgoing.send(self._descriptor, datagrams, self._envelope_of)
+        self.errors += failed
+        return taken
+
+    def _receive_some(self) -> list[tuple[bytes, Any]]:
+        try:
+            found = self._incoming.receive(self._descriptor)
+        except OSError:
+            # An ICMP error of an earlier send arrives here; the socket goes on.
+            self.errors += 1
+            return []
+        known = self._peers.get
+        received = []
+        for data, envelope in found:
+            peer = known(envelope) or self._keep_peer(envelope)
+            if peer is None:
+                self.errors += 1
+            else:
+                received.append((data, peer))
+        return received
+
+    def _envelope_of(self, peer: Any) -> bytes:
+        return self._envelopes.get(peer) or self._keep_envelope(peer)
+
+    def _keep_envelope(self, peer: Any) -> bytes:
+        if len(self._envelopes) >= _ADDRESSES_KEPT:
+            self._envelopes.clear()
+        envelope = self._envelopes[peer] = self._make_envelope(peer)
+        return envelope
+
+    def _keep_peer(self, envelope: tuple[Any, ...]) -> Any:
+        if len(self._peers) >= _ADDRESSES_KEPT:
+            self._peers.clear()
+        peer = self._peers[envelope] = self._make_peer(*envelope)
+        return peer
+
+    @abstractmethod
+    def _make_envelope(self, peer: Any) -> bytes:
+        """The name and ancillary data that take a datagram to it."""
+
+    @abstractmethod
+    def _make_peer(self, *envelope: bytes) -> Any:
+        """Whom a datagram is from; None for one that is not for us."""
+
+
+class BatchedUdpLink(BatchedLink, UdpLink):
+    """A `UdpLink` over IPv4 that is cheap with many datagrams."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        receive: Receive[UdpAddress],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(sock, receive, loop, _ENVELOPE)
+
+    def _send_some(self, datagrams: Sequence[tuple[bytes, Any]]) -> int:
+        if len(datagrams) < _WORTH_A_BATCH:
+            return UdpLink._send_some(self, datagrams)
+        return super()._send_some(datagrams)
+
+    def _make_envelope(self, peer: UdpAddress) -> bytes:
+        return make_name(*peer)
+
+    def _make_peer(self, *envelope: bytes) -> UdpAddress:
+        return read_place(*envelope)
+
+
+def make_name(host: str, port: int) -> bytes:
+    """A sockaddr_in; one that the kernel refuses when the host is not IPv4 in figures."""
+    try:
+        place = port.to_bytes(2, "big") + socket.inet_aton(host)
+    except (OSError, OverflowError):
+        return batches.NAME.pack(_NO_FAMILY, b"")
+    return batches.NAME.pack(socket.AF_INET, place)
+
+
+def read_place(place: bytes) -> UdpAddress:
+    """The address of a port and host as the network writes them."""
+    return socket.inet_ntoa(place[2:]), int.from_bytes(place[:2], "big")
 
 
 def make_udp_socket(host: str, port: int) -> socket.socket:
@@ -189,4 +302,6 @@ async def open_udp(host: str, port: int, receive: Receive[UdpAddress]) -> UdpLin
     Raises `OSError` when the address cannot be bound.
     """
     loop = asyncio.get_running_loop()
-    return UdpLink(make_udp_socket(host, port), receive, loop)
+    sock = make_udp_socket(host, port)
+    batched = batches.AVAILABLE and sock.family == socket.AF_INET
+    return (BatchedUdpLink if batched else UdpLink)(sock, receive, loop)

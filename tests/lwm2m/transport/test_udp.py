@@ -12,7 +12,6 @@ import uvloop
 
 from lwm2m.transport import (
     NotLoopback,
-    SocketLink,
     UdpLink,
     open_many_addresses,
     open_udp,
@@ -130,7 +129,7 @@ def test_a_port_in_use_is_told() -> None:
     asyncio.run(story())
 
 
-class PairLink(SocketLink):
+class PairLink(UdpLink):
     """One end of a socket pair: it blocks when the other end does not read, as UDP seldom does."""
 
     def _send_one(self, data: bytes, peer: Any) -> None:
