@@ -27,6 +27,7 @@ from lwm2m.transport.dtls.openssl_handshake import OpensslHandshake
 from lwm2m.transport.dtls.psk import PskClientHandshake, PskOffer
 from lwm2m.transport.dtls.records import (
     APPLICATION_DATA,
+    EPOCH_0,
     PLAINTEXT_BYTES_MAX,
     WARNING,
     is_one_data_record,
@@ -40,7 +41,6 @@ Credentials = PskCredentials | X509Credentials
 CredentialsOf = Callable[[Hashable], Credentials | None]
 """The credentials to use for a peer, asked before each handshake; None refuses to talk to it."""
 
-_EPOCH_0 = b"\0\0"
 # What a ClientHello has besides the ticket; all of it must fit one datagram, as a server does not
 # put a ClientHello together before it has seen a cookie.
 _CLIENT_HELLO_BYTES = 300
@@ -314,7 +314,7 @@ class DtlsClient(DtlsEndpoint[_ClientAttempt, ClientSession]):
         for record in records:
             channel = session.channel
             # One of those before may have ended the session.
-            if channel is None or record[3:5] == _EPOCH_0:
+            if channel is None or record[3:5] == EPOCH_0:
                 self.counters.discarded_records += 1
             elif not self._receive_protected(session, channel, record, now):
                 self._count_unopened(channel, record)

@@ -94,10 +94,19 @@ class DtlsEndpoint(ABC, Generic[AttemptT, SessionT]):
 
     def handle_timer(self, now: float) -> None:
         """Repeat flights, give handshakes up."""
-        for attempt in self._timers.take_due(now):
+        due = self._timers.take_due(now)
+        for attempt in due:
             attempt.tick = 0
-            attempt.handshake.handle_timer(now)
-            self._settle(attempt, now)
+        due.reverse()
+        try:
+            while due:
+                attempt = due.pop()
+                attempt.handshake.handle_timer(now)
+                self._settle(attempt, now)
+        finally:
+            # Should the application's tables have raised: the others' time is still to come.
+            for attempt in due:
+                self._watch(attempt)
 
     @abstractmethod
     def _settle(self, attempt: AttemptT, now: float) -> None:

@@ -17,6 +17,8 @@ from lwm2m.transport.dtls.settings import DtlsSettings
 HandshakeState = Literal["under_way", "complete", "failed"]
 
 _HELD_RECORDS_MAX = 4
+# A record that overtakes the end of a handshake is a request, which fits one datagram.
+_HELD_RECORD_BYTES_MAX = 1_500
 
 
 class Handshake(ABC):
@@ -33,7 +35,7 @@ class Handshake(ABC):
         "failure",
         "held",
         "is_resumed",
-        "last_heard",
+        "last_progress",
         "psk",
         "state",
     )
@@ -47,7 +49,8 @@ class Handshake(ABC):
         self.failure: str | None = None
         self.channel: Channel | None = None
         self.is_resumed = False
-        self.last_heard = now
+        # When the other side last did what brings it nearer to the end: noise does not.
+        self.last_progress = now
         self.due = now
         # Records of epoch 1 that overtook the end of the handshake: they are for the channel.
         self.held: list[bytes] = []
@@ -105,7 +108,7 @@ class Handshake(ABC):
         self._fail(reason)
 
     def _hold(self, record: bytes) -> None:
-        if len(self.held) < _HELD_RECORDS_MAX:
+        if len(self.held) < _HELD_RECORDS_MAX and len(record) <= _HELD_RECORD_BYTES_MAX:
             self.held.append(record)
 
     def _fail(self, reason: str) -> None:

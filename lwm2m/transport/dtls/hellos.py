@@ -20,6 +20,7 @@ from lwm2m.transport.dtls.records import (
     HANDSHAKE_HEADER_BYTES,
     HELLO_VERIFY_REQUEST,
     RECORD_HEADER_BYTES,
+    SEQUENCE_MAX,
     encode_handshake_message,
     encode_record,
 )
@@ -32,7 +33,8 @@ _FIXED_BYTES = 2 + RANDOM_BYTES
 # fragment (RFC 6347 §4.1, §4.2.2).
 _HEADERS = struct.Struct(">3xQ2xx3sH3s3s")
 _HEADERS_BYTES = RECORD_HEADER_BYTES + HANDSHAKE_HEADER_BYTES
-_SEQUENCE_MASK = (1 << 48) - 1
+# Half of all: a client begins at 0.
+_RECORD_SEQUENCE_MAX = SEQUENCE_MAX >> 1
 _NOTHING = bytes(3)
 
 
@@ -63,7 +65,8 @@ def parse_client_hello(record: bytes) -> ClientHello | None:
     """The ClientHello in one whole unprotected record; None for anything else.
 
     One that comes in fragments is not taken: to put it together would need memory before the
-    cookie.
+    cookie. Nor one whose record has a number that leaves no room for the answers, which go on from
+    there.
     """
     if (
         len(record) < _HEADERS_BYTES
@@ -80,7 +83,10 @@ def parse_client_hello(record: bytes) -> ClientHello | None:
         or message_sequence > 1
     ):
         return None
-    return _parse_body(number & _SEQUENCE_MASK, message_sequence, body)
+    record_sequence = number & SEQUENCE_MAX
+    if record_sequence > _RECORD_SEQUENCE_MAX:
+        return None
+    return _parse_body(record_sequence, message_sequence, body)
 
 
 def _parse_body(record_sequence: int, message_sequence: int, body: bytes) -> ClientHello | None:

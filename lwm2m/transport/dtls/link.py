@@ -66,12 +66,17 @@ class _DtlsLink(ABC, Generic[Endpoint]):
         """The callback of the link beneath."""
         now = self._loop.time()
         receive = self.endpoint.receive_datagram
-        try:
-            for data, address in datagrams:
+        failure: Exception | None = None
+        for data, address in datagrams:
+            try:
                 receive(data, address, now)
-        finally:
-            # What is to be sent leaves also when the application's callback failed.
-            self._flush()
+            except Exception as error:
+                # The application's tables failed for one: the others' datagrams are taken all
+                # the same, and what is to be sent leaves.
+                failure = failure or error
+        self._flush()
+        if failure is not None:
+            raise failure
 
     def send(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
         """See `Link.send`."""
@@ -126,8 +131,10 @@ class _DtlsLink(ABC, Generic[Endpoint]):
 
     def _fire(self) -> None:
         self._timer = None
-        self.endpoint.handle_timer(self._loop.time())
-        self._flush()
+        try:
+            self.endpoint.handle_timer(self._loop.time())
+        finally:
+            self._flush()
 
 
 class DtlsServerLink(_DtlsLink[DtlsServer]):

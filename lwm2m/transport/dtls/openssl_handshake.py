@@ -32,7 +32,10 @@ from lwm2m.transport.dtls.records import (
     APPLICATION_DATA,
     CHANGE_CIPHER_SPEC,
     DTLS_1_2,
+    EPOCH_0,
+    EPOCH_1,
     FATAL,
+    FINISHED_RECORD_BYTES_MAX,
     HANDSHAKE,
     HANDSHAKE_HEADER_BYTES,
     RECORD_HEADER_BYTES,
@@ -119,17 +122,17 @@ class OpensslHandshake(Handshake):
 
     def receive(self, records: list[bytes], now: float) -> None:
         """See `Handshake.receive`."""
-        self.last_heard = now
         taken: list[bytes] = []
         finished: list[bytes] = []
         for record in records:
-            if record[3:5] == b"\0\0":
+            epoch = record[3:5]
+            if epoch == EPOCH_0:
                 if record[0] != APPLICATION_DATA:
                     taken.append(record)
-            elif record[0] == HANDSHAKE:
-                finished.append(record)
-            else:
+            elif epoch == EPOCH_1 and record[0] != HANDSHAKE:
                 self._hold(record)
+            elif epoch == EPOCH_1 and len(record) <= FINISHED_RECORD_BYTES_MAX:
+                finished.append(record)
         if self._is_server and finished:
             self._receive_finished(taken, finished, now)
         elif taken or finished:
@@ -197,6 +200,7 @@ class OpensslHandshake(Handshake):
             elif self._is_fresh(record):
                 fresh.append(record)
         if fresh:
+            self.last_progress = now
             self._flight = fresh
             self._timeout_s = self._settings.retransmit_timeout_s
             self.repeat(now)

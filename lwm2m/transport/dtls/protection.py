@@ -86,7 +86,7 @@ class AeadProtection:
 
     def seal(self, content_type: int, sequence: int, content: bytes) -> bytes:
         """See `Protection.seal`."""
-        number = _EPOCH_1 | sequence
+        number = _EPOCH_1 + sequence
         size = len(content)
         # RFC 6655 §3: epoch and sequence number may serve as the explicit part, and never repeat.
         header = _pack_aead_header(
@@ -145,7 +145,7 @@ class CbcProtection:
 
     def seal(self, content_type: int, sequence: int, content: bytes) -> bytes:
         """See `Protection.seal`."""
-        number = _EPOCH_1 | sequence
+        number = _EPOCH_1 + sequence
         initial = self._random_bytes(_IV_BYTES)
         if self._encrypt_then_mac:
             fragment = initial + self._encrypt(initial, content)

@@ -13,10 +13,14 @@ WARNING, FATAL = 1, 2
 DTLS_1_0, DTLS_1_2 = 0xFEFF, 0xFEFD
 
 RECORD_HEADER_BYTES = 13
+EPOCH_0, EPOCH_1 = b"\0\0", b"\0\1"
+SEQUENCE_MAX = (1 << 48) - 1
 HANDSHAKE_HEADER_BYTES = 12
 PLAINTEXT_BYTES_MAX = 16_384
 # RFC 6347 §4.1.2 by way of RFC 5246 §6.2.3: what protection may add at most.
 FRAGMENT_BYTES_MAX = PLAINTEXT_BYTES_MAX + 2048
+# With its header, and whatever protection adds.
+FINISHED_RECORD_BYTES_MAX = 256
 # IPv6's least MTU of 1,280 bytes without the headers of IPv6 (40) and UDP (8).
 DATAGRAM_BYTES_MAX = 1_232
 

@@ -27,6 +27,7 @@ from lwm2m.transport.dtls.openssl_handshake import OpensslHandshake
 from lwm2m.transport.dtls.psk import PskChooser, PskServerHandshake
 from lwm2m.transport.dtls.records import (
     APPLICATION_DATA,
+    EPOCH_0,
     HANDSHAKE,
     PLAINTEXT_BYTES_MAX,
     WARNING,
@@ -36,7 +37,6 @@ from lwm2m.transport.dtls.records import (
 from lwm2m.transport.dtls.settings import DtlsSettings
 from lwm2m.transport.peers import SecurePeer, address_of
 
-_EPOCH_0 = b"\0\0"
 _RANDOM_KEPT_BYTES = 8
 _ENDED_KEPT_MAX = 64
 
@@ -83,8 +83,9 @@ class DtlsServer(DtlsEndpoint[_Pending, ServerSession]):
         self._admission = Admission(self._context, self.settings.sessions_max, unix_time_s)
         self._cookies = CookieJar(random_bytes, self.settings.cookie_lifetime_s)
         self._sessions: dict[Hashable, ServerSession] = {}
-        # In the order in which they were last heard of.
+        # In the order in which they last got on, and of each host in the order in which they began.
         self._pending: dict[Hashable, _Pending] = {}
+        self._by_host: dict[str, dict[int, _Pending]] = {}
         # (when it was last used as far as is known, tie-break, session): looked at again when due.
         self._by_use: list[tuple[float, int, ServerSession]] = []
 
@@ -116,7 +117,7 @@ class DtlsServer(DtlsEndpoint[_Pending, ServerSession]):
                 session = None  # the record before has ended it
             if (
                 session is None
-                or record[3:5] == _EPOCH_0
+                or record[3:5] == EPOCH_0
                 or not self._receive_record(session, record, now)
             ):
                 rest.append(record)
@@ -178,7 +179,7 @@ class DtlsServer(DtlsEndpoint[_Pending, ServerSession]):
         self._received.append((content, session))
 
     def _receive_unprotected(self, records: list[bytes], address: Hashable, now: float) -> None:
-        hello = parse_client_hello(records[0]) if records[0][3:5] == _EPOCH_0 else None
+        hello = parse_client_hello(records[0]) if records[0][3:5] == EPOCH_0 else None
         if hello is not None:
             self._receive_hello(records[0], hello, address, now)
             return
@@ -186,8 +187,10 @@ class DtlsServer(DtlsEndpoint[_Pending, ServerSession]):
         if pending is None:
             self.counters.discarded_records += len(records)
             return
-        self._pending[address] = self._pending.pop(address)
+        before = pending.handshake.last_progress
         pending.handshake.receive(records, now)
+        if pending.handshake.last_progress != before:
+            self._pending[address] = self._pending.pop(address)
         self._settle(pending, now)
 
     def _receive_hello(
@@ -209,19 +212,23 @@ class DtlsServer(DtlsEndpoint[_Pending, ServerSession]):
         session = self._sessions.get(address)
         if session is not None and hello.random.startswith(session.started_by):
             return  # a late copy of the one that this session began with
-        if not self._has_room(now):
+        if not self._has_room(address, now):
             self.counters.hellos_ignored += 1
             return
         self._begin(record, hello, address, now)
 
-    def _has_room(self, now: float) -> bool:
+    def _has_room(self, address: Hashable, now: float) -> bool:
         if len(self._pending) < self.settings.handshakes_max:
             return True
         oldest = next(iter(self._pending.values()))
-        if now - oldest.handshake.last_heard < self.settings.handshake_idle_s:
+        if now - oldest.handshake.last_progress < self.settings.handshake_idle_s:
             # Its client is at work. Who is ignored comes again; who is thrown out half-way in
             # favour of a newcomer does not, and in a storm nobody would get through.
-            return False
+            crowd = max(self._by_host.values(), key=len)
+            if len(crowd) <= len(self._by_host.get(address_of(address)[0], ())) + 1:
+                return False
+            # But no host keeps places that another has fewer of.
+            oldest = next(iter(crowd.values()))
         self._fail(oldest, "crowded_out")
         return True
 
@@ -240,6 +247,7 @@ class DtlsServer(DtlsEndpoint[_Pending, ServerSession]):
                 return
         self._number += 1
         pending = self._pending[address] = _Pending(self._number, address, hello.random, handshake)
+        self._by_host.setdefault(address_of(address)[0], {})[pending.number] = pending
         self._settle(pending, now)
 
     def _settle(self, pending: _Pending, now: float) -> None:
@@ -320,6 +328,10 @@ class DtlsServer(DtlsEndpoint[_Pending, ServerSession]):
         self._unwatch(pending)
         if self._pending.get(pending.address) is pending:
             del self._pending[pending.address]
+            host = address_of(pending.address)[0]
+            del self._by_host[host][pending.number]
+            if not self._by_host[host]:
+                del self._by_host[host]
         pending.handshake.close()
 
     def _forget(self, session: ServerSession, reason: str) -> None:

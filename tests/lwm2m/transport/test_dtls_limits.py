@@ -396,3 +396,80 @@ def test_a_request_to_renegotiate_is_refused_and_the_session_goes_on() -> None:
     pair.send(b"fine")
     pair.run()
     assert pair.received() == [b"fine"]
+
+
+@pytest.mark.parametrize("number", [1 << 47, (1 << 48) - 2, (1 << 48) - 1])
+def test_a_hello_whose_number_leaves_no_room_for_answers_is_not_taken(number: int) -> None:
+    pair = Pair()
+    hello = _hello_with_cookie(pair, CLIENT)
+    hello = hello[:5] + number.to_bytes(6, "big") + hello[11:]
+    pair.server.receive_datagram(hello, CLIENT, 0.0)
+    pair.server.handle_timer(100.0)
+    assert pair.server.handshake_count == 0
+    assert pair.server.datagrams_to_send() == []
+    assert pair.server.counters.discarded_records == 1
+
+
+@pytest.mark.parametrize("resumes_psk", [False, True])
+def test_noise_does_not_keep_a_half_open_handshakes_place(resumes_psk: bool) -> None:
+    pair = Pair(settings=DtlsSettings(handshakes_max=1, resumes_psk=resumes_psk))
+    stranger = "10.0.0.1", 1
+    pair.server.receive_datagram(_hello_with_cookie(pair, stranger), stranger, 0.0)
+    noise = b"\x17\xfe\xfd\0\1" + bytes(5) + b"\x09\0\x14" + bytes(20)
+    for number in range(12):
+        pair.server.receive_datagram(noise, stranger, 0.5 * number)
+    pair.server.datagrams_to_send()
+    pair.network.now = 6.0
+    pair.client.connect(SERVER, 6.0)
+    pair.run(7.0)
+    assert pair.client.is_established(SERVER)
+    assert pair.server.counters.failed == {"crowded_out": 1}
+
+
+def test_a_host_with_many_handshakes_gives_places_to_one_with_few() -> None:
+    pair = Pair(settings=DtlsSettings(handshakes_max=8))
+    crowd = [("10.0.0.1", port) for port in range(1, 9)]
+    for address in [*crowd, *((f"10.0.0.{host}", 1) for host in range(2, 12))]:
+        pair.server.receive_datagram(_hello_with_cookie(pair, address), address, 0.0)
+        pair.server.datagrams_to_send()
+    assert pair.server.handshake_count == 8
+    # One place is left to it: then every host has one, and who is half-way stays.
+    assert pair.server.counters.failed == {"crowded_out": 7}
+    assert pair.server.counters.hellos_ignored == 3
+    pair.server.handle_timer(100.0)
+    assert pair.server.handshake_count == 0
+
+
+@pytest.mark.parametrize("maker", PSK_MAKERS)
+def test_noise_beside_a_handshake_neither_ends_it_nor_stays(maker: str) -> None:
+    pair = Pair(settings=PSK_MAKERS[maker])
+    pair.client.connect(SERVER, 0.0)
+    for _ in range(2):
+        for data, _ in pair.client.datagrams_to_send():
+            pair.server.receive_datagram(data, CLIENT, 0.0)
+        for data, _ in pair.server.datagrams_to_send():
+            pair.client.receive_datagram(data, SERVER, 0.0)
+    ((flight, _),) = pair.client.datagrams_to_send()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for epoch in (2, 7, 65_535):
+        for size in (40, 18_000):
+            noise = b"\x16\xfe\xfd%b%b%b" % (
+                epoch.to_bytes(2, "big"),
+                bytes(6),
+                size.to_bytes(2, "big"),
+            )
+            pair.server.receive_datagram(noise + bytes(size), CLIENT, 0.0)
+    # Of protected records only those of a possible length are looked at.
+    pair.server.receive_datagram(
+        b"\x16\xfe\xfd\0\1" + bytes(6) + (18_000).to_bytes(2, "big") + bytes(18_000), CLIENT, 0.0
+    )
+    for sequence in range(2, 6) if maker == "ours" else ():
+        begun = b"\x10\0\x10\0\0%c\0\0\0\0\0\1x" % sequence
+        header = b"\x16\xfe\xfd\0\0" + bytes(6) + len(begun).to_bytes(2, "big")
+        pair.server.receive_datagram(header + begun, CLIENT, 0.0)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 8_192
+    pair.server.receive_datagram(flight, CLIENT, 0.0)
+    assert pair.server.session_count == 1

@@ -22,6 +22,7 @@ from lwm2m.coap import (
 )
 from lwm2m.transport import EndpointDriver, UdpLink, open_many_addresses, open_udp
 from lwm2m.transport.dtls import (
+    DtlsClient,
     DtlsClientLink,
     DtlsServerLink,
     DtlsSettings,
@@ -256,3 +257,39 @@ def test_a_link_without_one_beneath_says_so() -> None:
         link.close()
 
     asyncio.run(story())
+
+
+def test_a_table_that_fails_for_one_client_does_not_cost_another_its_datagram(run: Run) -> None:
+    def key_of(identity: str) -> tuple[str, bytes] | None:
+        if identity == "broken":
+            raise LookupError("the application's table")
+        return SERVER_PSK.key_of(identity) if SERVER_PSK.key_of else None
+
+    async def story() -> None:
+        server = DtlsServerLink(lambda datagrams: None, ServerCredentials(key_of=key_of))
+        here = "127.0.0.1", 5_684
+        clients = {
+            ("127.0.0.1", 1): DtlsClient(
+                lambda peer: PskCredentials(identity="broken", key=PSK.key), os.urandom
+            ),
+            ("127.0.0.1", 2): DtlsClient(lambda peer: PSK, os.urandom),
+        }
+        said: list[tuple[bytes, Hashable]] = []
+        for client in clients.values():
+            client.connect(here, 0.0)
+        for _ in range(3):
+            said = [
+                (data, address)
+                for address, client in clients.items()
+                for data, _ in client.datagrams_to_send()
+            ]
+            try:
+                server.receive_datagrams(said)
+            except LookupError:
+                break
+            for data, address in server.endpoint.datagrams_to_send():
+                clients[address].receive_datagram(data, here, 0.0)
+        assert server.endpoint.session_count == 1
+        server.close()
+
+    run(story())

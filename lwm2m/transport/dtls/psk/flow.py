@@ -31,8 +31,11 @@ from lwm2m.transport.dtls.records import (
     ALERT,
     CHANGE_CIPHER_SPEC,
     DTLS_1_2,
+    EPOCH_0,
+    EPOCH_1,
     FATAL,
     FINISHED,
+    FINISHED_RECORD_BYTES_MAX,
     HANDSHAKE,
     HANDSHAKE_HEADER_BYTES,
     RECORD_HEADER_BYTES,
@@ -43,7 +46,6 @@ from lwm2m.transport.dtls.records import (
 from lwm2m.transport.dtls.settings import DtlsSettings
 from lwm2m.transport.dtls.suites import CipherSuite
 
-_EPOCH_0 = b"\0\0"
 _CHANGE = b"\x01"
 _CLIENT_FINISHED, _SERVER_FINISHED = b"client finished", b"server finished"
 _LAST_BYTES = HANDSHAKE_HEADER_BYTES + VERIFY_DATA_BYTES
@@ -109,15 +111,10 @@ class PskHandshake(Handshake):
 
     def receive(self, records: list[bytes], now: float) -> None:
         """See `Handshake.receive`."""
-        self.last_heard = now
         for record in records:
             content_type = record[0]
-            if record[3:5] != _EPOCH_0:
-                if content_type == HANDSHAKE and self.state == "under_way":
-                    self._finished = record
-                    self._receive_finished(now)
-                else:
-                    self._hold(record)
+            if record[3:5] != EPOCH_0:
+                self._receive_protected(record, now)
             elif self.state != "under_way":
                 break
             elif content_type == HANDSHAKE:
@@ -125,6 +122,15 @@ class PskHandshake(Handshake):
             elif content_type == ALERT:
                 self._receive_alert(record[RECORD_HEADER_BYTES:])
             # A ChangeCipherSpec says no more than the epoch of the Finished behind it does.
+
+    def _receive_protected(self, record: bytes, now: float) -> None:
+        if record[3:5] != EPOCH_1:
+            return  # there is no second handshake on a session
+        if record[0] != HANDSHAKE or self.state != "under_way":
+            self._hold(record)
+        elif len(record) <= FINISHED_RECORD_BYTES_MAX:
+            self._finished = record
+            self._receive_finished(now)
 
     def close(self) -> None:
         """See `Handshake.close`."""
@@ -148,6 +154,7 @@ class PskHandshake(Handshake):
             if handler is None:
                 self._end("unexpected_message", UNEXPECTED_MESSAGE)
             else:
+                self.last_progress = now
                 getattr(self, handler)(message, message[HANDSHAKE_HEADER_BYTES:], now)
         if self._finished is not None and self.state == "under_way":
             self._receive_finished(now)

@@ -28,7 +28,7 @@ RENEGOTIATION_SCSV = 0x00FF
 _HEADER = struct.Struct(">IHHI")
 _LENGTH_MASK = 0xFFFFFF
 _PAIR = struct.Struct(">HH")
-# The longest that is needed here is a ServerKeyExchange with a hint.
+# The longest that is needed here is a ServerKeyExchange with a hint. Also of all parts together.
 _MESSAGE_BYTES_MAX = 4_096
 _AHEAD_MAX = 4
 _NULL_COMPRESSION = b"\0"
@@ -99,7 +99,12 @@ class MessageReader:
     def _keep(self, outline: int, sequence: int, offset: int, part: bytes) -> None:
         if self._parts is None:
             self._parts = {}
-        made = self._parts.get(sequence) or (outline, bytearray(outline & _LENGTH_MASK), 0)
+        made = self._parts.get(sequence)
+        if made is None:
+            length = outline & _LENGTH_MASK
+            if length + sum(len(body) for _, body, _ in self._parts.values()) > _MESSAGE_BYTES_MAX:
+                return  # it comes again, when those before it are whole
+            made = outline, bytearray(length), 0
         kept, body, came = made
         if kept == outline:
             body[offset : offset + len(part)] = part
