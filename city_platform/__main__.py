@@ -26,6 +26,8 @@ COMPONENTS = {
     "bootstrap": _Place("city_platform.bootstrap", "BootstrapConfig"),
     "control": _Place("city_platform.control", "ControlConfig"),
     "ingestion": _Place("city_platform.ingestion", "IngestionConfig"),
+    "identity": _Place("city_platform.identity", "IdentityConfig"),
+    "audit": _Place("city_platform.audit", "AuditConfig"),
 }
 
 

@@ -8,6 +8,23 @@ Every request carries `Authorization: Bearer <token>`; `/healthz` and `/readyz` 
 |              | `GET /v1/imports/{id}` | `ImportJob` |
 |              | `GET /v1/imports/{id}/errors?after=0&limit=1000` | `RowErrors` |
 |              | `GET /v1/devices/{endpoint}` | `DeviceRecord` |
+|              | `GET /v1/devices?tenant=&site=&group=&model=&firmware=&feeder=&serial=&text=` | |
+|              | `…&attribute=name=value&box=south,west,north,east&near=lat,lon&within_m=` | |
+|              | `…&limit=100&cursor=` | `DevicePage` |
+|              | `GET /v1/devices/{endpoint}/related?by=feeder&limit=100&cursor=` | `DevicePage` |
+|              | `PUT /v1/devices/{endpoint}/firmware` `FirmwareReport` | 204 |
+|              | `GET /v1/graph/{kind}?of=` | `GraphNodes` |
+|              | `DELETE /v1/devices/{endpoint}` | `RemovedDevice` |
+|              | `POST /v1/devices/{endpoint}/certificate` | |
+|              | `CertificateRequest` | `IssuedCertificate` |
+|              | `GET /v1/certificates?endpoint=&state=` | |
+|              | `…&expires_before_us=&limit=&cursor=` | `CertificatePage` |
+|              | `POST /v1/certificates/{sha256}/revoke` `Revocation` | `CertificateStatus` |
+|              | `GET /v1/revoked` | `RevokedList` |
+|              | `POST /v1/rotations` `RotationRequest`, `GET /v1/rotations` | 202 `RotationState` |
+|              | `POST /v1/authority` `RolloverRequest`, `GET /v1/authority` | `AuthorityStatus` |
+|              | `GET /v1/groups`, `GET /v1/groups/members?name=` | `ThingGroups`, `GroupMembers` |
+|              | `GET /v1/policies/{name}` | `Policy` |
 |              | `PUT /v1/settings` `Settings` | `Settings` |
 | control      | `POST /v1/devices/{endpoint}/commands` `CommandRequest` | 202 `CommandRecord` |
 |              | `GET /v1/commands/{id}` | `CommandRecord` |
@@ -212,3 +229,176 @@ class IngestionCounts(msgspec.Struct, frozen=True, kw_only=True):
     alarms: int
     dead_letters: int
     backlog: int
+
+
+GraphKind = Literal["tenant", "site", "group", "model", "firmware", "feeder"]
+
+
+class FoundDevice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A device as the device graph knows it. `distance_m` is there when a position was asked for.
+
+    `firmware` is what the device reported last, or else its manifest's attribute `firmware`;
+    `feeder` is the attribute `feeder`; both are empty when nobody said.
+    """
+
+    endpoint: str
+    tenant: str
+    site: str
+    group: str
+    model: str
+    serial: str
+    street: str
+    latitude: float
+    longitude: float
+    installed_on: str
+    attributes: dict[str, str]
+    firmware: str = ""
+    feeder: str = ""
+    distance_m: float | None = None
+
+
+class DevicePage(msgspec.Struct, frozen=True, kw_only=True):
+    """Devices by endpoint name. `next_cursor` continues the same search; None at its end."""
+
+    devices: list[FoundDevice]
+    next_cursor: str | None = None
+
+
+class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant, site, group, model, firmware or feeder, and how many devices are bound to it.
+
+    `of` is the tenant of a site, group or feeder, and the model of a firmware.
+    """
+
+    kind: GraphKind
+    name: str
+    of: str = ""
+    devices: int = 0
+
+
+class GraphNodes(msgspec.Struct, frozen=True):
+    """All nodes of a kind, by name."""
+
+    nodes: list[GraphNode]
+
+
+class FirmwareReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The firmware that a device says it runs (`/3/0/3`)."""
+
+    version: str
+
+
+CertificateState = Literal["active", "superseded", "revoked", "expired"]
+RevocationReason = Literal[
+    "unspecified", "key_compromise", "superseded", "cessation_of_operation", "privilege_withdrawn"
+]
+
+
+class CertificateStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's certificate and what became of it. `serial_number` is hexadecimal; `since_us` is 0
+    while nothing has become of it."""
+
+    sha256: str
+    endpoint: str
+    state: CertificateState
+    expires_at_us: int
+    serial_number: str
+    since_us: int = 0
+    reason: str = ""
+
+
+class CertificatePage(msgspec.Struct, frozen=True, kw_only=True):
+    """Certificates by digest; `next_cursor` is None at the end."""
+
+    certificates: list[CertificateStatus]
+    next_cursor: str | None = None
+
+
+class CertificateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Asks for another certificate. With `csr` (PKCS #10, PEM) the device keeps its private key."""
+
+    csr: str | None = None
+
+
+class IssuedCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """The new certificate and the authorities to trust, as PEM. Its key is nowhere in here."""
+
+    sha256: str
+    certificate: str
+    anchors: list[str]
+    expires_at_us: int
+
+
+class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why a certificate is revoked (RFC 5280 §5.3.1)."""
+
+    reason: RevocationReason = "unspecified"
+
+
+class RotationRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose certificates are replaced: a group's (`tenant`, `tenant/site`, `tenant/group`), or
+    with None everybody's."""
+
+    group: str | None = None
+
+
+class RotationState(msgspec.Struct, frozen=True, kw_only=True):
+    """How many devices wait for another certificate."""
+
+    waiting: int
+
+
+RolloverState = Literal["one_anchor", "two_anchors", "new_signs"]
+RolloverStep = Literal["begin", "switch", "abandon", "finish"]
+
+
+class RolloverRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A step of one certificate authority's following another."""
+
+    step: RolloverStep
+
+
+class AuthorityStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Which authorities are trusted (PEM, the one that signs first), and how many devices still
+    have a certificate of the one before."""
+
+    state: RolloverState
+    anchors: list[str]
+    devices_of_previous: int
+
+
+class RevokedCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `revoked.json`, for brokers that do not read a CRL."""
+
+    sha256: str
+    serial_number: str
+    identity: str
+    at_us: int
+    reason: str
+
+
+class RevokedList(msgspec.Struct, frozen=True, kw_only=True):
+    """The file `revoked.json`: all that is revoked and not expired. `number` grows."""
+
+    number: int
+    at_us: int
+    revoked: list[RevokedCertificate]
+
+
+class RemovedDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that was de-provisioned, and the steps that were taken, in order."""
+
+    endpoint: str
+    steps: list[str]
+
+
+class ThingGroups(msgspec.Struct, frozen=True):
+    """All groups and how many things each has."""
+
+    groups: dict[str, int]
+
+
+class GroupMembers(msgspec.Struct, frozen=True):
+    """The things of a group, by name."""
+
+    members: list[str]

@@ -416,12 +416,13 @@ class ProcessExited(_Record, frozen=True, tag="process_exited"):
 
 
 class ProcessSample(_Record, frozen=True, tag="process_sample"):
-    """CPU used so far and memory held by one process."""
+    """CPU used so far, memory and open descriptors held by one process; 0 descriptors: not told."""
 
     process: str
     side: str
     cpu_s: float
     rss_bytes: int
+    descriptors: int = 0
 
 
 class SecretsScanned(_Record, frozen=True, tag="secrets_scanned"):
@@ -462,11 +463,8 @@ Record = (
     | PackSent
     | PackAcknowledged
     | PackDropped
-    | load.DevicePowerLost
-    | load.DevicePowerRestored
     | DeviceEnded
-    | load.FleetBuilt
-    | load.LagSample
+    | load.LoadRecord
     | LoopSample
     | ServerStarted
     | EventLogged
@@ -484,7 +482,6 @@ Record = (
     | AlarmStored
     | DeadLetterStored
     | RunStarted
-    | load.LoadPlanned
     | BenchReady
     | ImportEnded
     | PhaseBegan

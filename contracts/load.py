@@ -1,11 +1,21 @@
-"""What a loader was meant to do and says of itself; records of the journal and their limits."""
+"""What a loader was meant to do and says of itself; records of the journal and their limits.
+
+And what only runs at scale observe: Updates, packages of firmware, what came over the data
+interface, and what parts of the bench say when they are asked at the end.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
+
+from contracts.telemetry import ReadingValue
+
+# An option of `RunStarted` and its value: a run of the LwM2M server and a fleet, without the rest.
+OPTION_PARTS: Final = "parts"
+LWM2M_ALONE: Final = "lwm2m alone"
 
 
 class _Record(
@@ -81,3 +91,106 @@ class DevicePowerRestored(_Record, frozen=True, tag="device_power_restored"):
 
     endpoint: str
     intended_at_ns: int
+
+
+class DeviceUpdated(_Record, frozen=True, tag="device_updated"):
+    """The device's registration was kept alive: 2.04 to the Update that it sent at `sent_at_ns`."""
+
+    endpoint: str
+    sent_at_ns: int
+
+
+class FirmwareTaken(_Record, frozen=True, tag="firmware_taken"):
+    """The device has a whole package of firmware, by push or by pull; it has not checked it yet."""
+
+    endpoint: str
+    package_bytes: int
+    sha256: str
+
+
+class FirmwareOffered(_Record, frozen=True, tag="firmware_offered"):
+    """The story offers a package: by `push` (written in blocks) or by `pull` (fetched by URI)."""
+
+    endpoint: str
+    way: Literal["push", "pull"]
+    package_bytes: int
+    sha256: str
+    intended_at_ns: int
+
+
+class EventsDelivered(_Record, frozen=True, tag="events_delivered"):
+    """The reader of the data interface was given these events, one after the other.
+
+    `kinds` counts them by kind; `first` to `last` has no gap. `snapshot` registrations came in
+    a snapshot before them.
+    """
+
+    server: str
+    epoch: str
+    first: int
+    last: int
+    kinds: dict[str, int]
+    snapshot: int = 0
+
+
+class OperationEnded(_Record, frozen=True, tag="operation_ended"):
+    """The server's administration was asked for one operation on a device, and answered.
+
+    `value` is what was read, `expected` what the device is known to hold; None of other operations.
+    `code` is empty when the device did not answer; `stage` then says what failed.
+    """
+
+    endpoint: str
+    operation: str
+    path: str
+    intended_at_ns: int
+    code: str = ""
+    stage: str = ""
+    value: ReadingValue | None = None
+    expected: ReadingValue | None = None
+
+
+class ServerCounted(_Record, frozen=True, tag="server_counted"):
+    """The LwM2M server's own counters, such as `registrations` and `events_newest`."""
+
+    server: str
+    when: str
+    numbers: dict[str, int]
+
+
+class StoreAsked(_Record, frozen=True, tag="store_asked"):
+    """What the parts that keep something about a device said of it when they were asked.
+
+    `registered`: the server holds it; `thing`: provisioning knows its thing. `path`, `time_us` and
+    `value`: the newest reading that the telemetry store has, empty and 0 without any.
+    """
+
+    endpoint: str
+    registered: bool
+    thing: str
+    path: str = ""
+    time_us: int = 0
+    value: ReadingValue | None = None
+
+
+class LoadAsked(_Record, frozen=True, tag="load_asked"):
+    """What the story wants to be true of this run, by the names that its checks know."""
+
+    wanted: dict[str, float]
+
+
+LoadRecord = (
+    LoadPlanned
+    | FleetBuilt
+    | LagSample
+    | DevicePowerLost
+    | DevicePowerRestored
+    | DeviceUpdated
+    | FirmwareTaken
+    | FirmwareOffered
+    | EventsDelivered
+    | OperationEnded
+    | ServerCounted
+    | StoreAsked
+    | LoadAsked
+)

@@ -14,7 +14,7 @@ _NAME = re.compile(r"[A-Za-z0-9:_-]{1,128}", re.ASCII)
 # A bridge, or one of its further connections.
 _BRIDGE = re.compile(r"bridge(-([2-9]|[1-9][0-9]))?", re.ASCII)
 
-PrincipalKind = Literal["device", "bridge", "bootstrap", "ingestion", "control", "tap"]
+PrincipalKind = Literal["device", "bridge", "bootstrap", "ingestion", "control", "audit", "tap"]
 
 
 class Principal(NamedTuple):
@@ -71,6 +71,6 @@ def principal_of(identity: str) -> Principal:
     match identity.removeprefix(SERVICE_PREFIX).split(":", 1):
         case [name, server] if _BRIDGE.fullmatch(name) and _NAME.fullmatch(server):
             return Principal("bridge", identity, server)
-        case ["bootstrap" | "ingestion" | "control" | "tap" as kind]:
+        case ["bootstrap" | "ingestion" | "control" | "audit" | "tap" as kind]:
             return Principal(kind, identity)
     raise IllegalName(f"{identity[:60]!r} is not one of the platform's services")

@@ -35,6 +35,7 @@ POLICY_TABLE: dict[PrincipalKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "bootstrap": (("credentials",), ("event",)),
     "ingestion": ((), ("state", "alarm")),
     "control": (("command", "held_command"), ("event",)),
+    "audit": ((), ("event", "command", "held_command")),
     "tap": ((), ("event", "credentials", "command", "held_command", "state", "alarm")),
 }
 

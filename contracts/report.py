@@ -168,10 +168,13 @@ class DeviceCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the bench took."""
+    """How long the bench took, and what failed of it."""
 
     ready_s: Annotated[float | None, _doc("from the first process to every readiness")] = None
     down_s: Annotated[float | None, _doc("from the begin of the teardown to no process")] = None
+    faults: Annotated[
+        list[str], _doc("what failed of the bench itself: with any, nothing is judged, and exit 3")
+    ] = []
 
 
 class ProvisioningFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +230,7 @@ class ProcessFigures(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float
     cores_mean: Annotated[float, _doc("CPU seconds per second of the run")]
     rss_bytes_max: int
+    descriptors_max: Annotated[int, _doc("open files, sockets, pipes; 0: not told")] = 0
 
 
 class SideFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,7 +261,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     claim: Annotated[str, _doc("what the scenario claims")]
     verdict: Annotated[Outcome, _doc("a saturated loader makes it `inconclusive`, with exit 3")]
     exit_code: Annotated[
-        int, _doc("0 holds, 1 broken, 2 inconclusive, 3 loader saturated and nothing unsafe")
+        int,
+        _doc(
+            "0 holds, 1 broken, 2 inconclusive, 3 loader saturated and nothing unsafe, "
+            "or the bench itself failed"
+        ),
     ]
     seed: int
     broker: str
@@ -276,7 +284,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, OperationFigures],
         _doc(
             "`report` (to the broker's PUBACK), `reading_stored`, `command`; after a power cut "
-            "`registered_again`, `connected_again`"
+            "`registered_again`, `connected_again`; `update` (of a registration, from its "
+            "sending); `operation` of the server's administration; `firmware` (offer to package)"
         ),
     ] = {}
     alarms: dict[str, AlarmCounts]

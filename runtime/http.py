@@ -1,4 +1,7 @@
-"""An HTTP server in a component's own event loop: Starlette on uvicorn, JSON by msgspec."""
+"""An HTTP server in a component's own event loop: Starlette on uvicorn, JSON by msgspec.
+
+What a peer may send before a request is whole is bounded, in bytes and in time.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import contextlib
 import hmac
 import socket
 from collections.abc import AsyncIterator, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -17,12 +21,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
+# Own choices: request line and headers of one request, and how long they may take to come.
+HEAD_BYTES_MAX = 32 * 1024
+HEAD_WITHIN_S = 10.0
+# So little is parsed between two looks at the bound.
+_PIECE_BYTES = 8 * 1024
 
 
 class PortInUse(OSError):
     """Another program listens on the port that the configuration names."""
+
+    def __str__(self) -> str:
+        # What was written for people, without the system's number of the error.
+        return self.strerror or super().__str__()
 
 
 def json_response(body: msgspec.Struct | dict[str, Any] | list[Any], status: int = 200) -> Response:
@@ -66,7 +80,7 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]:
     """Serve `app` on `listener` while the block runs; yields its `host:port`."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=_BoundedHttp,
         ws="none",
         lifespan="off",
         access_log=False,
@@ -82,6 +96,85 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await task
+
+
+class _BoundedHttp(HttpToolsProtocol):
+    """Gives up a peer whose headers, or trailers, do not end.
+
+    The parser puts what belongs to one header together piece by piece: without a bound, its memory
+    grows and so does the time that each further piece takes from everybody else of the process.
+    """
+
+    # Bytes since the parser came further: to the end of the headers, or in a body.
+    _bytes_without_progress = 0
+    _head_timer: asyncio.TimerHandle | None = None
+    _is_in_head = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_in_head and self._head_timer is None:
+            self._await_head()
+        while data and not self.transport.is_closing():
+            # A head by small pieces, so that it is seen to be too long; a body as it comes.
+            size = _PIECE_BYTES if self._is_in_head else len(data)
+            self._bytes_without_progress += min(size, len(data))
+            super().data_received(data[:size])
+            data = data[size:]
+            if self._bytes_without_progress > HEAD_BYTES_MAX:
+                self._refuse(431, f"send at most {HEAD_BYTES_MAX} bytes of headers")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head_timer is None:
+            self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._bytes_without_progress = 0
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._bytes_without_progress = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._bytes_without_progress = 0
+        self._is_in_head = True
+        super().on_message_complete()
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self._give_up)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up(self) -> None:
+        self._head_timer = None
+        self._refuse(408, f"send a request within {HEAD_WITHIN_S:g} s")
+
+    def _refuse(self, status: int, what_to_do: str) -> None:
+        # Where an answer is under way, another cannot be put into it.
+        if self.transport.is_closing():
+            return
+        if self._is_in_head and (self.cycle is None or self.cycle.response_complete):
+            phrase = HTTPStatus(status).phrase
+            body = bytes(problem(status, phrase, what_to_do).body)
+            self.transport.write(
+                f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/problem+json\r\n"
+                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+                + body
+            )
+        self.transport.close()
 
 
 class _Server(uvicorn.Server):

@@ -86,7 +86,13 @@ class Issuer:
     def issue(self, identity: str) -> Issued:
         """A new key and its certificate; the common name is `identity`."""
         key = draw_key(self._draw)
-        public = key.public_key()
+        return Issued(self._sign(identity, key.public_key()), key_der(key), self._expires_at_us)
+
+    def issue_for(self, identity: str, public: ec.EllipticCurvePublicKey) -> Issued:
+        """A certificate for a key that somebody else has: `Issued.key` is empty."""
+        return Issued(self._sign(identity, public), b"", self._expires_at_us)
+
+    def _sign(self, identity: str, public: ec.EllipticCurvePublicKey) -> bytes:
         certificate = (
             self._builder.subject_name(_subject(identity))
             .public_key(public)
@@ -94,8 +100,7 @@ class Issuer:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
         )
-        der = certificate.public_bytes(serialization.Encoding.DER)
-        return Issued(der, key_der(key), self._expires_at_us)
+        return certificate.public_bytes(serialization.Encoding.DER)
 
 
 class Authority:
@@ -112,6 +117,37 @@ class Authority:
     def der(self) -> bytes:
         """The authority's own certificate."""
         return self.certificate.public_bytes(serialization.Encoding.DER)
+
+    @property
+    def key_id(self) -> bytes:
+        """What the certificates that it signs name it by."""
+        return key_id_of(self.key.public_key())
+
+    def vouch_for(self, other: Authority) -> bytes:
+        """Another authority's key under this one's signature (DER), as long as both are valid.
+
+        Whoever trusts this authority alone can then check what the other one signed (RFC 4210
+        §4.4.1, NewWithOld). Both have the same name, so that the certificate counts as self-issued
+        and this authority's path length of 0 allows it (RFC 5280 §4.2.1.9).
+        """
+        ours, theirs = self.certificate, other.certificate
+        public = other.key.public_key()
+        issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        certificate = (
+            x509.CertificateBuilder()
+            .not_valid_before(max(ours.not_valid_before_utc, theirs.not_valid_before_utc))
+            .not_valid_after(min(ours.not_valid_after_utc, theirs.not_valid_after_utc))
+            .subject_name(theirs.subject)
+            .issuer_name(ours.subject)
+            .public_key(public)
+            .serial_number(_draw_serial_number(self._draw))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_AUTHORITY, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(issuer_key, critical=False)
+            .sign(self.key, hashes.SHA256(), ecdsa_deterministic=True)
+        )
+        return certificate.public_bytes(serialization.Encoding.DER)
 
     def for_devices(self, now_us: int, lifetime: timedelta) -> Issuer:
         """Issues certificates to connect with."""
@@ -164,6 +200,20 @@ def draw_key(draw: Draw) -> ec.EllipticCurvePrivateKey:
     """A P-256 key. 64 bits more than needed are drawn: FIPS 186-5 §A.2.1."""
     number = int.from_bytes(draw(40), "big") % (_ORDER - 1) + 1
     return ec.derive_private_key(number, ec.SECP256R1())
+
+
+def key_id_of(public: ec.EllipticCurvePublicKey) -> bytes:
+    """A key's identifier: RFC 5280 §4.2.1.2 (1)."""
+    return x509.SubjectKeyIdentifier.from_public_key(public).digest
+
+
+def issuer_key_id(certificate: x509.Certificate) -> bytes | None:
+    """Which authority's key signed a certificate; None when it does not say."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+    except x509.ExtensionNotFound:
+        return None
+    return found.value.key_identifier
 
 
 def key_der(key: ec.EllipticCurvePrivateKey) -> bytes:

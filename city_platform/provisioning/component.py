@@ -21,9 +21,9 @@ async def run(
     `{"http": address}`. `draw` is the source of keys, serial numbers and ids.
     """
     folder = Path(config.state_dir) / "pki"
-    authority = open_pki(folder, config.services, config.broker_hosts, clock.wall_us(), draw)
+    authorities = open_pki(folder, config.services, config.broker_hosts, clock.wall_us(), draw)
     say({"pki": str(folder)})
     # Imported now: all others of an installation wait for the key files, and not for these.
     from city_platform.provisioning.service import serve
 
-    await serve(config, clock, ready, draw, authority)
+    await serve(config, clock, ready, draw, authorities)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from city_platform.identity.config import AccessConfig
 from contracts.topics import Topics
 
 
@@ -14,6 +15,8 @@ class ProvisioningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """Folder of all that lasts: `pki/`, `objects/`, the registries, waiting uploads."""
     token_file: str
     """File with the bearer token that every request must carry."""
+    access: AccessConfig | None = None
+    """Who may come in beside the token's bearer; None: only that one, who may do everything."""
     http_host: str = "127.0.0.1"
     """Address to listen on; loopback unless an installation has its own gate before it."""
     http_port: int = 0
@@ -33,10 +36,21 @@ class ProvisioningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """`host:port` of the bootstrap handler's HTTP interface (same token as `token_file`), which is
     told of renewed credentials. None: devices get them when they register again. May be set later:
     `PUT /v1/settings`."""
+    graph_uri: str | None = None
+    """A Neo4j that keeps the device graph (`neo4j://host:port`, `bolt+s://…`); None: in memory."""
+    graph_database: str | None = None
+    """Its database; None: the server's own choice."""
+    graph_password_file: str | None = None
+    """File with `user:password` for it; None: it asks for none."""
     topics: Topics = Topics()
     """Topic templates of the installation."""
     certificate_lifetime_days: int = 3650
     """How long a device's certificate is valid: a lamp post is visited every ten years."""
+    renew_before_days: int = 90
+    """A device gets another certificate so many days before its own expires."""
+    superseded_valid_days: float = 14.0
+    """A certificate that was replaced is revoked so many days later: until then its device, which
+    may be out of reach, can still connect with it."""
     keep_alive_s: int = 60
     """MQTT keep-alive that devices are given, in seconds."""
     upload_bytes_max: int = 256 * 1024 * 1024

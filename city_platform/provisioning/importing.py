@@ -28,6 +28,10 @@ from contracts.names import Principal
 from contracts.policy import policy_for
 
 PSK_BYTES = 16
+BLOCKED = (
+    "its certificate was revoked: ask for another (POST /v1/devices/{endpoint}/certificate), or "
+    "remove the device first"
+)
 Change = Literal["created", "updated", "unchanged"]
 
 
@@ -55,6 +59,7 @@ class Known(NamedTuple):
     keys: dict[str, PreSharedKey]
     holders: dict[str, str]
     credentials: set[str]
+    blocked: set[str]
 
 
 class Provisioned(NamedTuple):
@@ -115,7 +120,7 @@ class Importer:
     def __init__(
         self,
         stores: Stores,
-        authority: Authority,
+        authority: Callable[[], Authority],
         *,
         lifetime: timedelta,
         wall_us: Callable[[], int],
@@ -124,7 +129,6 @@ class Importer:
     ) -> None:
         self._stores = stores
         self._authority = authority
-        self._authority_der = authority.der
         self._lifetime = lifetime
         self._wall_us = wall_us
         self._draw = draw
@@ -139,7 +143,7 @@ class Importer:
         """
         rows, errors = check_rows(raw_rows, seen)
         known = await self._look_up(rows)
-        rows, taken = _without_taken_identities(rows, known)
+        rows, taken = _without_refused(rows, known)
         todo = [row for row in rows if not _is_unchanged(row.row, known, plan)]
         made = await self._make(todo, known, plan)
         created = sum(found.change == "created" for found in made)
@@ -166,13 +170,14 @@ class Importer:
     async def _look_up(self, rows: list[CheckedRow]) -> Known:
         endpoints = [checked.row.endpoint for checked in rows]
         names = {credentials_name(endpoint): endpoint for endpoint in endpoints}
-        things, keys, holders, present = await asyncio.gather(
+        things, keys, holders, present, blocked = await asyncio.gather(
             self._stores.things.get(endpoints),
             self._stores.keys.get(endpoints),
             self._stores.keys.holders([checked.row.psk_identity for checked in rows]),
             self._stores.objects.present(list(names)),
+            self._stores.things.register.blocked(endpoints),
         )
-        return Known(things, keys, holders, {names[name] for name in present})
+        return Known(things, keys, holders, {names[name] for name in present}, blocked)
 
     async def _make(
         self, rows: list[CheckedRow], known: Known, plan: CredentialsPlan
@@ -185,11 +190,17 @@ class Importer:
     def _make_all(
         self, rows: list[CheckedRow], known: Known, plan: CredentialsPlan
     ) -> list[Provisioned]:
-        issuer = self._authority.for_devices(self._wall_us(), self._lifetime)
-        return [self._make_one(checked.row, known, plan, issuer) for checked in rows]
+        authority = self._authority()
+        issuer = authority.for_devices(self._wall_us(), self._lifetime)
+        return [self._make_one(checked.row, known, plan, issuer, authority.der) for checked in rows]
 
     def _make_one(
-        self, row: ManifestRow, known: Known, plan: CredentialsPlan, issuer: Issuer
+        self,
+        row: ManifestRow,
+        known: Known,
+        plan: CredentialsPlan,
+        issuer: Issuer,
+        authority_der: bytes,
     ) -> Provisioned:
         before = known.things.get(row.endpoint)
         made_for = plan.digest(row)
@@ -201,7 +212,7 @@ class Importer:
         ):
             certificate = before.certificate
         else:
-            certificate, document = self._issue(row, made_for, plan, issuer)
+            certificate, document = self._issue(row, made_for, plan, issuer, authority_der)
         return Provisioned(
             "created" if before is None else "updated",
             _thing(row, certificate, plan),
@@ -211,10 +222,15 @@ class Importer:
         )
 
     def _issue(
-        self, row: ManifestRow, made_for: bytes, plan: CredentialsPlan, issuer: Issuer
+        self,
+        row: ManifestRow,
+        made_for: bytes,
+        plan: CredentialsPlan,
+        issuer: Issuer,
+        authority_der: bytes,
     ) -> tuple[Certificate, bytes]:
         issued = issuer.issue(row.endpoint)
-        document = plan.document(row, issued, self._authority_der)
+        document = plan.document(row, issued, authority_der)
         certificate = Certificate(
             sha256=hashlib.sha256(issued.certificate).hexdigest(),
             der=issued.certificate,
@@ -269,7 +285,7 @@ def manifest_digest(row: ManifestRow) -> bytes:
     return hashlib.sha256(content).digest()[:16]
 
 
-def _without_taken_identities(
+def _without_refused(
     rows: list[CheckedRow], known: Known
 ) -> tuple[list[CheckedRow], list[RowError]]:
     free: list[CheckedRow] = []
@@ -277,7 +293,9 @@ def _without_taken_identities(
     for checked in rows:
         row = checked.row
         holder = known.holders.get(row.psk_identity, row.endpoint)
-        if holder == row.endpoint:
+        if row.endpoint in known.blocked:
+            errors.append(RowError(checked.number, "endpoint", BLOCKED, row.endpoint))
+        elif holder == row.endpoint:
             free.append(checked)
         else:
             reason = f"{row.psk_identity!r} belongs to the device {holder!r}"

@@ -2,9 +2,12 @@
 
 | file | what |
 |---|---|
-| `ca.pem`, `ca.key` | the authority that signs every certificate of the installation |
+| `ca.pem` | whom to trust: the authority that signs, first, and in a rollover the other one |
+| `ca.key` | the key of the authority that signs |
 | `svc_bridge_s1.pem`, `.key` | a service's, the identity with `_` for `:` |
 | `broker.pem`, `broker.key` | the broker's, for its host names and addresses |
+| `crl.pem`, `revoked.json` | what was revoked: `revocations` |
+| `next_ca.*`, `previous_ca.*`, `cross.pem`, `rollover.json` | what `rollover` needs |
 
 Keys are PKCS #8 PEM that the owner alone can read. A key is written before its certificate, so
 that a certificate whose file is there can be used.
@@ -12,58 +15,69 @@ that a certificate whose file is there can be used.
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
-from city_platform.provisioning.certificates import (
-    Authority,
-    Draw,
-    key_der,
-    make_authority,
+from city_platform.provisioning.certificates import Draw, Issuer
+from city_platform.provisioning.key_files import (
+    AUTHORITY_LIFETIME,
+    SERVICE_LIFETIME,
+    DamagedPki,
+    pem,
+    read_certificates,
+    read_key,
+    write_pair,
 )
+from city_platform.provisioning.rollover import AuthorityFiles
 from contracts.names import principal_of
-from runtime.files import write_atomically, write_secret
+from runtime.files import write_atomically
 
-AUTHORITY_LIFETIME: Final = timedelta(days=20 * 365)
-SERVICE_LIFETIME: Final = timedelta(days=5 * 365)
-
-
-class DamagedPki(ValueError):
-    """The key files do not belong together or cannot be read: restore or remove the folder."""
+__all__ = [
+    "AUTHORITY_LIFETIME",
+    "SERVICE_LIFETIME",
+    "DamagedPki",
+    "issue_for_services",
+    "open_pki",
+    "service_file",
+]
 
 
 def open_pki(
     folder: Path, services: Iterable[str], broker_hosts: Sequence[str], now_us: int, draw: Draw
-) -> Authority:
+) -> AuthorityFiles:
     """The installation's authority; at the first start it and all certificates are made.
 
-    A service that was added later gets its certificate; existing ones are never replaced. Raises
-    `DamagedPki`.
+    A service that was added later gets its certificate; existing ones stay as long as the authority
+    that signed them is the one that signs. Raises `DamagedPki`.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-    if (folder / "ca.pem").exists():
-        authority = _load(folder, draw)
-    else:
-        authority = make_authority("lamplighter installation CA", now_us, AUTHORITY_LIFETIME, draw)
-        _write(folder, "ca", authority.der, key_der(authority.key))
-    for identity in services:
+    names = list(services)
+    for identity in names:
         principal_of(identity)
-        name = service_file(identity)
-        if not (folder / f"{name}.pem").exists():
-            issued = authority.for_services(now_us, SERVICE_LIFETIME).issue(identity)
-            _write(folder, name, issued.certificate, issued.key)
-    if not (folder / "broker.pem").exists():
-        issued = authority.for_servers(now_us, SERVICE_LIFETIME, broker_hosts).issue("broker")
-        _write(folder, "broker", issued.certificate, issued.key)
-    return authority
+    authorities = AuthorityFiles(folder, now_us, draw)
+    issue_for_services(folder, authorities, names, broker_hosts, now_us)
+    return authorities
+
+
+def issue_for_services(
+    folder: Path,
+    authorities: AuthorityFiles,
+    services: Iterable[str],
+    broker_hosts: Sequence[str],
+    now_us: int,
+) -> None:
+    """Certificates for the services and the broker that have none of the signing authority."""
+    signing = authorities.signing
+
+    def for_services() -> Issuer:
+        return signing.for_services(now_us, SERVICE_LIFETIME)
+
+    def for_the_broker() -> Issuer:
+        return signing.for_servers(now_us, SERVICE_LIFETIME, broker_hosts)
+
+    for identity in services:
+        _issue(folder, service_file(identity), identity, for_services, authorities, [])
+    _issue(folder, "broker", "broker", for_the_broker, authorities, authorities.broker_chain)
 
 
 def service_file(identity: str) -> str:
@@ -71,27 +85,24 @@ def service_file(identity: str) -> str:
     return identity.replace(":", "_")
 
 
-def _load(folder: Path, draw: Draw) -> Authority:
-    try:
-        certificate = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
-        key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise DamagedPki(f"{folder / 'ca.key'} is not an elliptic curve key")
-        certificate.verify_directly_issued_by(certificate)
-        if key.public_key() != certificate.public_key():
-            raise DamagedPki(f"{folder}: ca.key is not the key of ca.pem")
-    except (OSError, ValueError, TypeError, InvalidSignature) as error:
-        raise DamagedPki(f"{folder}: {error}") from error
-    return Authority(certificate, key, draw)
-
-
-def _write(folder: Path, name: str, certificate: bytes, key: bytes) -> None:
-    write_secret(folder / f"{name}.key", _pem("PRIVATE KEY", key), sync=True)
-    write_atomically(folder / f"{name}.pem", _pem("CERTIFICATE", certificate), sync=True)
-
-
-def _pem(label: str, der: bytes) -> bytes:
-    """RFC 7468 §2: base64 in lines of 64."""
-    text = b64encode(der).decode()
-    lines = [text[start : start + 64] for start in range(0, len(text), 64)]
-    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()
+def _issue(
+    folder: Path,
+    name: str,
+    identity: str,
+    issuer: Callable[[], Issuer],
+    authorities: AuthorityFiles,
+    chain: Sequence[bytes],
+) -> None:
+    path = folder / f"{name}.pem"
+    if not path.exists():
+        issued = issuer().issue(identity)
+        write_pair(folder, name, issued.certificate, issued.key)
+        if not chain:
+            return
+    found = read_certificates(path)
+    if authorities.is_of_signing(found[0]) and len(found) == 1 + len(chain):
+        return
+    # The key stays: file by file, what is there fits together at any time.
+    public = read_key(folder / f"{name}.key").public_key()
+    ders = [issuer().issue_for(identity, public).certificate, *chain]
+    write_atomically(path, b"".join(pem("CERTIFICATE", der) for der in ders), sync=True)

@@ -36,7 +36,7 @@ class ImportRunner:
     """Owns the jobs' queue and the uploaded files, which are deleted when their job has ended.
 
     `plan` gives what all devices share at the time a job begins, or None when the broker's URI is
-    not known yet.
+    not known yet. `changed` is called after each batch. `turn` is held while a job writes things.
     """
 
     def __init__(
@@ -52,6 +52,8 @@ class ImportRunner:
         waiting_max: int,
         hand_over_within_s: float,
         renewed: Callable[[Sequence[str]], None],
+        changed: Callable[[], None] = lambda: None,
+        turn: asyncio.Lock | None = None,
     ) -> None:
         self._jobs = jobs
         self._importer = importer
@@ -62,6 +64,8 @@ class ImportRunner:
         self._rows_max = rows_max
         self._hand_over_within_s = hand_over_within_s
         self._renewed = renewed
+        self._changed = changed
+        self._turn = turn or asyncio.Lock()
         self._queue = asyncio.Queue[str](waiting_max)
         self._interrupted: list[str] = []
 
@@ -124,11 +128,12 @@ class ImportRunner:
         plan = self._plan()
         if plan is None:
             return _failed(job, "the broker's URI is not set: PUT /v1/settings")
-        async with contextlib.aclosing(self._outcomes(job.id, plan)) as outcomes:
+        async with self._turn, contextlib.aclosing(self._outcomes(job.id, plan)) as outcomes:
             async for outcome in outcomes:
                 job = _advanced(job, outcome)
                 await self._jobs.save(job, outcome.errors)
                 self._hand_over.wake()
+                self._changed()
                 if outcome.renewed:
                     self._renewed(outcome.renewed)
         if job.rows == 0:

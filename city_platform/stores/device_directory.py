@@ -34,6 +34,17 @@ CREATE INDEX devices_of_attribute ON attributes (name, value, endpoint)
 """
 
 
+# Each device once, in the order of their last changes; a deleted one stays. Whoever keeps something
+# that is derived from the directory goes on from the last revision that it has.
+_CHANGES = (
+    "CREATE TABLE changes (revision INTEGER PRIMARY KEY AUTOINCREMENT, endpoint TEXT NOT NULL"
+    " UNIQUE)",
+    "INSERT INTO changes (endpoint) SELECT endpoint FROM devices ORDER BY endpoint",
+    "CREATE TABLE firmware (endpoint TEXT PRIMARY KEY, version TEXT NOT NULL) WITHOUT ROWID",
+)
+_CHANGED = "INSERT OR REPLACE INTO changes (endpoint) VALUES (?)"
+
+
 class DirectoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A device on its pole. Positions are WGS 84 degrees, `installed_on` an ISO 8601 day."""
 
@@ -72,6 +83,16 @@ class DeviceQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 1_000
 
 
+class DirectoryChange(msgspec.Struct, frozen=True, kw_only=True):
+    """The last change of one device. `entry` is None when the device was deleted; `firmware` is
+    what it reported, None while it has not."""
+
+    revision: int
+    endpoint: str
+    entry: DirectoryEntry | None
+    firmware: str | None
+
+
 class DeviceDirectory(Protocol):
     """Devices by endpoint name, and searched by tenant, site, group, position and attributes."""
 
@@ -87,6 +108,18 @@ class DeviceDirectory(Protocol):
     async def search(self, query: DeviceQuery) -> list[DirectoryEntry]:
         """At most `query.limit` devices, by endpoint name."""
 
+    async def delete(self, endpoints: Sequence[str]) -> None:
+        """Forget these devices, all of them or none; one that is not there does no harm."""
+
+    async def put_firmware(self, endpoint: str, version: str) -> bool:
+        """Keep what a device says it runs. False when there is no such device."""
+
+    async def revision(self) -> int:
+        """The last change's number; 0 when nothing has ever been put."""
+
+    async def changes(self, after: int, limit: int) -> list[DirectoryChange]:
+        """Changes past revision `after`, oldest first: of each device the last one alone."""
+
     def close(self) -> None:
         """Let go of what is held."""
 
@@ -101,6 +134,7 @@ class SqliteDeviceDirectory:
         self._connection = open_database(path, _SCHEMA)
         for index in _SEARCH_INDEXES:
             self._connection.execute(index)
+        self._make_changes()
         self._worker = Worker("device-directory")
 
     async def put(self, entries: Sequence[DirectoryEntry]) -> None:
@@ -118,6 +152,22 @@ class SqliteDeviceDirectory:
     async def search(self, query: DeviceQuery) -> list[DirectoryEntry]:
         """See `DeviceDirectory`."""
         return await self._worker.do(self._search, query)
+
+    async def delete(self, endpoints: Sequence[str]) -> None:
+        """See `DeviceDirectory`."""
+        await self._worker.do(self._delete, endpoints)
+
+    async def put_firmware(self, endpoint: str, version: str) -> bool:
+        """See `DeviceDirectory`."""
+        return await self._worker.do(self._put_firmware, endpoint, version)
+
+    async def revision(self) -> int:
+        """See `DeviceDirectory`."""
+        return await self._worker.do(self._revision)
+
+    async def changes(self, after: int, limit: int) -> list[DirectoryChange]:
+        """See `DeviceDirectory`."""
+        return await self._worker.do(self._changes, after, limit)
 
     def close(self) -> None:
         """See `DeviceDirectory`."""
@@ -142,6 +192,58 @@ class SqliteDeviceDirectory:
                     for name, value in entry.attributes.items()
                 ],
             )
+            connection.executemany(_CHANGED, [(entry.endpoint,) for entry in entries])
+
+    def _make_changes(self) -> None:
+        """Databases of the first version have no log of changes: theirs begins with all devices."""
+        wanted = "SELECT 1 FROM sqlite_master WHERE name = 'changes'"
+        if self._connection.execute(wanted).fetchone():
+            return
+        with transaction(self._connection) as connection:
+            # Another process may have been first.
+            if not connection.execute(wanted).fetchone():
+                for statement in _CHANGES:
+                    connection.execute(statement)
+
+    def _delete(self, endpoints: Sequence[str]) -> None:
+        names = [(endpoint,) for endpoint in endpoints]
+        with transaction(self._connection) as connection:
+            for table in ("devices", "attributes", "firmware"):
+                connection.executemany(f"DELETE FROM {table} WHERE endpoint = ?", names)
+            connection.executemany(_CHANGED, names)
+
+    def _put_firmware(self, endpoint: str, version: str) -> bool:
+        with transaction(self._connection) as connection:
+            there = connection.execute(
+                "INSERT INTO firmware SELECT endpoint, ? FROM devices WHERE endpoint = ?"
+                " ON CONFLICT (endpoint) DO UPDATE SET version = excluded.version",
+                (version, endpoint),
+            )
+            if there.rowcount:
+                connection.execute(_CHANGED, (endpoint,))
+        return bool(there.rowcount)
+
+    def _revision(self) -> int:
+        row = self._connection.execute("SELECT max(revision) FROM changes").fetchone()
+        return row[0] or 0
+
+    def _changes(self, after: int, limit: int) -> list[DirectoryChange]:
+        rows = self._connection.execute(
+            "SELECT c.revision, c.endpoint, f.version, d.* FROM changes c"
+            " LEFT JOIN devices d ON d.endpoint = c.endpoint"
+            " LEFT JOIN firmware f ON f.endpoint = c.endpoint"
+            " WHERE c.revision > ? ORDER BY c.revision LIMIT ?",
+            (after, limit),
+        )
+        return [
+            DirectoryChange(
+                revision=revision,
+                endpoint=endpoint,
+                firmware=firmware,
+                entry=None if row[0] is None else _entry(tuple(row)),
+            )
+            for revision, endpoint, firmware, *row in rows
+        ]
 
     def _get(self, endpoint: str) -> DirectoryEntry | None:
         row = self._connection.execute(

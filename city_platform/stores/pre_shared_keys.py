@@ -53,6 +53,9 @@ class PreSharedKeyStore(Protocol):
     async def mark_handed_over(self, keys: Sequence[PreSharedKey]) -> None:
         """The server has these; a key that was changed meanwhile stays to be handed over."""
 
+    async def delete(self, endpoints: Sequence[str]) -> None:
+        """Forget these devices' keys, all of them or none; one that is not there does no harm."""
+
     def close(self) -> None:
         """Let go of what is held."""
 
@@ -84,6 +87,10 @@ class SqlitePreSharedKeyStore:
         """See `PreSharedKeyStore`."""
         await self._worker.do(self._mark_handed_over, keys)
 
+    async def delete(self, endpoints: Sequence[str]) -> None:
+        """See `PreSharedKeyStore`."""
+        await self._worker.do(self._delete, endpoints)
+
     def close(self) -> None:
         """See `PreSharedKeyStore`."""
         self._worker.close()
@@ -96,6 +103,12 @@ class SqlitePreSharedKeyStore:
                 " SET identity = excluded.identity, key = excluded.key, handed_over = 0"
                 " WHERE identity <> excluded.identity OR key <> excluded.key",
                 [(key.endpoint, key.identity, key.key) for key in keys],
+            )
+
+    def _delete(self, endpoints: Sequence[str]) -> None:
+        with transaction(self._connection) as connection:
+            connection.executemany(
+                "DELETE FROM keys WHERE endpoint = ?", [(endpoint,) for endpoint in endpoints]
             )
 
     def _get(self, endpoints: list[str]) -> dict[str, PreSharedKey]:

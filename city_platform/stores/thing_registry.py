@@ -11,6 +11,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+from city_platform.stores.certificate_register import (
+    CertificateRegister,
+    SqliteCertificateRegister,
+)
 from city_platform.stores.sqlite import open_database, transaction
 from city_platform.stores.worker import Worker
 from contracts.policy import Policy
@@ -31,6 +35,8 @@ CREATE TABLE group_members (
 ) WITHOUT ROWID;
 CREATE INDEX things_of_group ON group_members (name, thing)
 """
+
+_GROUPS = "SELECT name, count(*) FROM group_members GROUP BY name ORDER BY name"
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +65,10 @@ class Thing(msgspec.Struct, frozen=True, kw_only=True):
 class ThingRegistry(Protocol):
     """Things by name. A thing has one active certificate; earlier ones are kept as inactive."""
 
+    @property
+    def register(self) -> CertificateRegister:
+        """What became of the certificates, and what is to be done with them."""
+
     async def put(self, things: Sequence[Thing]) -> None:
         """Put or replace all of them, or none."""
 
@@ -67,6 +77,15 @@ class ThingRegistry(Protocol):
 
     async def members(self, group: str) -> list[str]:
         """The things of a group, sorted."""
+
+    async def groups(self) -> dict[str, int]:
+        """All groups by name, and how many things each has."""
+
+    async def policy(self, name: str) -> Policy | None:
+        """The policy of this name, or None."""
+
+    async def names(self, after: str, limit: int) -> list[str]:
+        """Things by name, of names past `after`."""
 
     async def count(self) -> int:
         """How many things there are."""
@@ -81,6 +100,12 @@ class SqliteThingRegistry:
     def __init__(self, path: Path) -> None:
         self._connection = open_database(path, _SCHEMA)
         self._worker = Worker("thing-registry")
+        self._register = SqliteCertificateRegister(self._connection, self._worker)
+
+    @property
+    def register(self) -> CertificateRegister:
+        """See `ThingRegistry`."""
+        return self._register
 
     async def put(self, things: Sequence[Thing]) -> None:
         """See `ThingRegistry`."""
@@ -93,6 +118,26 @@ class SqliteThingRegistry:
     async def members(self, group: str) -> list[str]:
         """See `ThingRegistry`."""
         return await self._worker.do(self._members, group)
+
+    async def groups(self) -> dict[str, int]:
+        """See `ThingRegistry`."""
+        return dict(await self._worker.do(self._all, _GROUPS))
+
+    async def policy(self, name: str) -> Policy | None:
+        """See `ThingRegistry`."""
+        rows = await self._worker.do(
+            self._all, "SELECT document FROM policies WHERE name = ?", (name,)
+        )
+        return msgspec.json.decode(rows[0][0], type=Policy) if rows else None
+
+    async def names(self, after: str, limit: int) -> list[str]:
+        """See `ThingRegistry`."""
+        rows = await self._worker.do(
+            self._all,
+            "SELECT name FROM things WHERE name > ? ORDER BY name LIMIT ?",
+            (after, limit),
+        )
+        return [name for (name,) in rows]
 
     async def count(self) -> int:
         """See `ThingRegistry`."""
@@ -143,6 +188,9 @@ class SqliteThingRegistry:
             (wanted,),
         )
         return {row[0]: _thing(row, groups.get(row[0], [])) for row in rows}
+
+    def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        return self._connection.execute(statement, values).fetchall()
 
     def _members(self, group: str) -> list[str]:
         rows = self._connection.execute(

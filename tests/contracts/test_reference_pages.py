@@ -25,6 +25,10 @@ ROOT = Path(__file__).parents[2]
 INTERFACES, MANIFEST = (ROOT / page for page in PAGES)
 HTTP_MODULES = (
     "city_platform/provisioning/api.py",
+    "city_platform/provisioning/search_routes.py",
+    "city_platform/provisioning/certificate_routes.py",
+    "city_platform/identity/routes.py",
+    "city_platform/audit/routes.py",
     "city_platform/control/routes.py",
     "city_platform/ingestion/api.py",
     "city_platform/bootstrap/component.py",
@@ -34,7 +38,9 @@ HTTP_MODULES = (
     "harness/lwm2m_server/security_admin.py",
     "harness/bootstrap_server/admin.py",
 )
-_ROUTE = re.compile(r'Route\(\s*"([^"]+)"[^)\]]*?(?:methods=\["([A-Z]+)"\])?\)')
+_ROUTE = re.compile(
+    r'Route\(\s*"([^"]+)",\s*[\w.]+(?:\([\w.]+\))?(?:,\s*methods=\["([A-Z]+)"\])?,?\s*\)'
+)
 _ROUTE_ON_PAGE = re.compile(r"^\| `([A-Z]+) (/[^`?]*)[^`]*`", re.MULTILINE)
 
 

@@ -89,9 +89,20 @@ class SecurityServer:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
         """Its `host:port` while the block runs."""
-        routes = [Route("/v1/security", self._post, methods=["POST"])]
+        routes = [
+            Route("/v1/security", self._post, methods=["POST"]),
+            Route("/v1/security/{endpoint}", self._delete, methods=["DELETE"]),
+        ]
         async with serving(make_app(routes, TOKEN), bind("127.0.0.1", 0)) as address:
             yield address
+
+    async def _delete(self, request: Request) -> Response:
+        if self.refusals_left:
+            self.refusals_left -= 1
+            return problem(503, "not now")
+        if self.keys.pop(request.path_params["endpoint"], None) is None:
+            return problem(404, "no such key")
+        return Response(status_code=204)
 
     async def _post(self, request: Request) -> Response:
         self.requests += 1

@@ -105,7 +105,7 @@ def test_a_damaged_authority_is_not_replaced(tmp_path: Path, content: bytes | No
 def test_openssl_takes_broker_and_service_in_mutual_tls(tmp_path: Path) -> None:
     now_us = int(datetime.now(UTC).timestamp()) * 1_000_000
     endpoint = "d" * 128
-    authority = open_pki(tmp_path, SERVICES, ["127.0.0.1", "localhost"], now_us, os.urandom)
+    authority = open_pki(tmp_path, SERVICES, ["127.0.0.1", "localhost"], now_us, os.urandom).signing
     issued = authority.for_devices(now_us, timedelta(days=1)).issue(endpoint)
     key = serialization.load_der_private_key(issued.key, None)
     (tmp_path / "device.pem").write_bytes(

@@ -1,0 +1,146 @@
+"""Keeps the device graph up with the device directory, which is the truth.
+
+A kill loses nothing: the graph says how far it has followed which directory, in the same write as
+what it followed. What is not whole, or follows another directory, or is ahead of this one because
+that came out of a backup, is filled again from nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from city_platform.graph.backend import GraphUnavailable
+from city_platform.graph.device_graph import DeviceGraph, Projection
+from city_platform.graph.devices import found_device
+from city_platform.stores.device_directory import DeviceDirectory, DirectoryChange
+from contracts.api import FoundDevice
+
+BATCH_DEVICES: Final = 500
+RETRY_S_MIN, RETRY_S_MAX = 1.0, 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class GraphProjector:
+    """`run` follows the directory whenever `wake` is called or somebody waits in `caught_up`.
+
+    `settle_s` is how long it leaves the machine to an import that goes on; who waits cuts it short.
+    `last_problem` says why the graph is behind; it is empty while nothing is wrong.
+    """
+
+    def __init__(
+        self, directory: DeviceDirectory, graph: DeviceGraph, source: str, settle_s: float = 2.0
+    ) -> None:
+        self._directory = directory
+        self._graph = graph
+        self._source = source
+        self._settle_s = settle_s
+        self._position: Projection | None = None
+        self._wanted = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._moved = asyncio.Event()
+        self.last_problem = ""
+
+    @property
+    def revision(self) -> int:
+        """The directory's revision that the graph has; 0 while it is being filled."""
+        position = self._position
+        return position.revision if position is not None and position.whole else 0
+
+    def wake(self) -> None:
+        """The directory has changed."""
+        self._wanted.set()
+
+    async def caught_up(self, within_s: float) -> bool:
+        """Whether the graph has all that the directory has now, waiting so long for it at most."""
+        wanted = await self._directory.revision()
+        if self._has(wanted):
+            return True
+        self._wanted.set()
+        self._hurry.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while not self._has(wanted):
+                    self._moved.clear()
+                    await self._moved.wait()
+        return self._has(wanted)
+
+    async def run(self) -> None:
+        """Follow until cancelled; begins with what the graph lacks."""
+        pause_s = RETRY_S_MIN
+        self._wanted.set()
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            await self._pause(self._settle_s)
+            try:
+                await self.follow()
+                pause_s, self.last_problem = RETRY_S_MIN, ""
+            except GraphUnavailable as error:
+                self._position = None
+                self.last_problem = str(error)
+                _log.warning("the device graph is behind, again in %.0f s: %s", pause_s, error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RETRY_S_MAX)
+                self._wanted.set()
+
+    async def follow(self) -> None:
+        """Bring the graph up to the directory's last change. Raises `GraphUnavailable`."""
+        await self._graph.open()
+        position = await self._begin()
+        while changes := await self._directory.changes(position.revision, BATCH_DEVICES):
+            position = position._replace(revision=changes[-1].revision)
+            if position.whole:
+                await self._graph.put(_present(changes), _gone(changes), position)
+            else:
+                await self._graph.create(_present(changes), position)
+        if not position.whole:
+            position = position._replace(whole=True)
+            await self._graph.create([], position)
+        await self._graph.make_fences()
+        self._position = position
+        self._moved.set()
+
+    def _has(self, revision: int) -> bool:
+        position = self._position
+        return position is not None and position.whole and position.revision >= revision
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait, unless somebody is in a hurry."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._hurry.wait()
+        self._hurry.clear()
+
+    async def _begin(self) -> Projection:
+        """Where to go on; an emptied graph where what is there cannot be gone on with."""
+        if self._position is not None:
+            return self._position
+        found = await self._graph.projection()
+        newest = await self._directory.revision()
+        if (
+            found is not None
+            and found.source == self._source
+            and found.whole
+            and found.revision <= newest
+        ):
+            return found
+        empty = Projection(self._source, 0, whole=False)
+        await self._graph.clear(empty)
+        return empty
+
+
+def _present(changes: Sequence[DirectoryChange]) -> list[FoundDevice]:
+    return [
+        found_device(change.entry, change.firmware)
+        for change in changes
+        if change.entry is not None
+    ]
+
+
+def _gone(changes: Sequence[DirectoryChange]) -> list[str]:
+    return [change.endpoint for change in changes if change.entry is None]

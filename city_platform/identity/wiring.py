@@ -1,0 +1,152 @@
+"""What a gate is made of when it stands before a real component."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from city_platform.audit.entries import AuditEntry, AuditOutcome, shortened
+from city_platform.audit.outbox import AuditOutbox, OutboxFull
+from city_platform.identity.callers import Caller, Grant
+from city_platform.identity.config import ALL_TENANTS, AccessConfig, Role, ServiceToken
+from city_platform.identity.gate import Act, CannotRecord
+from city_platform.identity.key_sets import FetchedKeys, issuer_url, load_from
+from city_platform.identity.tokens import TokenVerifier
+from city_platform.stores.device_directory import SqliteDeviceDirectory
+from runtime.clock import Clock
+
+TENANTS_KEPT: Final = 10_000
+TENANT_CACHED_S: Final = 10.0
+_ID_BYTES: Final = 16
+_NAME_LENGTH_MAX: Final = 256
+
+
+def service_caller(name: str, roles: Sequence[Role], tenants: Sequence[str]) -> Caller:
+    """The caller behind a program's token."""
+    return Caller(
+        kind="service",
+        name=f"service:{name}",
+        subject=f"service:{name}",
+        grants=frozenset(Grant(tenant, role) for tenant in tenants for role in roles),
+    )
+
+
+def own_caller(component: str, roles: Sequence[Role]) -> Caller:
+    """The caller behind a component's own token."""
+    return service_caller(f"{component}-token", roles, (ALL_TENANTS,))
+
+
+def service_callers(tokens: Sequence[ServiceToken]) -> list[tuple[str, Caller]]:
+    """Tokens with their callers. Raises `OSError`, and `ValueError` for an empty file."""
+    found = []
+    for one in tokens:
+        token = Path(one.file).read_text().strip()
+        if not token:
+            raise ValueError(f"{one.file} is empty: it must hold the token of {one.name}")
+        found.append((token, service_caller(one.name, one.roles, one.tenants)))
+    return found
+
+
+def verify_by(access: AccessConfig, clock: Clock) -> TokenVerifier:
+    """A verifier with the issuer's keys. Raises `ValueError` for an issuer that cannot be."""
+    keys_file = access.keys_file
+    if keys_file is None:
+        load = load_from(issuer_url(access.issuer), access.keys_url, access.ca_file)
+    else:
+
+        async def load() -> bytes:
+            return await asyncio.get_running_loop().run_in_executor(
+                None, Path(keys_file).read_bytes
+            )
+
+    keys = FetchedKeys(
+        load, clock.now_ns,
+        cached_s=access.keys_cached_s, stale_s=access.keys_stale_s, pause_s=access.keys_pause_s,
+    )  # fmt: skip
+    return TokenVerifier(keys, access, clock.wall_us)
+
+
+class Directory:
+    """Whose a device is, by provisioning's directory; remembered for ten seconds.
+
+    Without a directory nobody's device is known.
+    """
+
+    def __init__(self, file: str | None, now_ns: Callable[[], int]) -> None:
+        self._directory = None if file is None else SqliteDeviceDirectory(Path(file))
+        self._now_ns = now_ns
+        self._found: OrderedDict[str, tuple[str | None, int]] = OrderedDict()
+
+    async def tenant_of(self, endpoint: str) -> str | None:
+        """See `Tenancy`."""
+        now_ns = self._now_ns()
+        known = self._found.get(endpoint)
+        if known is not None and now_ns < known[1]:
+            return known[0]
+        if self._directory is None:
+            return None
+        tenant = (await self._directory.tenants([endpoint])).get(endpoint)
+        self._found[endpoint] = (tenant, now_ns + int(TENANT_CACHED_S * 1e9))
+        if len(self._found) > TENANTS_KEPT:
+            self._found.popitem(last=False)
+        return tenant
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self._directory is not None:
+            self._directory.close()
+
+
+class OutboxRecorder:
+    """`Recorder` that keeps acts in the outbox of its component."""
+
+    def __init__(
+        self, outbox: AuditOutbox, component: str, clock: Clock, draw: Callable[[int], bytes]
+    ) -> None:
+        self._outbox = outbox
+        self._component = component
+        self._clock = clock
+        self._draw = draw
+
+    async def begin(self, act: Act) -> str:
+        """See `Recorder`."""
+        act_id = f"{self._component}:{self._draw(_ID_BYTES).hex()}"
+        try:
+            await self._outbox.begin(self._entry(act_id, act, "unknown", "", ""))
+        except (OutboxFull, OSError, sqlite3.Error) as error:
+            raise CannotRecord(str(error)) from error
+        return act_id
+
+    async def end(self, act_id: str, act: Act, status: int, reference: str) -> None:
+        """See `Recorder`."""
+        outcome = outcome_of(status)
+        await self._outbox.end(self._entry(act_id, act, outcome, f"HTTP {status}", reference))
+
+    def _entry(
+        self, act_id: str, act: Act, outcome: AuditOutcome, detail: str, reference: str
+    ) -> AuditEntry:
+        return AuditEntry(
+            id=act_id,
+            at_us=self._clock.wall_us(),
+            operation=act.operation,
+            outcome=outcome,
+            source=self._component,
+            who=shortened(act.who, _NAME_LENGTH_MAX),
+            tenant=act.tenant,
+            device=shortened(act.device, _NAME_LENGTH_MAX),
+            reference=shortened(reference or act.reference, _NAME_LENGTH_MAX),
+            detail=detail,
+        )
+
+
+def outcome_of(status: int) -> AuditOutcome:
+    """What an HTTP status is in the log."""
+    if status < 400:
+        return "succeeded"
+    if status in (401, 403):
+        return "denied"
+    return "refused" if status < 500 else "failed"

@@ -1,0 +1,130 @@
+"""Acts reach the audit component, whatever is killed or away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from city_platform.audit.entries import AuditEntry, read_entries
+from city_platform.audit.outbox import ENTRIES_PATH, AuditOutbox, OutboxFull
+from runtime.http import bind, json_response, make_app, serving
+from runtime.http_client import HttpError
+from tests.city_platform.audit.logs import entry
+
+TOKEN = "token-of-this-test"
+
+
+class Receiver:
+    """Stands where the audit component does."""
+
+    def __init__(self) -> None:
+        self.entries: list[AuditEntry] = []
+        self.status = 200
+        self.address: str | None = None
+
+    async def _take(self, request: Request) -> Response:
+        if self.status == 200:
+            self.entries += read_entries(await request.body())
+        return json_response({"head": len(self.entries)}, self.status)
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        app = make_app([Route(ENTRIES_PATH, self._take, methods=["POST"])], TOKEN)
+        async with serving(app, bind("127.0.0.1", 0)) as self.address:
+            yield
+        self.address = None
+
+
+@contextlib.asynccontextmanager
+async def outbox(
+    folder: Path, receiver: Receiver, waiting_max: int = 100
+) -> AsyncIterator[AuditOutbox]:
+    (folder / "token").write_text(TOKEN)
+    found = AuditOutbox(
+        folder / "outbox.sqlite", lambda: (receiver.address, str(folder / "token")), waiting_max
+    )
+    await found.open()
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
+def test_what_ended_is_told_and_forgotten(tmp_path: Path) -> None:
+    async def story() -> None:
+        receiver = Receiver()
+        async with receiver.open(), outbox(tmp_path, receiver) as acts:
+            await acts.begin(entry(1, outcome="unknown"))
+            await acts.add(entry(2))
+            await acts.send()
+            assert receiver.entries == [entry(2)]
+            await acts.end(entry(1, outcome="refused"))
+            await acts.send()
+            assert receiver.entries == [entry(2), entry(1, outcome="refused")]
+            assert acts.waiting == 0
+
+    asyncio.run(story())
+
+
+def test_an_act_that_a_kill_cut_short_is_told_as_unknown(tmp_path: Path) -> None:
+    async def story() -> None:
+        receiver = Receiver()
+        async with outbox(tmp_path, receiver) as acts:
+            await acts.begin(entry(1, outcome="succeeded"))
+        async with receiver.open(), outbox(tmp_path, receiver) as acts:
+            assert acts.waiting == 1
+            await acts.send()
+        (told,) = receiver.entries
+        assert told.outcome == "unknown"
+        assert "ended before the act did" in told.detail
+
+    asyncio.run(story())
+
+
+def test_what_is_not_taken_waits_and_is_told_later(tmp_path: Path) -> None:
+    async def story() -> None:
+        receiver = Receiver()
+        async with outbox(tmp_path, receiver) as acts:
+            await acts.add(entry(1))
+            await acts.send()
+            async with receiver.open():
+                receiver.status = 503
+                with pytest.raises(HttpError):
+                    await acts.send()
+                assert acts.waiting == 1
+                receiver.status = 200
+                task = asyncio.ensure_future(acts.run())
+                async with asyncio.timeout(10):
+                    while acts.waiting:  # noqa: ASYNC110 -- it tells nobody when it is empty
+                        await asyncio.sleep(0)
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        assert receiver.entries == [entry(1)]
+
+    asyncio.run(story())
+
+
+def test_a_full_outbox_refuses_what_must_be_audited(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with outbox(tmp_path, Receiver(), waiting_max=2) as acts:
+            await acts.add(entry(1))
+            await acts.begin(entry(2))
+            with pytest.raises(OutboxFull, match="2 acts wait"):
+                await acts.add(entry(3))
+            # What began can end.
+            await acts.end(entry(2))
+
+    asyncio.run(story())
+
+
+def test_an_entry_is_sent_as_it_was_kept() -> None:
+    assert read_entries(b"[" + msgspec.json.encode(entry(1)) + b"]") == [entry(1)]

@@ -1,0 +1,195 @@
+"""The graph follows the directory: after changes, kills, backups, and a database that was gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from city_platform.graph import (
+    DeviceGraph,
+    GraphProjector,
+    GraphQuery,
+    GraphUnavailable,
+    KgliteBackend,
+    Projection,
+)
+from city_platform.graph.queries import Statement
+from city_platform.stores.device_directory import SqliteDeviceDirectory
+from tests.city_platform.graph.city import entry
+
+CHANCE = random.Random(5)
+ENTRIES = [entry(number, CHANCE) for number in range(40)]
+
+
+class Failing(KgliteBackend):
+    """A graph database that can be reached only as long as it has `luck`."""
+
+    def __init__(self, luck: int = 10**9) -> None:
+        super().__init__()
+        self.luck = luck
+
+    async def write(self, statements: Sequence[Statement]) -> None:
+        """Half of the statements reach it when the luck ends: it has no transactions."""
+        self.luck -= 1
+        if self.luck < 0:
+            await super().write(statements[: len(statements) // 2])
+            raise GraphUnavailable("gone for a moment")
+        await super().write(statements)
+
+    async def read(self, statement: Statement) -> list[Mapping[str, Any]]:
+        if self.luck < 0:
+            raise GraphUnavailable("gone for a moment")
+        return await super().read(statement)
+
+
+@contextlib.asynccontextmanager
+async def directory(tmp_path: Path) -> AsyncIterator[SqliteDeviceDirectory]:
+    found = SqliteDeviceDirectory(tmp_path / "devices.sqlite")
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+async def is_the_same(kept: SqliteDeviceDirectory, graph: DeviceGraph) -> bool:
+    """Whether the graph has exactly what the directory has."""
+    from city_platform.stores.device_directory import DeviceQuery
+
+    there = await kept.search(DeviceQuery())
+    found = await graph.search(GraphQuery(limit=1_000))
+    assert await graph.count() == len(there)
+    return [(one.endpoint, one.street) for one in found] == [
+        (one.endpoint, one.street) for one in there
+    ]
+
+
+def test_puts_replacements_firmware_and_deletions_arrive(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with directory(tmp_path) as kept:
+            await kept.put(ENTRIES[:30])
+            graph = DeviceGraph(KgliteBackend())
+            projector = GraphProjector(kept, graph, "d1")
+            await projector.follow()
+            assert await is_the_same(kept, graph)
+            moved = entry(3, random.Random(9))
+            await kept.put([moved, *ENTRIES[30:]])
+            await kept.delete([ENTRIES[0].endpoint, "nobody"])
+            assert await kept.put_firmware(ENTRIES[1].endpoint, "9.9")
+            assert not await kept.put_firmware(ENTRIES[0].endpoint, "9.9")
+            await projector.follow()
+            assert await is_the_same(kept, graph)
+            found = await graph.search(GraphQuery(firmware="9.9"))
+            assert [one.endpoint for one in found] == [ENTRIES[1].endpoint]
+            assert projector.revision == await kept.revision()
+            await graph.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("luck", range(5))
+def test_wherever_it_fails_it_goes_on_to_the_same_graph(tmp_path: Path, luck: int) -> None:
+    async def story() -> None:
+        async with directory(tmp_path) as kept:
+            await kept.put(ENTRIES[:20])
+            backend = Failing()
+            graph = DeviceGraph(backend)
+            projector = GraphProjector(kept, graph, "d1", settle_s=0)
+            if luck > 2:  # it fails in following, not in filling
+                await projector.follow()
+                await kept.put(ENTRIES[10:])
+                await kept.delete([ENTRIES[2].endpoint])
+            backend.luck = luck if luck <= 2 else luck - 3
+            with contextlib.suppress(GraphUnavailable):
+                await projector.follow()
+            backend.luck = 10**9
+            # As after a restart: nothing is remembered but what the graph says.
+            again = GraphProjector(kept, graph, "d1")
+            await again.follow()
+            assert await is_the_same(kept, graph)
+            await graph.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "stale",
+    [
+        Projection("another", 3, True),  # follows another directory
+        Projection("d1", 10**6, True),  # the directory came out of a backup
+        Projection("d1", 3, False),  # was being filled
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_filled_again(tmp_path: Path, stale: Projection) -> None:
+    async def story() -> None:
+        async with directory(tmp_path) as kept:
+            await kept.put(ENTRIES[:5])
+            graph = DeviceGraph(KgliteBackend())
+            await graph.open()
+            from city_platform.graph.devices import found_device
+
+            await graph.put([found_device(ENTRIES[39], None)], [], stale)
+            await GraphProjector(kept, graph, "d1").follow()
+            assert await is_the_same(kept, graph)
+            await graph.close()
+
+    asyncio.run(story())
+
+
+def test_who_asks_waits_for_what_was_put_before(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with directory(tmp_path) as kept:
+            graph = DeviceGraph(KgliteBackend())
+            projector = GraphProjector(kept, graph, "d1", settle_s=3600)
+            task = asyncio.ensure_future(projector.run())
+            await kept.put(ENTRIES[:5])
+            assert await projector.caught_up(within_s=30)
+            assert await graph.count() == 5
+            await kept.put(ENTRIES[5:9])
+            assert await projector.caught_up(within_s=30)
+            assert await graph.count() == 9
+            task.cancel()
+            await asyncio.wait({task})
+            await graph.close()
+
+    asyncio.run(story())
+
+
+def test_a_graph_that_is_gone_says_why_and_is_not_waited_for(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with directory(tmp_path) as kept:
+            await kept.put(ENTRIES[:5])
+            graph = DeviceGraph(Failing(luck=0))
+            projector = GraphProjector(kept, graph, "d1", settle_s=0)
+            task = asyncio.ensure_future(projector.run())
+            assert not await projector.caught_up(within_s=0.2)
+            assert "gone for a moment" in projector.last_problem
+            task.cancel()
+            await asyncio.wait({task})
+            await graph.close()
+
+    asyncio.run(story())
+
+
+def test_a_directory_of_the_first_version_is_followed_from_its_devices(tmp_path: Path) -> None:
+    import sqlite3
+
+    async def story() -> None:
+        async with directory(tmp_path) as kept:
+            await kept.put(ENTRIES[:5])
+        connection = sqlite3.connect(tmp_path / "devices.sqlite")
+        connection.executescript("DROP TABLE changes; DROP TABLE firmware;")
+        connection.close()
+        async with directory(tmp_path) as kept:
+            changes = await kept.changes(0, 100)
+            assert sorted(one.endpoint for one in changes) == sorted(
+                one.endpoint for one in ENTRIES[:5]
+            )
+            assert all(one.entry is not None for one in changes)
+
+    asyncio.run(story())

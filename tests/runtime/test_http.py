@@ -1,0 +1,134 @@
+"""What the HTTP server of every component takes from a peer before a request is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from runtime import http
+from runtime.http import HEAD_BYTES_MAX, bind, json_response, make_app, serving
+
+HEAD = b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def _echo(request: Request) -> Response:
+    return json_response({"bytes": len(await request.body())})
+
+
+def talk(work: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bytes]]) -> bytes:
+    """What `work` got over one connection to a server."""
+
+    async def scenario() -> bytes:
+        app = make_app([Route("/echo", _echo, methods=["GET", "POST"])], token=None)
+        async with asyncio.timeout(20), serving(app, bind("127.0.0.1", 0)) as address:
+            host, _, port = address.rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            try:
+                return await work(reader, writer)
+            finally:
+                writer.close()
+
+    return asyncio.run(scenario())
+
+
+async def until_closed(reader: asyncio.StreamReader) -> bytes:
+    """Everything until the server closes; what a reset takes away is not there."""
+    found = b""
+    try:
+        while piece := await reader.read(65_536):
+            found += piece
+    except ConnectionError:
+        pass
+    return found
+
+
+def test_a_header_that_does_not_end_is_refused_and_the_connection_closed() -> None:
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(HEAD + b"X: " + b"a" * HEAD_BYTES_MAX)
+        return await until_closed(reader)
+
+    answer = talk(work)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b'"status":431' in answer
+
+
+def test_a_peer_cannot_send_more_header_than_that_however_long_it_tries() -> None:
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(HEAD + b"X: ")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"a" * 1_000_000)
+                await writer.drain()
+        return b""
+
+    talk(work)
+
+
+@pytest.mark.parametrize("start", [b"GET /" + b"a" * HEAD_BYTES_MAX, b"\r\n" * HEAD_BYTES_MAX])
+def test_neither_does_an_address_end_or_the_space_before_a_request(start: bytes) -> None:
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(start)
+        return await until_closed(reader)
+
+    assert b" 200 " not in talk(work)
+
+
+def test_trailers_and_chunk_extensions_that_do_not_end_close_the_connection() -> None:
+    for endless in (b"0\r\nX: " + b"a" * 2 * HEAD_BYTES_MAX, b"5;" + b"a" * 2 * HEAD_BYTES_MAX):
+
+        async def work(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, endless: bytes = endless
+        ) -> bytes:
+            writer.write(CHUNKED + b"1\r\nx\r\n" + endless)
+            return await until_closed(reader)
+
+        assert b" 200 " not in talk(work)
+
+
+def test_a_head_that_drips_is_given_up_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "HEAD_WITHIN_S", 0.05)
+
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(HEAD)
+        return await until_closed(reader)
+
+    assert talk(work).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_connection_that_asks_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "HEAD_WITHIN_S", 0.05)
+
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        return await until_closed(reader)
+
+    assert talk(work).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_long_body_and_a_head_of_just_the_allowed_size_are_taken() -> None:
+    body = b"b" * 3_000_000
+    start = b"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3000000\r\nX: "
+    filler = b"a" * (HEAD_BYTES_MAX - len(start) - 4)
+
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(start + filler + b"\r\n\r\n" + body)
+        return await until_closed(reader)
+
+    assert talk(work).endswith(b'{"bytes":3000000}')
+
+
+def test_the_time_for_a_head_begins_anew_with_the_next_request() -> None:
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        found = b""
+        for _ in range(3):
+            writer.write(CHUNKED + b"1\r\nx\r\n0\r\n\r\n")
+            found += await reader.readuntil(b"}")
+        return found
+
+    assert talk(work).count(b'{"bytes":1}') == 3
