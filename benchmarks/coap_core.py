@@ -33,6 +33,7 @@ from typing import Any
 
 import uvloop
 
+from benchmarks.child_process import tune_collector
 from benchmarks.registers import (
     DEVICES,
     LINKS,
@@ -42,7 +43,6 @@ from benchmarks.registers import (
     answer_registers,
     device_name,
     local_address,
-    tune_collector,
 )
 from lwm2m.transport import Link, open_many_addresses, open_udp
 

@@ -5,7 +5,9 @@
 
 Registered devices are read by commands, one after the other; a command's time begins when it was
 meant to be posted, so that a loader or platform that falls behind shows. Devices open no MQTT
-connection. Prints one JSON line; `unanswered` commands got no result within the patience.
+connection. Prints one JSON line; `unanswered` commands got no result within the patience. `bars`
+says of each bar whether it is met, or that this run offered too little to tell. With `--judge` the
+exit code is 0 when all are met, 1 when one is not, 2 when one cannot be told.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import itertools
+import os
 import random
 import sys
 from collections.abc import Sequence
@@ -23,6 +26,7 @@ import msgspec
 import uvloop
 from rich.console import Console
 
+from benchmarks.bars import Bar, cores_allow_per_s, exit_code, told
 from benchmarks.onboarding import BootstrapsSeen, percentile, sustained_per_s
 from benchmarks.rig import CpuMeter, Fields, Rig, output_directory, rig_up, write_line
 from contracts.api import CommandRecord, CommandRequest
@@ -41,6 +45,10 @@ from runtime.http_client import HttpClient
 
 REGISTER_PER_S: Final = 200.0
 PATIENCE_S: Final = 30.0
+# What must be reached: commands a second, over so many devices, and the 99th percentile.
+BAR_PER_S: Final = 500.0
+BAR_DEVICES: Final = 5_000
+BAR_P99_MS: Final = 50.0
 # Connections on which commands are posted: each carries one request at a time.
 POSTERS: Final = 16
 # The device's own time: every model has it, and a device reads it anew.
@@ -164,8 +172,10 @@ async def measure(options: RunOptions, rate_per_s: float, seconds: float, broker
                 count = round(rate_per_s * seconds)
                 await operator.post_all(endpoints, rate_per_s, count)
                 await operator.until_answered(PATIENCE_S)
+                cpu_us = meter.us_each(count)
                 measured = {
-                    "cpu_us_per_command": meter.us_each(count),
+                    "cpu_us_per_command": cpu_us,
+                    "cores_allow_per_s": cores_allow_per_s(cpu_us, os.cpu_count() or 1),
                     "conditions": meter.conditions(),
                 }
             finally:
@@ -177,9 +187,28 @@ async def measure(options: RunOptions, rate_per_s: float, seconds: float, broker
             "offered_per_s": rate_per_s,
             "broker": broker,
             "security": security,
-            **operator.figures(),
+            **(found := operator.figures()),
+            "bars": told(bars_of(found, options.devices, rate_per_s)),
             **measured,
         }
+
+
+def bars_of(found: Fields, devices: int, offered_per_s: float) -> list[Bar]:
+    """The bars; with less than they ask for only a failure can be told."""
+    bars = [
+        Bar("answered_per_s", BAR_PER_S * 0.99, found["per_s"]),
+        Bar("round_trip_p99_ms", BAR_P99_MS, found["round_trip_ms"]["p99"], is_ceiling=True),
+        Bar("unanswered", 0, found["unanswered"], is_ceiling=True),
+    ]
+    if devices >= BAR_DEVICES and offered_per_s >= BAR_PER_S:
+        return bars
+    because = f"{offered_per_s:g} commands a second to {devices} devices, not 500 to 5,000"
+    return [
+        bar._replace(measured=None, because=because)
+        if bar.is_met or bar.name == "answered_per_s"
+        else bar
+        for bar in bars
+    ]
 
 
 async def _switched_on(options: RunOptions, rig: Rig, live: BootstrapsSeen) -> list[str]:
@@ -202,18 +231,20 @@ async def _switched_on(options: RunOptions, rig: Rig, live: BootstrapsSeen) -> l
     return [row.endpoint for row in cohort.rows]
 
 
-def main() -> None:
-    """Measure and print the line."""
+def main() -> int:
+    """Measure and print the line; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--devices", type=int, default=500)
     parser.add_argument("--rate", type=float, default=200.0, help="commands a second")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--broker", choices=["embedded", "mosquitto"], default="embedded")
-    told = parser.parse_args()
-    options = RunOptions(devices=told.devices)
-    line = uvloop.run(measure(options, told.rate, told.seconds, told.broker))
+    parser.add_argument("--judge", action="store_true", help="exit code by the bars")
+    asked = parser.parse_args()
+    options = RunOptions(devices=asked.devices)
+    line = uvloop.run(measure(options, asked.rate, asked.seconds, asked.broker))
     write_line(line, sys.stdout.write)
+    return exit_code(line) if asked.judge else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -31,14 +31,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from benchmarks.registers import (
-    DEVICES,
-    Registers,
-    answer_registers,
-    cpu_s,
-    local_address,
-    tune_collector,
-)
+from benchmarks.child_process import cpu_s, tune_collector
+from benchmarks.registers import DEVICES, Registers, answer_registers, local_address
 from lwm2m.transport import Link, open_many_addresses, open_udp
 from lwm2m.transport.dtls import (
     Credentials,

@@ -30,6 +30,8 @@ LINKS = (
 LINK_FORMAT = 40
 # So many Registers fit the smallest buffer that a system gives a socket.
 WINDOW_DEFAULT = 64
+# "rd" as the first option of an answer's location, and of a request's path.
+_LOCATION_RD, _PATH_RD = b"\x82rd", b"\xb2rd"
 _TICK_S = 0.001
 _TOKEN_BYTES = 5
 # RFC 7252 §4.8; without the random factor, because these are loopback's few losses.
@@ -99,6 +101,16 @@ class Datagrams:
             self._head, message_id.to_bytes(2, "big"), token, self._updates[number],
         )  # fmt: skip
 
+    def note_created(self, number: int, answer: bytes) -> None:
+        """It was registered where this answer says."""
+        options = answer[4 + _TOKEN_BYTES :]
+        if options.startswith(_LOCATION_RD) and options[3] < 13 and len(options) == 4 + options[3]:
+            # The Update names the same two segments, by an option of another number.
+            self._updates[number] = _PATH_RD + options[len(_LOCATION_RD) :]
+            return
+        found = decode_message(answer).options
+        self.note_location(number, tuple(value.decode() for kind, value in found if kind == 8))
+
     def note_location(self, number: int, path: tuple[str, ...]) -> None:
         """It was registered there."""
         request = Request(codes.POST, path)
@@ -110,19 +122,14 @@ def name_of(number: int) -> str:
     return f"lamp-{number:07d}"
 
 
-class Exchange:
+class Exchange(msgspec.Struct, gc=False, eq=False):
     """One request that is not answered yet."""
 
-    __slots__ = ("datagram", "intended_ns", "number", "peer", "times_sent")
-
-    def __init__(
-        self, number: int, intended_ns: int, datagram: bytes, peer: LocalAndRemote
-    ) -> None:
-        self.number = number
-        self.intended_ns = intended_ns
-        self.datagram = datagram
-        self.peer = peer
-        self.times_sent = 1
+    number: int
+    intended_ns: int
+    datagram: bytes
+    peer: LocalAndRemote
+    times_sent: int = 1
 
 
 class Loader:
@@ -141,6 +148,7 @@ class Loader:
         self._waits: list[deque[tuple[float, bytes]]] = [deque() for _ in range(_SENDS_MAX)]
         self._tokens = 0
         self._message_ids: dict[int, int] = {}
+        self._peers: dict[int, LocalAndRemote] = {}
         self._begun = 0
         self._total = 0
         self._began_ns = 0
@@ -219,11 +227,16 @@ class Loader:
         token = self._tokens.to_bytes(_TOKEN_BYTES, "big")
         message_id = self._message_ids[number] = self._message_ids.get(number, number) + 1 & 0xFFFF
         make = self._datagrams.update if order.updates else self._datagrams.register
-        peer = (f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}", *self._server)
+        peer = self._peers.get(number) or self._make_peer(number)
         datagram = make(number, message_id, token)
         self._open[token] = Exchange(number, intended_ns, datagram, peer)
         self._waits[0].append((self._loop.time() + _ACK_TIMEOUT_S, token))
         return datagram, peer
+
+    def _make_peer(self, number: int) -> LocalAndRemote:
+        local = f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+        peer = self._peers[number] = (local, *self._server)
+        return peer
 
     def _send(self, datagrams: list[tuple[bytes, LocalAndRemote]]) -> None:
         if datagrams and self.link is not None:
@@ -257,9 +270,7 @@ class Loader:
         self._latencies_ns.append(now_ns - exchange.intended_ns)
         code = data[1]
         if code == codes.CREATED:
-            response = decode_message(data)
-            path = tuple(value.decode() for number, value in response.options if number == 8)
-            self._datagrams.note_location(exchange.number, path)
+            self._datagrams.note_created(exchange.number, data)
         elif code != codes.CHANGED:
             text = codes.code_text(code)
             self._refused[text] = self._refused.get(text, 0) + 1

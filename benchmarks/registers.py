@@ -8,21 +8,18 @@ was asked with, so that an answer that met another request's token or peer shows
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
-import resource
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from lwm2m.coap import (
     CoapEndpoint,
     Event,
     Request,
-    RequestReceived,
-    Response,
     ResponseReceived,
     TransmissionParameters,
     codes,
 )
+from lwm2m.coap.plain import read_plain_request
 from lwm2m.transport import EndpointDriver
 
 DEVICES = 1_000
@@ -30,19 +27,6 @@ OBJECTS = (1, 3, 4, 5, 6, 7, 3301, 3303, 3304, 3311, 3416, 3417, 3418)
 LINKS = b",".join(b"</%d/0>" % number for number in OBJECTS)
 # What follows the endpoint name.
 PARAMETERS = ("lt=86400", "lwm2m=1.1", "b=U")
-
-
-def cpu_s() -> float:
-    """CPU of this process so far."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def tune_collector() -> None:
-    """Let what is there be, and collect seldom, as the services do."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def device_name(number: int) -> str:
@@ -57,18 +41,27 @@ def local_address(number: int) -> str:
 
 def answer_registers() -> EndpointDriver:
     """A CoAP endpoint, still without a link, that answers each Register with Created."""
+    return _AnsweringDriver(CoapEndpoint(TransmissionParameters(), os.urandom), lambda events: None)
 
-    def answer(events: list[Event]) -> None:
-        now = driver.now()
-        for event in events:
-            if isinstance(event, RequestReceived):
-                name = event.request.query[0].removeprefix("ep=")
-                response = Response(codes.CREATED, location_path=("rd", name))
-                endpoint.respond(event.exchange, response, now)
 
-    endpoint = CoapEndpoint(TransmissionParameters(), os.urandom)
-    driver = EndpointDriver(endpoint, answer)
-    return driver
+class _AnsweringDriver(EndpointDriver):
+    """Answers as the server emulator does what looks as most requests do: as soon as it is read."""
+
+    def receive_datagrams(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
+        """See `EndpointDriver.receive_datagrams`."""
+        now, endpoint = self.now(), self.endpoint
+        for data, peer in datagrams:
+            read = read_plain_request(data)
+            if read is None:
+                endpoint.receive_datagram(data, peer, now)
+                continue
+            name = read[2].query[0].removeprefix("ep=").encode()
+            taken = endpoint.take_request(data, peer, now)
+            if taken is not None:
+                # Location-Path twice (RFC 7252 §3.1): names here have less than 13 bytes.
+                location = b"\x82rd%c%b" % (len(name), name)
+                endpoint.answer_request(taken, codes.CREATED, location)
+        self._flush()
 
 
 class Registers:

@@ -76,6 +76,14 @@ def write_line(fields: Mapping[str, Any], write: Callable[[str], object]) -> Non
     write(msgspec.json.encode(fields).decode() + "\n")
 
 
+def plain_conditions() -> Fields:
+    """Machine, versions and load, for a measurement without a bench."""
+    return {
+        "load_after": round(os.getloadavg()[0], 2),
+        **{each.name.partition(":")[2]: each.text for each in environment_notes(0)},
+    }
+
+
 @contextlib.asynccontextmanager
 async def profiled(rig: Rig, directory: Path | None) -> AsyncIterator[None]:
     """Sample every process of the bench into `directory` (None: do not) while the block runs.

@@ -6,7 +6,10 @@ Devices with a certificate and a TLS connection each publish packs of three reco
 with `--window` packs in flight. First to one subscriber that only acknowledges (bare), then, the
 same devices over the same connections, to ingestion, which spools, decodes, stores and archives.
 A rate is from the first publish to the last PUBACK of the subscriber or commit of the store.
-Prints one JSON line; `ratio` is stored to bare, `lost` what was acknowledged and not stored.
+Prints one JSON line; `ratio` is stored to bare, `lost` what was acknowledged and not stored,
+`unknown` what was published and not acknowledged. `bars` says of each bar whether it is met; with
+fewer than 5,000 devices it cannot be told. With `--judge` the exit code is 0 when all are met, 1
+when one is not, 2 when one cannot be told.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Any
 import msgspec
 import uvloop
 
+from benchmarks.bars import Bar, cores_allow_per_s, exit_code, told
 from benchmarks.mqtt_broker import (
     Pki,
     broker_up,
@@ -46,6 +50,10 @@ WITHIN_S = 120.0
 ASK_EVERY_S = 0.05
 GIVEN_UP_AFTER_S = 10.0
 TOKEN = "benchmark"
+# What must be reached, with so many devices connected.
+BARS_DEVICES = 5_000
+RATIO = 0.7
+STORED_PER_S = {"embedded": 1_500, "mosquitto": 8_000}
 INGESTION = service_identity("ingestion")
 
 
@@ -164,11 +172,27 @@ async def measure(devices: int, packs: int, window: int, broker: str) -> Fields:
         "ratio": round(stored["per_s"] / bare["per_s"], 3),
         "bare": bare,
         "stored": stored,
+        "bars": told(bars_of(bare, stored, devices, devices * packs, broker)),
         "conditions": {
             "load_before": round(os.getloadavg()[1], 2),
             **{each.name.partition(":")[2]: each.text for each in environment_notes(0)},
         },
     }
+
+
+def bars_of(bare: Fields, stored: Fields, devices: int, packs: int, broker: str) -> list[Bar]:
+    """The bars of this broker; only a failure can be told with too few devices."""
+    few = f"{devices} devices, not {BARS_DEVICES}" if devices < BARS_DEVICES else ""
+    rates = [
+        Bar("stored_to_bare", RATIO, round(stored["per_s"] / bare["per_s"], 3)),
+        Bar("stored_per_s", STORED_PER_S[broker], stored["per_s"]),
+    ]
+    unknown = packs - stored["acknowledged"]
+    return [
+        *(bar._replace(measured=None, because=few) if few and bar.is_met else bar for bar in rates),
+        Bar("lost", 0, max(0, stored["lost"]), is_ceiling=True),
+        Bar("unknown", 0, unknown, is_ceiling=True),
+    ]
 
 
 async def _measure_bare(
@@ -180,9 +204,9 @@ async def _measure_bare(
         began = asyncio.get_running_loop().time()
         await fleet.ask({"packs": packs})
         await asyncio.wait_for(subscriber.all_arrived.wait(), WITHIN_S)
-        told = await fleet.hear()
+        heard = await fleet.hear()
         took_s = asyncio.get_running_loop().time() - began
-    return _rate(told["published"], took_s, cpu)
+    return _rate(heard["published"], took_s, cpu)
 
 
 async def _measure_stored(
@@ -210,13 +234,13 @@ async def _measure_stored(
             cpu = Cpu(pids | {"ingestion": ingestion.pid})
             began = asyncio.get_running_loop().time()
             await fleet.ask({"packs": packs})
-            told = await fleet.hear()
+            heard = await fleet.hear()
             counts = await _until_stored(client, devices * packs)
             took_s = asyncio.get_running_loop().time() - began
-            figures = _rate(told["published"], took_s, cpu)
+            figures = _rate(heard["published"], took_s, cpu)
     return figures | {
         "readings": counts.stored,
-        "lost": told["published"]["acknowledged"] - counts.packs,
+        "lost": heard["published"]["acknowledged"] - counts.packs,
         "duplicates": counts.duplicates,
         "conflicts": counts.conflicts,
         "dead_letters": counts.dead_letters,
@@ -238,10 +262,13 @@ async def _until_stored(client: HttpClient, packs: int) -> IngestionCounts:
 
 def _rate(published: Mapping[str, float], took_s: float, cpu: Cpu) -> Fields:
     packs = int(published["acknowledged"])
+    cpu_us = cpu.us_each(packs)
     return {
+        "acknowledged": packs,
         "per_s": round(packs / took_s, 1),
         "acknowledged_per_s": round(packs / published["took_s"], 1),
-        "cpu_us_per_pack": cpu.us_each(packs),
+        "cpu_us_per_pack": cpu_us,
+        "cores_allow_per_s": cores_allow_per_s(cpu_us, os.cpu_count() or 1),
     }
 
 
@@ -253,20 +280,22 @@ def _quiet_collector() -> Iterator[None]:
     yield
 
 
-def main() -> None:
-    """Measure and print the line."""
+def main() -> int:
+    """Measure and print the line; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--devices", type=int, default=300)
     parser.add_argument("--packs", type=int, default=40, help="packs of each device, in each part")
     parser.add_argument("--window", type=int, default=2, help="packs of a device in flight")
     parser.add_argument("--broker", choices=["embedded", "mosquitto"], default="embedded")
-    told = parser.parse_args()
-    if told.broker == "mosquitto" and find_mosquitto() is None:
+    parser.add_argument("--judge", action="store_true", help="exit code by the bars")
+    asked = parser.parse_args()
+    if asked.broker == "mosquitto" and find_mosquitto() is None:
         parser.error("there is no mosquitto on this machine")
     with _quiet_collector():
-        line = uvloop.run(measure(told.devices, told.packs, told.window, told.broker))
+        line = uvloop.run(measure(asked.devices, asked.packs, asked.window, asked.broker))
     write_line(msgspec.to_builtins(line), sys.stdout.write)
+    return exit_code(line) if asked.judge else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

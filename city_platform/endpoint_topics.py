@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from contracts.topics import fill
+from contracts.topics import EventTopic, fill
 
 # No topic may hold it (MQTT 3.1.1 §1.5.3).
 _MARK = "\0"
@@ -33,6 +34,36 @@ class EndpointTopic:
         """Whose topic this is, None when it is another one."""
         found = self._pattern.fullmatch(topic)
         return found[found.re.groups] if found else None
+
+
+def read_event_topic(template: str, topic: str) -> EventTopic | None:
+    """What a topic of the form `Topics.event` names, None when it is another one."""
+    found = _event_pattern(template).fullmatch(topic)
+    return EventTopic(found["server"], found["endpoint"], found["kind"]) if found else None
+
+
+@lru_cache(maxsize=16)
+def topic_of(template: str, server: str) -> EndpointTopic:
+    """One server's topics, made once."""
+    return EndpointTopic(template, server=server)
+
+
+@lru_cache(maxsize=16)
+def _event_pattern(template: str) -> re.Pattern[str]:
+    levels = template.split("/")
+    # A name that comes twice stands for its last level, as in the contract.
+    last = {level: place for place, level in enumerate(levels) if level[:1] == "{"}
+    return re.compile(
+        "/".join(
+            re.escape(level)
+            if level not in last
+            else f"(?P<{level[1:-1]}>[^/]*)"
+            if last[level] == place
+            else "[^/]*"
+            for place, level in enumerate(levels)
+        ),
+        re.DOTALL,
+    )
 
 
 def _pattern(level: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib.metadata
 import signal
 import sys
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
 from contracts.names import IllegalName
 from harness.command import EXIT_OTHER, INTERRUPTED
@@ -177,7 +180,9 @@ def list_scenarios() -> None:
 
     console = Console()
     for scenario in find_scenarios().values():
-        console.print(f"[bold]{scenario.name}[/bold]\n    {scenario.claim}")
+        console.print(f"[bold]{scenario.name}[/bold]")
+        # Further lines are indented, too.
+        console.print(Padding(Text(scenario.claim), (0, 0, 0, 4)))
 
 
 @app.command()
@@ -410,9 +415,18 @@ async def _until_signalled(work: Coroutine[Any, Any, Result]) -> Result:
     return await task
 
 
+def _add_commands() -> None:
+    """Take in what other parts of the installation offer: only what is asked for is imported."""
+    asked = sys.argv[1:2]
+    for found in importlib.metadata.entry_points(group="lamplighter.commands"):
+        if asked in ([], ["--help"], [found.name]):
+            app.add_typer(found.load(), name=found.name)
+
+
 def main() -> None:
     """Entry point: every error is one line on standard error, exit 3."""
     try:
+        _add_commands()
         # Outside its standalone mode click returns the code of `typer.Exit`.
         sys.exit(app(standalone_mode=False))
     except (LamplighterError, ConfigError, IllegalName) as error:
@@ -420,15 +434,23 @@ def main() -> None:
     except PortInUse as error:
         fail(f"{error}: see the --…-port options of this command")
     except (OSError, HttpError) as error:
-        fail(f"{error}: see the logs of the run, or choose another folder")
+        fail_of_os(error)
     except Exception as error:
         # typer brings a click of its own: its usage errors are known by what they can do.
         told = getattr(error, "format_message", None)
         if told is None:
             raise
-        fail(told() or "see lamplighter --help")
+        # What checks a choice puts the kind of its error in front.
+        fail(told().replace("Value error, ", "") or "see lamplighter --help")
     except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
         fail(INTERRUPTED)
+
+
+def fail_of_os(error: OSError | HttpError) -> None:
+    """Print what the system refused, and what to do; exit 3."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        fail(f"{error}: free space there, or choose a folder on another disk; then start again")
+    fail(f"{error}: see the logs of the run, or choose another folder")
 
 
 def fail(text: str) -> None:

@@ -15,9 +15,12 @@ from lwm2m.objects import (
     check_xml,
     read_definition,
 )
+from runtime.files import FileRefused, read_file
 
 EXIT_FINE = 0
 EXIT_ERRORS = 1
+# The largest of the registry has 0.2 MB.
+DEFINITION_BYTES_MAX = 4 * 1024 * 1024
 
 
 class Printed(NamedTuple):
@@ -32,7 +35,8 @@ def check_files(paths: Sequence[Path]) -> Printed:
 
     One line a problem, `file:line: error|warning: what; what to do`, and one that sums up.
     """
-    registry = ModelRegistry()
+    builtin, registry = ModelRegistry(), ModelRegistry({})
+    sources: dict[tuple[int, str], str] = {}
     problems: list[Problem] = []
     files = list(_files(paths))
     if not files:
@@ -46,7 +50,8 @@ def check_files(paths: Sequence[Path]) -> Printed:
         problems += found
         count += len(models)
         for model in models:
-            problems += _clashes(registry, model, str(file))
+            problems += _replacing(builtin, model, str(file))
+            problems += _clashes(registry, sources, model, str(file))
     errors = sum(problem.severity == "error" for problem in problems)
     ending = ", ".join(
         [
@@ -84,9 +89,9 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 def _checked(file: Path) -> CheckedXml:
     try:
-        data = file.read_bytes()
-    except OSError as error:
-        what = f"it cannot be read ({error.strerror})"
+        data = read_file(file, DEFINITION_BYTES_MAX)
+    except FileRefused as error:
+        what = f"it cannot be read ({error})"
         return _refused(file, what, "name a file of object XML")
     if file.suffix != ".json":
         return check_xml(data, str(file))
@@ -100,16 +105,37 @@ def _refused(file: Path, what: str, remedy: str) -> CheckedXml:
     return CheckedXml((), (Problem(str(file), 1, "error", what, remedy),))
 
 
-def _clashes(registry: ModelRegistry, model: ObjectModel, source: str) -> list[Problem]:
-    """What is wrong with this definition beside those that are known already."""
-    known = registry.model(model.id, model.version)
+def _replacing(builtin: ModelRegistry, model: ObjectModel, source: str) -> list[Problem]:
+    """What a definition of an object that is built in means for that one."""
+    versions = builtin.versions_of(model.id)
+    known = builtin.model(model.id, model.version)
+    if not versions or known == model:
+        return []
+    if known is not None:
+        what = f"/{model.id} {model.version} replaces the built-in {known.name}"
+        remedy = "give it a version of its own, or an id that is free, if that is not meant"
+        return [Problem(source, 1, "warning", what, remedy)]
+    beside = builtin.model(model.id, versions[-1])
+    if beside is None or beside.name == model.name:
+        return []
+    what = f"/{model.id} is {beside.name}, which is built in: {model.name} would be a version of it"
+    return [Problem(source, 1, "warning", what, "choose an id that is free, if that is not meant")]
+
+
+def _clashes(
+    registry: ModelRegistry, sources: dict[tuple[int, str], str], model: ObjectModel, source: str
+) -> list[Problem]:
+    """What is wrong with this definition beside those of the files before it."""
+    key = (model.id, model.version)
+    known = registry.model(*key)
     try:
         registry.add(model)
     except DefinedTwice:
-        if known == model:
-            return []
-        what = f"/{model.id} {model.version} is defined already, and differently"
-        return [Problem(source, 1, "warning", what, "give it a version of its own")]
+        how = "in the same words" if known == model else "differently"
+        what = f"/{model.id} {model.version} is defined already in {sources[key]}, {how}"
+        remedy = "leave one out" if known == model else "give it a version of its own"
+        return [Problem(source, 1, "warning", what, remedy)]
+    sources[key] = source
     return []
 
 

@@ -17,16 +17,20 @@ from fake_devices.device import Device
 from fake_devices.devices import MODELS
 from fake_devices.fleet.assembly import assembled
 from fake_devices.fleet.building import make_devices
-from fake_devices.fleet.config import DeviceLine, FleetConfig
-from fake_devices.fleet.credentials import check_owner_only
+from fake_devices.fleet.config import DeviceLine, FleetConfig, parse_server
 from harness.errors import ScenarioError
 from harness.trace_printer import TracePrinter
 from lwm2m.objects import builtin_models
+from lwm2m.transport.silence import noting_silence
 from lwm2m.transport.tracing import MessageReader, TracedMessage, Wrap, traced
 from runtime.clock import SystemClock
+from runtime.component import ConfigError
+from runtime.files import check_owner_only
 
 # The harbour district's middle: where a device is that nobody placed.
 _LATITUDE, _LONGITUDE = 53.5448, 8.5709
+# 1000 days: what `lamplighter load` takes, too.
+_LIFETIME_MAX_S = 86_400_000
 
 
 class DeviceOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +57,7 @@ async def run_device(options: DeviceOptions, console: Console) -> None:
     Raises `ScenarioError` or `ConfigError` with what to do.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    _check(options)
     line, config = _line_of(options), _config_of(options)
     clock = SystemClock()
     told = _Teller(console)
@@ -60,7 +65,10 @@ async def run_device(options: DeviceOptions, console: Console) -> None:
     def make(peers: Sequence[Hashable]) -> list[Device]:
         return make_devices(config, [line], peers, clock, told)
 
-    wrap = trace_on(console, clock) if options.trace else _refusals_on(console)
+    wrap = noting_silence(
+        trace_on(console, clock) if options.trace else _refusals_on(console),
+        lambda text: console.print(text, highlight=False, soft_wrap=True),
+    )
     async with assembled(config, clock, 1, make, wrap=wrap) as (fleet, _):
         where = config.server or f"{config.bootstrap_server} (bootstrap)"
         console.print(f"{line.endpoint}, model {line.model}, turns to {where}. Ctrl-C ends it.")
@@ -127,6 +135,36 @@ def _told(record: msgspec.Struct) -> str:
     return ""
 
 
+def _check(options: DeviceOptions) -> None:
+    """Refuse options that cannot work together. Raises `ScenarioError` that names them."""
+    if not options.server and not options.bootstrap_server:
+        raise ScenarioError("--server coap://host:port (or coaps://…) or --bootstrap is needed")
+    for option, uri in (("--server", options.server), ("--bootstrap", options.bootstrap_server)):
+        try:
+            if uri:
+                parse_server(uri)
+        except ConfigError as error:
+            raise ScenarioError(f"{option}: {error}") from None
+    if not 1 <= options.lifetime_s <= _LIFETIME_MAX_S:
+        raise ScenarioError(f"--lifetime {options.lifetime_s}: choose 1 to {_LIFETIME_MAX_S} s")
+    has_certificate = options.certificate_file is not None
+    if has_certificate != (options.key_file is not None):
+        missing = "--key" if has_certificate else "--certificate"
+        raise ScenarioError(f"{missing} FILE is missing: --certificate and --key go together")
+    secure = [u for u in (options.server, options.bootstrap_server) if u.startswith("coaps")]
+    if not secure or options.psk_file is not None:
+        return
+    if not has_certificate:
+        raise ScenarioError(
+            f"{secure[0]} needs --psk FILE, or --certificate, --key and --trust with a FILE each"
+        )
+    if options.trust_anchors_file is None:
+        raise ScenarioError(
+            f"{secure[0]} with --certificate needs --trust FILE too: the PEM of who signs the "
+            "server's certificate"
+        )
+
+
 def _line_of(options: DeviceOptions) -> DeviceLine:
     if options.model not in MODELS:
         raise ScenarioError(f"no model {options.model!r}; there are: {', '.join(MODELS)}")
@@ -147,8 +185,6 @@ def _line_of(options: DeviceOptions) -> DeviceLine:
 
 
 def _config_of(options: DeviceOptions) -> FleetConfig:
-    if not options.server and not options.bootstrap_server:
-        raise ScenarioError("--server coap://host:port (or coaps://…) or --bootstrap is needed")
     if options.lwm2m_version not in ("1.0", "1.1", "1.2"):
         raise ScenarioError(f"--lwm2m-version {options.lwm2m_version}: choose 1.0, 1.1 or 1.2")
     return msgspec.convert(

@@ -67,7 +67,7 @@ def make_schedule(options: ScheduleOptions, console: Console) -> None:
     print_figures(figures, console)
     for path in (options.out, options.html):
         if path is not None:
-            console.print(f"written: {path}", highlight=False, soft_wrap=True)
+            console.out(f"written: {path}", highlight=False)
 
 
 def _write_page(path: Path, page: str) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import ipaddress
 import logging
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from rich.console import Console
 
 from contracts.names import check_endpoint_name
@@ -27,13 +32,16 @@ from harness.bench.device_security import (
 from harness.bench.state import temporary_state
 from harness.errors import ScenarioError
 from harness.lwm2m_server.config import Listen, SecureListen, TlsListen
-from harness.lwm2m_server.secret_files import check_owner_only
 from harness.lwm2m_server.security_store import InvalidRow, SecurityStore, decode_row
 from harness.run_device import trace_on
 from harness.security import Security
 from lwm2m.transport.tracing import unwrapped
 from runtime.clock import SystemClock
-from runtime.files import write_secret
+from runtime.files import check_owner_only, write_secret
+
+_KEY_BYTES: Final = bytes(number for number in range(1, 256) if number != ord("\n"))
+# Nobody's: its bytes count from 0 to 15.
+_EXAMPLE_KEY: Final = "AAECAwQFBgcICQoLDA0ODw=="
 
 
 class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,8 +75,10 @@ async def serve(options: ServeOptions, console: Console) -> None:
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    _check_host(options)
     clock = SystemClock()
-    with contextlib.nullcontext(options.state) if options.state else temporary_state() as state:
+    kept = contextlib.nullcontext(options.state) if options.state else temporary_state()
+    with kept as state, full_disk_told(state):
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("token", "data_token"):
             if not (state / name).exists():
@@ -87,6 +97,32 @@ async def serve(options: ServeOptions, console: Console) -> None:
             await asyncio.gather(server, bootstrap)
         except asyncio.CancelledError:
             console.print("The servers are down.")
+
+
+@contextlib.contextmanager
+def full_disk_told(state: Path) -> Iterator[None]:
+    """Raises `ScenarioError` with what to do when the block finds no room left in `state`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ScenarioError(
+            f"the disk that holds {state} is full ({error.strerror}): free space there and start "
+            "again, and everything that was acknowledged is there; or choose another --state"
+        ) from error
+
+
+def _check_host(options: ServeOptions) -> None:
+    """A certificate is made for the address in figures. Raises `ScenarioError`."""
+    try:
+        ipaddress.ip_address(options.host)
+    except ValueError:
+        if _has_certificates(options):
+            raise ScenarioError(
+                f"--host {options.host}: write the address in figures, such as 127.0.0.1; the "
+                "server's certificate is made for it"
+            ) from None
 
 
 class _Addresses:
@@ -109,8 +145,12 @@ class _Addresses:
 
     def _tell(self) -> None:
         if self._server and self._bootstrap:
+            _write_entries(self._server, self._state, self._options)
             text = how_to_use(self._server, self._bootstrap, self._state, self._options)
-            self._console.print(text, highlight=False, soft_wrap=True)
+            # Only the heading is marked up: what follows names folders of the user's.
+            heading, _, rest = text.partition("\n")
+            self._console.print(heading, highlight=False)
+            self._console.out(rest, highlight=False)
 
 
 def how_to_use(
@@ -124,46 +164,149 @@ def how_to_use(
                 lines.append(f"  {name:<17} {scheme}://{addresses[scheme]}")
                 name = ""
         lines.append(f"  {'':<17} http://{addresses['admin']}   its administration")
-    auth = f'-H "Authorization: Bearer $(cat {state}/token)"'
-    admin = f"http://{server['admin']}"
     return "\n".join(
         [
             *lines,
             "",
+            *_trust_lines(state, options),
             *_device_lines(server, state, options),
             "Who is registered, and an operation on a device:",
             "",
-            f"  curl {auth} {admin}/v1/registrations",
-            f"  curl {auth} {admin}/v1/operations \\",
-            '    -d \'{"endpoint": "NAME", "operation": "read", "path": "/3/0"}\'',
+            f"  curl {_auth(state)} http://{server['admin']}/v1/registrations",
+            f"  curl {_auth(state)} http://{server['admin']}/v1/operations \\",
+            f"    -d '{_read_of(_example(options))}'",
             "",
-            "A device's pre-shared key (base64), and what a device is bootstrapped to:",
-            "",
-            f"  curl {auth} -X PUT {admin}/v1/security/NAME \\",
-            '    -d \'{"identity": "NAME", "key": "AAECAwQFBgcICQoLDA0ODw=="}\'',
-            f"  curl {auth} -X PUT http://{bootstrap['admin']}/v1/bootstrap/NAME \\",
-            f'    -d \'{{"accounts": [{{"short_server_id": 1, "uri": "{_uri(server)}"}}]}}\'',
-            "",
+            *_bootstrap_lines(server, bootstrap, state, options),
             "All routes: docs/reference/interfaces.md.",
         ]
     )
 
 
+def _auth(state: Path) -> str:
+    return f'-H "Authorization: Bearer $(cat {state}/token)"'
+
+
+def _example(options: ServeOptions) -> str:
+    """Whom examples are about."""
+    return options.devices[0] if options.devices else "NAME"
+
+
+def _read_of(endpoint: str) -> str:
+    return f'{{"endpoint": "{endpoint}", "operation": "read", "path": "/3/0"}}'
+
+
+def _trust_lines(state: Path, options: ServeOptions) -> list[str]:
+    if not _has_certificates(options):
+        return []
+    return [
+        f"Server certificates are signed by {server_files(state)['trust_anchors_file']}; a"
+        " device's",
+        "must come from there too, and its common name be the endpoint name: --device NAME makes"
+        " one.",
+        "",
+    ]
+
+
 def _device_lines(server: Mapping[str, str], state: Path, options: ServeOptions) -> list[str]:
     """How the devices that credentials were made for come in, and where those are."""
     lines = []
-    if _has_certificates(options):
-        lines += [
-            f"Server certificates are signed by {server_files(state)['trust_anchors_file']}; a"
-            " device's",
-            "must come from there too, and its common name be the endpoint name: --device NAME"
-            " makes one.",
-            "",
-        ]
     for endpoint in options.devices:
         command = f"lamplighter device --endpoint {endpoint} --server {_uri(server)}"
         lines += [f"  {command}{_proof(state / DEVICE_KEYS / endpoint, state, options)}", ""]
     return lines
+
+
+def _bootstrap_lines(
+    server: Mapping[str, str], bootstrap: Mapping[str, str], state: Path, options: ServeOptions
+) -> list[str]:
+    """How a device is bootstrapped to the server: commands that work as they stand."""
+    if not options.devices and options.security == "x509":
+        return ["For commands that bootstrap a device, name it: --device NAME.", ""]
+    name = _example(options)
+    lines = []
+    if not options.devices and options.security == "psk":
+        key = f'{{"identity": "{name}", "key": "{_EXAMPLE_KEY}"}}'
+        lines += [
+            "A device's pre-shared key (base64; put yours there), which each server keeps for"
+            " itself:",
+            "",
+        ]
+        for addresses in (server, bootstrap):
+            route = f"http://{addresses['admin']}/v1/security/{name}"
+            lines += [f"  curl {_auth(state)} -X PUT {route} \\", f"    -d '{key}'"]
+        lines.append("")
+    data = (
+        f"@{_entry_file(state, name)}"
+        if _has_entry_files(options)
+        else _open_entry(server, name, options)
+    )
+    lines += [
+        f"What {name} is bootstrapped to:",
+        "",
+        f"  curl {_auth(state)} -X PUT http://{bootstrap['admin']}/v1/bootstrap/{name} \\",
+        f"    -d '{data}'",
+        "",
+    ]
+    if options.devices or options.security == "none":
+        proof = _proof(state / DEVICE_KEYS / name, state, options)
+        command = f"lamplighter device --endpoint {name} --bootstrap {_uri(bootstrap)}{proof}"
+        lines += [f"  {command}", ""]
+    return lines
+
+
+def _open_entry(server: Mapping[str, str], name: str, options: ServeOptions) -> str:
+    """A bootstrap entry without a secret of anybody's: with the key of the example, or none."""
+    account: dict[str, object] = {"short_server_id": 1, "uri": _uri(server)}
+    if options.security == "psk":
+        account |= {"security": "psk", "identity": name, "key": _EXAMPLE_KEY}
+    return msgspec.json.encode({"accounts": [account]}).decode()
+
+
+def _has_entry_files(options: ServeOptions) -> bool:
+    return bool(options.devices) and options.security != "none"
+
+
+def _entry_file(state: Path, endpoint: str) -> Path:
+    return state / DEVICE_KEYS / f"{endpoint}.bootstrap.json"
+
+
+def _write_entries(server: Mapping[str, str], state: Path, options: ServeOptions) -> None:
+    """What each named device is bootstrapped to, in a file: it has keys, which no command line
+    may show."""
+    if not _has_entry_files(options):
+        return
+    for endpoint in options.devices:
+        account = {"short_server_id": 1, "uri": _uri(server), "security": options.security}
+        made = state / DEVICE_KEYS / endpoint
+        found = _psk_of(made) if options.security == "psk" else _certificates_of(made, state)
+        entry = msgspec.json.encode({"accounts": [{**account, **found}]})
+        write_secret(_entry_file(state, endpoint), entry)
+
+
+def _psk_of(made: Path) -> dict[str, str | bytes]:
+    return {"identity": made.name, "key": bytes.fromhex(Path(f"{made}.psk").read_text())}
+
+
+def _certificates_of(made: Path, state: Path) -> dict[str, str | bytes]:
+    return {
+        "certificate": _der_certificate(Path(f"{made}.pem")),
+        "key": _der_key(Path(f"{made}.key")),
+        "server_certificate": _der_certificate(Path(server_files(state)["certificate_file"])),
+    }
+
+
+def _der_certificate(file: Path) -> bytes:
+    found = x509.load_pem_x509_certificate(file.read_bytes())
+    return found.public_bytes(serialization.Encoding.DER)
+
+
+def _der_key(file: Path) -> bytes:
+    key = serialization.load_pem_private_key(file.read_bytes(), None)
+    return key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
 
 
 def _proof(made: Path, state: Path, options: ServeOptions) -> str:
@@ -241,12 +384,15 @@ def _make_credentials(options: ServeOptions, state: Path, wall_us: int) -> None:
         certificate_fields(state, new, wall_us)
     elif options.security == "psk":
         new = [name for name in options.devices if not (made / f"{name}.psk").exists()]
-        rows = {
-            name: DeviceKey(endpoint=name, identity=name, key=secrets.token_bytes(PSK_BYTES))
-            for name in new
-        }
+        rows = {name: DeviceKey(endpoint=name, identity=name, key=_new_key()) for name in new}
         write_psk_files(state, rows)
         _put_in_stores(state, [msgspec.json.encode(row) for row in rows.values()], made)
+
+
+def _new_key() -> bytes:
+    """A key that a command line can carry, without zero and newline: libcoap's client takes its key
+    as an argument. Of 128 bits that leaves 127.8."""
+    return bytes(secrets.choice(_KEY_BYTES) for _ in range(PSK_BYTES))
 
 
 def _take_keys(options: ServeOptions, state: Path) -> None:

@@ -7,7 +7,7 @@ inbound ones are acknowledged by hand, so that who reads may first make them dur
 from __future__ import annotations
 
 import enum
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -54,6 +54,9 @@ class State(enum.Enum):
     CONNECTING = "connecting"
     CONNECTED = "connected"
     ENDED = "ended"
+
+    # A look into a table by state for every packet: Enum's own hash is computed in Python.
+    __hash__ = object.__hash__
 
 
 class Input(enum.Enum):
@@ -205,13 +208,13 @@ class ClientConnection:
         self._connection = 0
         self._last_packet_id = 0
         # Encoded, in the order of publishing; what waits for the window follows what is in flight.
+        # It and what was received are made when first needed: thousands of devices only publish,
+        # within their window.
         self._inflight: dict[int, bytes] = {}
-        self._waiting: deque[tuple[int, bytes]] = deque()
-        self._waiting_ids: set[int] = set()
+        self._waiting: OrderedDict[int, bytes] | None = None
         self._asked: dict[int, tuple[str, ...]] = {}
-        # Of this connection: whether the reader has acknowledged it; ids in the order of receipt.
-        self._received: dict[int, bool] = {}
-        self._receipts: deque[int] = deque()
+        # Of this connection, in the order of receipt: whether the reader has acknowledged it.
+        self._received: OrderedDict[int, bool] | None = None
 
     @property
     def state(self) -> State:
@@ -221,7 +224,7 @@ class ClientConnection:
     @property
     def outstanding(self) -> int:
         """Messages that no PUBACK came for yet, sent or not."""
-        return len(self._inflight) + len(self._waiting)
+        return len(self._inflight) + len(self._waiting or ())
 
     def connect(self, now: float) -> None:
         """Begin a connection over a transport that has just opened."""
@@ -229,8 +232,7 @@ class ClientConnection:
         self._connection += 1
         self._parser = Parser(self._packet_bytes_max)
         self._outgoing = [self._connect_packet]
-        self._received.clear()
-        self._receipts.clear()
+        self._received = None
         self._asked.clear()
         self._has_sent = True
         self._awaits_ping_response = self._is_resumed = False
@@ -254,7 +256,7 @@ class ClientConnection:
             return 0
         if qos != 1:
             raise ValueError("QoS 2 is not supported")
-        outstanding = len(self._inflight) + len(self._waiting)
+        outstanding = self.outstanding
         if outstanding >= self._queue_max:
             raise QueueFull(f"{outstanding} messages wait for their acknowledgement")
         packet_id = self._next_packet_id()
@@ -264,8 +266,9 @@ class ClientConnection:
             self._outgoing.append(data)
             self._has_sent = True
         else:
-            self._waiting.append((packet_id, data))
-            self._waiting_ids.add(packet_id)
+            if self._waiting is None:
+                self._waiting = OrderedDict()
+            self._waiting[packet_id] = data
         return packet_id
 
     def subscribe(self, filters: Iterable[tuple[str, int]]) -> int:
@@ -300,12 +303,14 @@ class ClientConnection:
         sent: its packet id may be another's by now, and the broker delivers it again.
         """
         received = self._received
-        if message.connection != self._connection or message.packet_id not in received:
+        if (
+            received is None
+            or message.connection != self._connection
+            or message.packet_id not in received
+        ):
             return
         received[message.packet_id] = True
-        receipts = self._receipts
-        while receipts and received[receipts[0]]:
-            packet_id = receipts.popleft()
+        while received and received[packet_id := next(iter(received))]:
             del received[packet_id]
             self._send(encode_puback(packet_id))
 
@@ -389,8 +394,8 @@ class ClientConnection:
             self._fail("protocol error: a message of QoS 2, which was never asked for", events)
             return
         if packet.qos:
-            if packet.packet_id not in self._received:
-                self._receipts.append(packet.packet_id)
+            if self._received is None:
+                self._received = OrderedDict()
             self._received[packet.packet_id] = False
         events.append(
             InboundMessage(
@@ -466,11 +471,8 @@ class ClientConnection:
 
     def _next_packet_id(self) -> int:
         packet_id = self._last_packet_id % PACKET_ID_MAX + 1
-        while (
-            packet_id in self._inflight
-            or packet_id in self._waiting_ids
-            or packet_id in self._asked
-        ):
+        waiting = self._waiting or ()
+        while packet_id in self._inflight or packet_id in waiting or packet_id in self._asked:
             packet_id = packet_id % PACKET_ID_MAX + 1
         self._last_packet_id = packet_id
         return packet_id
@@ -478,8 +480,7 @@ class ClientConnection:
     def _fill_window(self) -> None:
         waiting, inflight = self._waiting, self._inflight
         while waiting and len(inflight) < self._inflight_max:
-            packet_id, data = waiting.popleft()
-            self._waiting_ids.discard(packet_id)
+            packet_id, data = waiting.popitem(last=False)
             inflight[packet_id] = data
             self._send(data)
 

@@ -25,6 +25,7 @@ from city_platform.bootstrap.stands import StandStore
 from city_platform.broker_access import Draw, chance_from, open_client, read_token, split_address
 from city_platform.counts_http import serving_counts
 from city_platform.due_timer import DueTimer
+from city_platform.endpoint_topics import read_event_topic
 from city_platform.rules import CallbackTarget, Rule, RuleRunner, default_rules, load_rules
 from city_platform.stores.device_directory import DeviceDirectory, SqliteDeviceDirectory
 from city_platform.stores.object_store import FileObjectStore
@@ -158,36 +159,75 @@ class BootstrapComponent:
         while True:
             await self._timer.sleep_until(self._drives.next_timer())
             again, given_up = self._drives.due(self._clock.wall_us(), DRIVES_AT_ONCE)
-            await asyncio.gather(*(self._stands.put(row) for row in given_up))
+            for kept in {self._stands.put(row) for row in given_up}:
+                await asyncio.shield(kept)
             # What was published before is still in the client's queue while it is away.
             if self._client is not None and self._client.connected.is_set():
                 await asyncio.gather(*(self._send_again(sends) for sends in again))
 
     # ---- targets ----
 
-    async def _registered(self, topic: str, payload: bytes) -> None:
+    def _registered(self, topic: str, payload: bytes) -> asyncio.Future[None]:
+        # Futures and callbacks, and not a task: of these there are as many as registrations.
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        read = self._documents.get(_endpoint_of(self._topics, topic))
+        read.add_done_callback(partial(self._document_read, topic, payload, done))
+        return done
+
+    def _document_read(
+        self,
+        topic: str,
+        payload: bytes,
+        done: asyncio.Future[None],
+        read: asyncio.Future[bytes | None],
+    ) -> None:
+        try:
+            document = read.result()
+            if document is None and self._directory is not None:
+                asking = asyncio.ensure_future(self._answer_without_document(topic, payload))
+                asking.add_done_callback(partial(_pass_on, done))
+                return
+            kept = self._answer(topic, payload, document, is_known=True)
+        except Exception as error:  # the boundary to a target: the rule runner tries again
+            if not done.done():
+                done.set_exception(error)
+            return
+        if kept is not None:
+            kept.add_done_callback(partial(_pass_on, done))
+        elif not done.done():
+            done.set_result(None)
+
+    async def _answer_without_document(self, topic: str, payload: bytes) -> None:
+        is_known = await self._is_known(_endpoint_of(self._topics, topic))
+        kept = self._answer(topic, payload, None, is_known=is_known)
+        if kept is not None:
+            await asyncio.shield(kept)
+
+    def _answer(
+        self, topic: str, payload: bytes, document: bytes | None, *, is_known: bool
+    ) -> asyncio.Future[None] | None:
+        """Send what a registration asks for; what is returned is done when that is kept."""
         endpoint = _endpoint_of(self._topics, topic)
-        document = await self._documents.get(endpoint)
         decision = decide_on(
             topic,
             payload,
             document=document,
-            is_known=document is not None or await self._is_known(endpoint),
+            is_known=is_known,
             topics=self._topics,
             confirmed_version=self._drives.confirmed_version(endpoint),
             nosec_allowed=self._nosec_allowed,
         )
         if isinstance(decision, Ignore):
             self.counts[f"ignored.{decision.reason}"] += 1
-            return
+            return None
         if self._drives.is_pending(decision):
             self._drives.settle(endpoint, self._clock.wall_us())
             self._timer.wake_for(self._drives.next_timer())
-            return
+            return None
         kept = self._begin(decision)
         if document is not None and self._drives.may_send(endpoint, self._clock.wall_us()):
             self._seal_and_publish(decision, document)
-        await kept
+        return kept
 
     def _confirmed(self, topic: str, payload: bytes) -> asyncio.Future[None] | None:
         try:
@@ -249,7 +289,7 @@ class BootstrapComponent:
         if version != sends.version:
             # Renewed while the older version was on its way.
             sends = SendCredentials(sends.endpoint, sends.server, sends.registration_id, version)
-            await self._begin(sends)
+            await asyncio.shield(self._begin(sends))
             if not self._drives.may_send(sends.endpoint, self._clock.wall_us()):
                 return
         if self._drives.is_pending(sends):
@@ -293,7 +333,7 @@ class BootstrapComponent:
         if version is None or version == row.confirmed_version:
             return json_response({"endpoint": endpoint, "driven": False})
         sends = SendCredentials(endpoint, row.server, row.registration_id, version)
-        await self._begin(sends)
+        await asyncio.shield(self._begin(sends))
         if self._drives.may_send(endpoint, self._clock.wall_us()):
             await self._send_again(sends)
         return json_response({"endpoint": endpoint, "driven": True}, 202)
@@ -312,7 +352,16 @@ def _rules(config: BootstrapConfig) -> list[Rule]:
 
 
 def _endpoint_of(topics: Topics, topic: str) -> str:
-    try:
-        return topics.read_event(topic).endpoint
-    except ContractError:
-        return ""
+    found = read_event_topic(topics.event, topic)
+    return found.endpoint if found is not None else ""
+
+
+def _pass_on(done: asyncio.Future[None], kept: asyncio.Future[None]) -> None:
+    if done.done():
+        return
+    if kept.cancelled():
+        done.cancel()
+    elif (error := kept.exception()) is not None:
+        done.set_exception(error)
+    else:
+        done.set_result(None)

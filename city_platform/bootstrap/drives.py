@@ -22,6 +22,9 @@ class Stand(Enum):
     GIVEN_UP = "given_up"
     ENDED = "ended"
 
+    # Looked up in tables for every message: Enum's own hash is computed in Python.
+    __hash__ = object.__hash__
+
 
 class Occurrence(Enum):
     """What moves a device on."""
@@ -30,6 +33,9 @@ class Occurrence(Enum):
     CONFIRMED = "confirmed"
     REGISTRATION_ENDED = "registration_ended"
     PATIENCE_ENDED = "patience_ended"
+
+    # Looked up in tables for every message: Enum's own hash is computed in Python.
+    __hash__ = object.__hash__
 
 
 TRANSITIONS: dict[Stand, dict[Occurrence, Stand]] = {

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from city_platform.bootstrap.decision import Facts, Ignore, SendCredentials, decide
+from city_platform.endpoint_topics import read_event_topic, topic_of
 from contracts.credentials import SealedCredentials, decode_document
 from contracts.data_interface import decode_event, encode
 from contracts.errors import ContractError
-from contracts.topics import Topics, fill
+from contracts.topics import Topics
 
 # Seals a plaintext for the bridge of the named server; None when it has no certificate.
 SealFor = Callable[[str], Callable[[bytes], str] | None]
@@ -68,11 +69,13 @@ def decide_on(
     nosec_allowed: bool = False,
 ) -> SendCredentials | Ignore:
     """The first half of `handle`: what one message asks for. `seal` makes the answer."""
+    told = read_event_topic(topics.event, topic)
     try:
         event = decode_event(payload)
-        told = topics.read_event(topic)
         version = document_version(event.endpoint, document)
     except ContractError:
+        return Ignore("malformed")
+    if told is None:
         return Ignore("malformed")
     if (told.server, told.endpoint) != (event.server, event.endpoint):
         return Ignore("claims_another_device")
@@ -109,5 +112,5 @@ def seal(
         version=sends.version,
         sealed=sealer(document),
     )
-    topic = fill(topics.credentials, server=sends.server, endpoint=sends.endpoint)
+    topic = topic_of(topics.credentials, sends.server).of(sends.endpoint)
     return Message(topic, encode(sealed), sends)

@@ -22,8 +22,6 @@ CREATE TABLE stands (
     since_us INTEGER NOT NULL
 ) WITHOUT ROWID
 """
-# Only the PUBACK of an event waits for a commit: the credentials are on their way before it.
-GATHER_S = 0.02
 _COLUMNS = "endpoint, stand, server, registration_id, version, confirmed_version, since_us"
 _PUT = f"INSERT OR REPLACE INTO stands ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
@@ -32,9 +30,7 @@ class StandStore:
     """Rows by endpoint."""
 
     def __init__(self, path: Path) -> None:
-        self._commits = GroupCommit(
-            open_database(path, _SCHEMA), Worker("bootstrap-stands"), GATHER_S
-        )
+        self._commits = GroupCommit(open_database(path, _SCHEMA), Worker("bootstrap-stands"))
 
     async def load(self) -> list[DeviceStand]:
         """All rows."""
@@ -43,8 +39,11 @@ class StandStore:
         return [msgspec.convert(dict(zip(names, row, strict=True)), DeviceStand) for row in rows]
 
     def put(self, row: DeviceStand) -> asyncio.Future[None]:
-        """Keep a row; the future is done when it is synced."""
-        return self._commits.submit(
+        """Keep a row; the future is done when it is synced, with all that are kept together.
+
+        Only the PUBACK of an event waits for it: the credentials are on their way before.
+        """
+        return self._commits.submit_patiently(
             _PUT,
             (
                 row.endpoint,

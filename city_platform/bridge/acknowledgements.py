@@ -34,12 +34,16 @@ class ContiguousProgress:
         """An event is done. Returns whether the contiguous position moved."""
         if self.contiguous is None or seq <= self.contiguous:
             return False
-        self._done_beyond.add(seq)
-        before = self.contiguous
-        while self.contiguous + 1 in self._done_beyond:
-            self.contiguous += 1
-            self._done_beyond.discard(self.contiguous)
-        return self.contiguous > before
+        done_beyond = self._done_beyond
+        if seq != self.contiguous + 1:
+            done_beyond.add(seq)
+            return False
+        contiguous = seq
+        while done_beyond and contiguous + 1 in done_beyond:
+            contiguous += 1
+            done_beyond.discard(contiguous)
+        self.contiguous = contiguous
+        return True
 
     @property
     def outstanding(self) -> int:

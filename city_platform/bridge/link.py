@@ -19,6 +19,9 @@ class Link(Enum):
     SNAPSHOT = "snapshot"
     LIVE = "live"
 
+    # Looked up in tables for every frame: Enum's own hash is computed in Python.
+    __hash__ = object.__hash__
+
 
 class Happening(Enum):
     """What can happen to the connection."""
@@ -30,6 +33,9 @@ class Happening(Enum):
     SNAPSHOT_PART = "snapshot_part"
     SNAPSHOT_ENDED = "snapshot_ended"
     EVENT = "event"
+
+    # Looked up in tables for every frame: Enum's own hash is computed in Python.
+    __hash__ = object.__hash__
 
 
 TRANSITIONS: dict[Link, dict[Happening, Link]] = {

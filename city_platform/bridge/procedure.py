@@ -7,8 +7,9 @@ server has an outcome for is answered from its store and never done twice.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable
 from enum import Enum
+from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -22,7 +23,6 @@ from contracts.data_interface import (
     Outcome,
     Stage,
     Value,
-    ValueType,
 )
 
 BROKER_OBJECT = 18830
@@ -41,7 +41,11 @@ class Manner(Enum):
     CREATE = "create"
     REPLACE = "replace"
     ACTIVATE = "activate"
+    ACTIVATE_ALL = "activate_all"
     DELETE = "delete"
+
+    # Looked up in tables for every outcome: Enum's own hash is computed in Python.
+    __hash__ = object.__hash__
 
 
 class Verdict(Enum):
@@ -53,11 +57,15 @@ class Verdict(Enum):
     UNKNOWN = "unknown"
     ENDED = "ended"
 
+    # Looked up in tables for every outcome: Enum's own hash is computed in Python.
+    __hash__ = object.__hash__
+
 
 class Follows(Enum):
     """What follows an outcome when it is not another try of the same step."""
 
     NEXT_STEP = "next_step"
+    ONE_BY_ONE = "one_by_one"
     GIVE_UP = "give_up"
 
 
@@ -84,6 +92,14 @@ AFTER: dict[Manner, dict[Verdict, Manner | Follows]] = {
         Verdict.UNKNOWN: Manner.ACTIVATE,
         Verdict.ENDED: Follows.GIVE_UP,
     },
+    Manner.ACTIVATE_ALL: {
+        Verdict.DONE: Follows.NEXT_STEP,
+        # Write-Composite is optional: who refuses it, or does not answer it, is written to plainly.
+        Verdict.ABSENT: Follows.ONE_BY_ONE,
+        Verdict.REFUSED: Follows.ONE_BY_ONE,
+        Verdict.UNKNOWN: Follows.ONE_BY_ONE,
+        Verdict.ENDED: Follows.GIVE_UP,
+    },
     Manner.DELETE: {
         Verdict.DONE: Follows.NEXT_STEP,
         Verdict.ABSENT: Follows.NEXT_STEP,
@@ -97,6 +113,7 @@ OPERATIONS: dict[Manner, Operation] = {
     Manner.CREATE: "create",
     Manner.REPLACE: "write",
     Manner.ACTIVATE: "write",
+    Manner.ACTIVATE_ALL: "write_composite",
     Manner.DELETE: "delete",
 }
 
@@ -113,7 +130,10 @@ _VERDICT_OF_STAGE: dict[Stage, Verdict] = {
 
 
 class Step(NamedTuple):
-    """One thing to reach at the device, and how to try it first. `values` may be secret."""
+    """One thing to reach at the device, and how to try it first. `values` may be secret.
+
+    `path` is empty when the values are of several instances.
+    """
 
     path: str
     first_manner: Manner
@@ -160,45 +180,43 @@ def steps_for(document: CredentialsDocument, held: Held) -> list[Step]:
     wanted = sorted(document.publications, key=lambda publication: publication.instance)
     stale = sorted(existing - {publication.instance for publication in wanted})
     return [
-        Step("/18830/0", _put(0 in brokers), tuple(broker_values(document.broker))),
+        Step("/18830/0", _put(0 in brokers), broker_values(document.broker)),
         *(
             Step(_instance(one.instance), _put(one.instance in existing), publication_values(one))
             for one in wanted
         ),
         *(Step(_instance(number), Manner.DELETE) for number in stale),
-        *(_activation(one.instance) for one in wanted),
+        *_activations([one.instance for one in wanted], held.may_take_composites),
     ]
 
 
-def broker_values(broker: BrokerCredentials) -> Iterator[Value]:
+def broker_values(broker: BrokerCredentials) -> tuple[Value, ...]:
     """The resources of `/18830/0`."""
-    rows: tuple[tuple[int, ValueType, str | int | bool], ...] = (
-        (0, "string", broker.uri),
-        (1, "string", broker.client_id),
-        (2, "boolean", broker.clean_session),
-        (3, "unsigned", broker.keep_alive_s),
-        (6, "integer", broker.security_mode),
-        (7, "opaque", _base64(broker.certificate)),
-        (8, "opaque", _base64(broker.ca_certificate)),
-        (9, "opaque", _base64(broker.secret_key)),
-        (10, "integer", broker.certificate_usage),
+    return (
+        Value("/18830/0/0", "string", broker.uri),
+        Value("/18830/0/1", "string", broker.client_id),
+        Value("/18830/0/2", "boolean", broker.clean_session),
+        Value("/18830/0/3", "unsigned", broker.keep_alive_s),
+        Value("/18830/0/6", "integer", broker.security_mode),
+        Value("/18830/0/7", "opaque", _base64(broker.certificate)),
+        Value("/18830/0/8", "opaque", _base64(broker.ca_certificate)),
+        Value("/18830/0/9", "opaque", _base64(broker.secret_key)),
+        Value("/18830/0/10", "integer", broker.certificate_usage),
     )
-    return (Value(f"/18830/0/{number}", kind, value) for number, kind, value in rows)
 
 
 def publication_values(publication: Publication) -> tuple[Value, ...]:
     """The resources of one `/18831/n`, not active yet."""
-    rows: tuple[tuple[int, ValueType, str | int | bool], ...] = (
-        (0, "corelnk", publication.source),
-        (1, "objlnk", f"{BROKER_OBJECT}:0"),
-        (2, "string", publication.topic),
-        (3, "unsigned", publication.qos),
-        (4, "boolean", publication.retain),
-        (_ACTIVE, "boolean", False),
-        (6, "unsigned", publication.encoding),
+    source, broker, topic, qos, retain, active, encoding = _resources(publication.instance)
+    return (
+        Value(source, "corelnk", publication.source),
+        Value(broker, "objlnk", f"{BROKER_OBJECT}:0"),
+        Value(topic, "string", publication.topic),
+        Value(qos, "unsigned", publication.qos),
+        Value(retain, "boolean", publication.retain),
+        Value(active, "boolean", False),
+        Value(encoding, "unsigned", publication.encoding),
     )
-    base = _instance(publication.instance)
-    return tuple(Value(f"{base}/{number}", kind, value) for number, kind, value in rows)
 
 
 class CredentialsProcedure:
@@ -236,14 +254,17 @@ class CredentialsProcedure:
         """The command that the procedure waits for. It may hold a secret key."""
         step = self._steps[self._position]
         is_last = self._position == len(self._steps) - 1
-        keeps_active = self._manner is Manner.REPLACE and step.active_path is not None
-        values = [one for one in step.values if not keeps_active or one.path != step.active_path]
+        values = list(step.values)
+        active_path = step.active_path if self._manner is Manner.REPLACE else None
+        keeps_active = active_path is not None
+        if keeps_active:
+            values = [one for one in values if one.path != active_path]
         return Command(
             id=self.pending_id,
             endpoint=self.endpoint,
             operation=OPERATIONS[self._manner],
             expires_at_us=expires_at_us,
-            path=step.path,
+            path=step.path or None,
             values=values or None,
             mode="update" if keeps_active else "replace",
             holder=self._holder,
@@ -259,6 +280,10 @@ class CredentialsProcedure:
             follows = self._manner
         if follows is Follows.NEXT_STEP:
             self._begin_next_step()
+        elif follows is Follows.ONE_BY_ONE:
+            step = self._steps.pop(self._position)
+            self._steps[self._position : self._position] = _activations_one_by_one(step.values)
+            self._begin_step()
         elif isinstance(follows, Manner):
             self._try_again(follows, is_stored)
         else:
@@ -269,7 +294,10 @@ class CredentialsProcedure:
         self._position += 1
         if self._position == len(self._steps):
             self.progress = Progress.COMPLETED
-            return
+        else:
+            self._begin_step()
+
+    def _begin_step(self) -> None:
         self._manner = self._steps[self._position].first_manner
         self._number = 1
         self._tries_left = self._tries_max
@@ -302,13 +330,27 @@ def _put(exists: bool) -> Manner:
     return Manner.REPLACE if exists else Manner.CREATE
 
 
-def _activation(instance: int) -> Step:
-    path = f"{_instance(instance)}/{_ACTIVE}"
-    return Step(path, Manner.ACTIVATE, (Value(path, "boolean", True),))
+def _activations(instances: list[int], may_be_composite: bool) -> list[Step]:
+    """All publications made active: in one exchange where the device may take that."""
+    values = [Value(f"{_instance(number)}/{_ACTIVE}", "boolean", True) for number in instances]
+    if may_be_composite and len(values) > 1:
+        return [Step("", Manner.ACTIVATE_ALL, tuple(values))]
+    return _activations_one_by_one(values)
 
 
+def _activations_one_by_one(values: Iterable[Value]) -> list[Step]:
+    return [Step(one.path, Manner.ACTIVATE, (one,)) for one in values]
+
+
+@lru_cache(maxsize=256)
 def _instance(number: int) -> str:
     return f"/{PUBLICATION_OBJECT}/{number}"
+
+
+@lru_cache(maxsize=256)
+def _resources(instance: int) -> tuple[str, ...]:
+    """The paths of a publication's source, broker, topic, QoS, retain, active and encoding."""
+    return tuple(f"{_instance(instance)}/{number}" for number in (0, 1, 2, 3, 4, _ACTIVE, 6))
 
 
 def _base64(data: bytes) -> str:

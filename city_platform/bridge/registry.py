@@ -23,6 +23,7 @@ class RegistrationHead(msgspec.Struct, frozen=True):
     registration_id: str
     endpoint: str
     object_links: msgspec.Raw
+    lwm2m_version: str = "1.0"
 
 
 class Links:
@@ -49,6 +50,8 @@ class Held(NamedTuple):
 
     registration_id: str
     links: Links
+    # Whether its version of LwM2M has Write-Composite, from 1.1 on; not all that have it take it.
+    may_take_composites: bool = False
 
     def instances_of(self, object_id: int) -> Set[int]:
         """The instances of an object that the device had when it registered or updated."""
@@ -83,7 +86,10 @@ class Registry:
             if len(self._known_links) >= KNOWN_LINK_LISTS_MAX:
                 self._known_links.clear()
             links = self._known_links[object_links] = Links(object_links)
-        self._held[registration.endpoint] = Held(registration.registration_id, links)
+        may_take_composites = registration.lwm2m_version != "1.0"
+        self._held[registration.endpoint] = Held(
+            registration.registration_id, links, may_take_composites
+        )
 
     def clear(self) -> None:
         """Hold nothing: a snapshot follows."""

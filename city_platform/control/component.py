@@ -7,18 +7,20 @@ import logging
 import os
 from pathlib import Path
 
-from city_platform.broker_access import Draw, chance_from, open_client, read_token, split_address
+from city_platform.broker_access import Draw, chance_from, open_client, split_address
 from city_platform.control.config import ControlConfig
 from city_platform.control.desk import CommandDesk
 from city_platform.control.dispatch import Dispatch
 from city_platform.control.routes import ControlRoutes
 from city_platform.control.store import CommandStore
-from city_platform.counts_http import serving_counts
+from city_platform.counts_http import standard_routes
+from city_platform.identity.gated import gated
 from city_platform.rules import Rule, RuleRunner, default_rules, load_rules
 from contracts.names import service_identity
 from mqtt.transport.client import MqttClient
 from runtime.clock import Clock
 from runtime.component import Ready
+from runtime.http import bind, serving
 
 _log = logging.getLogger(__name__)
 
@@ -48,16 +50,13 @@ async def run(
         own = {**desk.counts, **dispatch.counts, "open_commands": desk.open_commands}
         return own | {f"rules.{name}": count for name, count in runner.counts.items()}
 
-    routes = ControlRoutes(dispatch, draw, config.open_commands_max).routes
+    control_routes = ControlRoutes(dispatch, draw, config.open_commands_max).routes
+    routes = [*standard_routes(counts), *control_routes]
     try:
         async with (
             asyncio.TaskGroup() as tasks,
-            serving_counts(
-                split_address(config.http),
-                counts,
-                token=read_token(config.token_file),
-                routes=routes,
-            ) as address,
+            gated(routes, config.access, config.token_file, "control", clock, draw) as app,
+            serving(app, bind(*split_address(config.http))) as address,
         ):
             await _work(tasks, dispatch, client)
             ready({"http": address})

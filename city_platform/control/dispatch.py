@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from city_platform.control.desk import CommandDesk, CommandRow, HolderRow, Publication, Turn
 from city_platform.control.store import CommandStore
 from city_platform.due_timer import DueTimer
+from city_platform.endpoint_topics import read_event_topic
 from city_platform.rules import CallbackTarget
 from contracts.api import CommandRequest
-from contracts.data_interface import NEVER_SENT_TWICE, Event, decode_event
+from contracts.data_interface import NEVER_SENT_TWICE, Event, Outcome, decode_event
 from contracts.errors import ContractError
 from contracts.topics import Topics
 from mqtt.connection import QueueFull
@@ -132,25 +133,39 @@ class Dispatch:
             return self._store.remove_holder(event.endpoint)
         return None
 
-    async def _result(self, topic: str, payload: bytes) -> None:
+    def _result(self, topic: str, payload: bytes) -> Awaitable[None] | None:
         event = self._read(topic, payload)
         if event is None or event.result is None:
-            return
-        row = await self.find(event.result.id)
+            return None
+        row = self._newest(event.result.id)
+        if row is None:
+            return self._result_of_kept(event, event.result)
+        return self._conclude(row, event, event.result)
+
+    async def _result_of_kept(self, event: Event, outcome: Outcome) -> None:
+        kept = self._conclude(await self._find_kept(outcome.id), event, outcome)
+        if kept is not None:
+            await asyncio.shield(kept)
+
+    def _conclude(
+        self, row: CommandRow | None, event: Event, outcome: Outcome
+    ) -> asyncio.Future[None] | None:
         if row is None or row.endpoint != event.endpoint:
             self.counts["ignored.results_of_others"] += 1
-            return
-        concluded = self._desk.conclude(row, event.result, self._clock.wall_us())
-        if concluded is not None:
-            await self._keep(concluded)
+            return None
+        concluded = self._desk.conclude(row, outcome, self._clock.wall_us())
+        # Only the event's PUBACK waits: who asks is answered from memory.
+        return None if concluded is None else self._keep(concluded, self._store.put_patiently)
 
     def _read(self, topic: str, payload: bytes) -> Event | None:
         """The event, when its topic says the same of server and endpoint: only the topic is
         guarded by the broker's policy."""
+        told = read_event_topic(self._topics.event, topic)
         try:
             event = decode_event(payload)
-            told = self._topics.read_event(topic)
         except ContractError:
+            told = None
+        if told is None:
             self.counts["ignored.malformed"] += 1
             return None
         if (told.server, told.endpoint) == (event.server, event.endpoint):
@@ -168,9 +183,11 @@ class Dispatch:
         # It may have moved on while the store was asked.
         return self._newest(command_id) or kept
 
-    def _keep(self, row: CommandRow) -> asyncio.Future[None]:
+    def _keep(
+        self, row: CommandRow, put: Callable[[CommandRow], asyncio.Future[None]]
+    ) -> asyncio.Future[None]:
         self._keep_later.pop(row.id, None)
-        kept = self._store.put(row)
+        kept = put(row)
         if row.is_final:
             self._ending[row.id] = row
             kept.add_done_callback(lambda _: self._ending.pop(row.id, None))
@@ -195,7 +212,7 @@ class Dispatch:
             self._keep_in_background(row)
 
     def _keep_in_background(self, row: CommandRow) -> None:
-        kept = self._keep(row)
+        kept = self._keep(row, self._store.put)
         self._keeping.add(kept)
         kept.add_done_callback(self._kept)
 

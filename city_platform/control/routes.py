@@ -64,7 +64,10 @@ class ControlRoutes:
             return problem(503, "too many open commands", "try again when some have ended")
         command_id = f"cmd-{self._draw(16).hex()}" if key is None else _id_for(endpoint, key)
         row = await self._dispatch.issue(command_id, endpoint, wanted)
-        return json_response(self._record(row), 202)
+        answer = json_response(self._record(row), 202)
+        # It also tells the audit which command it was.
+        answer.headers["Location"] = f"/v1/commands/{row.id}"
+        return answer
 
     async def _get(self, request: Request) -> Response:
         row = await self._dispatch.find(request.path_params["id"])

@@ -67,20 +67,11 @@ class CommandStore:
 
     def put(self, row: CommandRow) -> asyncio.Future[None]:
         """Keep a command as it is now; the future is done when that is synced."""
-        return self._commits.submit(
-            _PUT,
-            (
-                row.id,
-                row.endpoint,
-                msgspec.json.encode(row.request),
-                row.state,
-                row.issued_at_us,
-                row.expires_at_us,
-                row.ended_at_us,
-                None if row.outcome is None else msgspec.json.encode(row.outcome),
-                None if row.sent_to is None else msgspec.json.encode(row.sent_to),
-            ),
-        )
+        return self._commits.submit(_PUT, _columns(row))
+
+    def put_patiently(self, row: CommandRow) -> asyncio.Future[None]:
+        """The same, one future for all that are kept together."""
+        return self._commits.submit_patiently(_PUT, _columns(row))
 
     async def holders(self) -> list[HolderRow]:
         """Who holds which device."""
@@ -90,8 +81,8 @@ class CommandStore:
         return [HolderRow(*row) for row in rows]
 
     def put_holder(self, holder: HolderRow) -> asyncio.Future[None]:
-        """Keep who holds a device."""
-        return self._commits.submit(
+        """Keep who holds a device; one future for all that are kept together."""
+        return self._commits.submit_patiently(
             "INSERT OR REPLACE INTO holders (endpoint, server, epoch, registration_id) "
             "VALUES (?, ?, ?, ?)",
             holder,
@@ -99,11 +90,25 @@ class CommandStore:
 
     def remove_holder(self, endpoint: str) -> asyncio.Future[None]:
         """Nobody holds the device now."""
-        return self._commits.submit("DELETE FROM holders WHERE endpoint = ?", (endpoint,))
+        return self._commits.submit_patiently("DELETE FROM holders WHERE endpoint = ?", (endpoint,))
 
     async def close(self) -> None:
         """Sync what was put and close."""
         await self._commits.close()
+
+
+def _columns(row: CommandRow) -> tuple[Any, ...]:
+    return (
+        row.id,
+        row.endpoint,
+        msgspec.json.encode(row.request),
+        row.state,
+        row.issued_at_us,
+        row.expires_at_us,
+        row.ended_at_us,
+        None if row.outcome is None else msgspec.json.encode(row.outcome),
+        None if row.sent_to is None else msgspec.json.encode(row.sent_to),
+    )
 
 
 def _command(row: tuple[Any, ...]) -> CommandRow:

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from city_platform.broker_access import Draw, chance_from, open_client, read_token
+from city_platform.broker_access import Draw, chance_from, open_client
+from city_platform.identity.gated import gated
 from city_platform.ingestion.api import IngestionApi
 from city_platform.ingestion.archive import Archive
 from city_platform.ingestion.config import IngestionConfig
@@ -28,7 +29,7 @@ from city_platform.stores.worker import Worker
 from contracts.names import service_identity
 from runtime.clock import Clock
 from runtime.component import Ready
-from runtime.http import bind, make_app, serving
+from runtime.http import bind, serving
 
 _log = logging.getLogger(__name__)
 
@@ -129,10 +130,13 @@ async def _serve(
         client.connected.is_set,
         config.limits.feed_readers_max,
     )
-    app = make_app(api.routes(), read_token(config.token_file))
-    listener = bind(config.http_host, config.http_port)
+    routes, token_file = api.routes(), config.token_file
     try:
-        async with serving(app, listener) as address, asyncio.TaskGroup() as tasks:
+        async with (
+            gated(routes, config.access, token_file, "ingestion", clock, draw) as app,
+            serving(app, bind(config.http_host, config.http_port)) as address,
+            asyncio.TaskGroup() as tasks,
+        ):
             tasks.create_task(ingestion.intake.run())
             tasks.create_task(ingestion.pipeline.run())
             tasks.create_task(client.run())

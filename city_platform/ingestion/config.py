@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from city_platform.broker_access import BrokerAccess
+from city_platform.identity.config import AccessConfig
 from city_platform.rules import RunnerLimits
 from contracts.topics import Topics
 
@@ -17,10 +18,10 @@ class IngestionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     and archived."""
     waiting_bytes_max: int = 32 * 1024 * 1024
     """Packs received and not yet on disk. More are refused, which holds the broker back."""
-    spool_gather_s: float = 0.005
+    spool_gather_s: float = 0.01
     """Least time from one sync of the spool to the next: what comes alone is synced at once, what
     comes meanwhile waits for its PUBACK so long at most, and shares the next sync."""
-    batch_gather_s: float = 0.02
+    batch_gather_s: float = 0.04
     """Least time from one transaction of the store to the next, likewise."""
     batch_packs_max: int = 512
     """Packs of one transaction: 500 rows cost SQLite little more than 25."""
@@ -54,6 +55,8 @@ class IngestionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     with the archive."""
     token_file: str
     """File with the bearer token that every request must carry."""
+    access: AccessConfig | None = None
+    """Who may come in beside the token's bearer; None: only that one, who may do everything."""
     directory_file: str | None = None
     """Provisioning's `devices.sqlite`: rows get their device's tenant, and packs of devices that
     are not in it are dead-lettered. None: no tenants, every device is known."""

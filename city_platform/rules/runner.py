@@ -17,6 +17,9 @@ from mqtt.connection import InboundMessage
 
 _log = logging.getLogger(__name__)
 
+# Topics whose rules are remembered: a device reports on two. The cache is for speed only.
+_TOPICS_MAX = 20_000
+
 
 class Target(Protocol):
     """Where a rule's messages go."""
@@ -95,6 +98,7 @@ class RuleRunner:
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._rules = compile_rules(list(rules), topics or Topics())
+        self._covering: dict[str, list[CompiledRule]] = {}
         self._targets = targets
         self._client = client
         self._limits = limits or RunnerLimits()
@@ -149,14 +153,22 @@ class RuleRunner:
             await asyncio.gather(*self._watched, return_exceptions=True)
 
     def _matching(self, message: InboundMessage) -> list[CompiledRule]:
-        topic = message.topic
-        covering = [rule for rule in self._rules if rule.covers(topic)]
+        covering = self._covering.get(message.topic)
+        if covering is None:
+            covering = self._rules_of(message.topic)
         for rule in covering:
             if rule.reads_payload:
                 covering = self._meeting(covering, message.payload)
                 break
         for rule in covering:
             self.counts[rule.counter] += 1
+        return covering
+
+    def _rules_of(self, topic: str) -> list[CompiledRule]:
+        covering = [rule for rule in self._rules if rule.covers(topic)]
+        if len(self._covering) >= _TOPICS_MAX:
+            self._covering.clear()
+        self._covering[topic] = covering
         return covering
 
     def _meeting(self, covering: list[CompiledRule], payload: bytes) -> list[CompiledRule]:

@@ -3,7 +3,6 @@
 import math
 import sys
 import time
-from pathlib import Path
 
 from fake_devices import kit
 
@@ -37,4 +36,4 @@ def reset_extremes(arguments: dict[int, str | None]) -> None:
 
 
 device.on_connected(lambda: print("connected: reports begin", flush=True))
-device.run(server, psk=bytes.fromhex(Path(key_file).read_text()))
+device.run(server, psk_file=key_file)

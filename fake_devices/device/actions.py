@@ -24,11 +24,13 @@ class Purpose(Enum):
 
 class SendRequest(msgspec.Struct, frozen=True, gc=False):
     """Send a request to the server of `account`; answer with `response_received` or
-    `exchange_failed`, giving this action back."""
+    `exchange_failed`, giving this action back. `at_s`: when a registration's was made, monotonic.
+    """
 
     request: Request
     account: ServerAccount
     purpose: Purpose = Purpose.REGISTRATION
+    at_s: float = 0.0
 
 
 class Notify(msgspec.Struct, frozen=True, gc=False):

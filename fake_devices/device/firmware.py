@@ -5,9 +5,12 @@ The states are `lwm2m.firmware`'s; here are the resources, and the requests of a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Callable, Iterable
 from typing import Final
 
+from contracts.journal import Record
+from contracts.load import FirmwareTaken
 from fake_devices.device.actions import Purpose, SendRequest
 from fake_devices.device.tree import ObjectTree
 from fake_devices.devices import Changes
@@ -53,9 +56,16 @@ def firmware_executables(settings: FirmwareSettings) -> tuple[ObjectPath, ...]:
 class Firmware:
     """One device's firmware update; made when a server first turns to object 5."""
 
-    __slots__ = ("_account", "_download", "_sent", "_to_send", "_update", "_uri")
+    __slots__ = (
+        "_account", "_download", "_endpoint", "_record", "_sent", "_to_send", "_update", "_uri",
+    )  # fmt: skip
 
-    def __init__(self, settings: FirmwareSettings) -> None:
+    def __init__(
+        self, settings: FirmwareSettings, endpoint: str, record: Callable[[Record], None]
+    ) -> None:
+        """`record` is told of every package that is whole, of the device `endpoint`."""
+        self._endpoint = endpoint
+        self._record = record
         self._update = FirmwareUpdate(settings)
         self._download: Download | None = None
         self._account: ServerAccount | None = None
@@ -117,6 +127,7 @@ class Firmware:
             self._download = None
         elif taken:
             self._download = None
+            self._note(download.body, now)
             self._do(self._update.downloaded(download.body, now), ())
         else:
             self._ask()
@@ -139,8 +150,11 @@ class Firmware:
 
     def _touched(self, tree: ObjectTree, path: ObjectPath, now: float) -> FirmwareAction | None:
         if path == PACKAGE:
-            package = tree.get(PACKAGE)
-            return self._update.write_package(package if isinstance(package, bytes) else b"", now)
+            written = tree.get(PACKAGE)
+            package = written if isinstance(written, bytes) else b""
+            action = self._update.write_package(package, now)
+            self._note(package, now)
+            return action
         if path == PACKAGE_URI:
             value = tree.get(PACKAGE_URI)
             uri = value if isinstance(value, str) else ""
@@ -153,6 +167,17 @@ class Firmware:
                 now, defer_s_max=defer_s_max if type(defer_s_max) is int else 0
             )
         return self._update.cancel() if path == CANCEL else None
+
+    def _note(self, package: bytes, now: float) -> None:
+        sha256 = hashlib.sha256(package).hexdigest()
+        self._record(
+            FirmwareTaken(
+                at_ns=round(now * 1e9),
+                endpoint=self._endpoint,
+                package_bytes=len(package),
+                sha256=sha256,
+            )
+        )
 
     def _do(self, action: FirmwareAction | None, accounts: Iterable[ServerAccount]) -> None:
         if action is FirmwareAction.STOP_DOWNLOAD:

@@ -46,8 +46,9 @@ _NO_SETTING: Final = Setting(ServerPlan(None, ()), b"")
 class Lot:
     """Devices of one model that are made together, for one city time.
 
-    `phase_of` and `address_of` tell of the device with a number: its own place, in [0, 1), in the
-    report interval, and its IP address as it knows it (/4/0/4); `incidents` are by endpoint name.
+    `identity_of`, with the endpoint name, `phase_of` and `address_of` tell of the device with a
+    number: who it is, its own place, in [0, 1), in the report interval, and its IP address as it
+    knows it (/4/0/4); `incidents` are by endpoint name.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class Lot:
         "address_of",
         "city_s",
         "environment",
+        "identity_of",
         "incidents",
         "model",
         "phase_of",
@@ -69,6 +71,7 @@ class Lot:
         template: ModelTemplate,
         model: DeviceModel,
         city_s: float,
+        identity_of: Callable[[str, int], DeviceIdentity],
         phase_of: Callable[[int], float],
         address_of: Callable[[int], str],
         incidents: Mapping[str, tuple[IncidentPlan, ...]] = MappingProxyType({}),
@@ -78,6 +81,7 @@ class Lot:
         self.template = template
         self.model = model
         self.city_s = city_s
+        self.identity_of = identity_of
         self.phase_of = phase_of
         self.address_of = address_of
         self._settings: dict[tuple[ServerAccount, ...], Setting] = {}
@@ -101,7 +105,7 @@ class Lot:
         """What the model remembered then."""
         return self.model.new_memory(identity, self.city_s)
 
-    def setting(self, identity: DeviceIdentity, accounts: tuple[ServerAccount, ...]) -> Setting:
+    def setting(self, endpoint: str, number: int, accounts: tuple[ServerAccount, ...]) -> Setting:
         """What a factory's accounts come to in a device that nobody has changed.
 
         It is read once from a device of the lot, for all whose accounts differ in keys alone.
@@ -111,7 +115,9 @@ class Lot:
         shape = tuple([_without_keys(each) for each in accounts])
         found = self._settings.get(shape)
         if found is None:
-            found = self._settings[shape] = self._read_setting(identity, shape)
+            found = self._settings[shape] = self._read_setting(
+                self.identity_of(endpoint, number), shape
+            )
         if shape == accounts:
             self._latest_accounts, self._latest = accounts, found
             return found
@@ -176,12 +182,12 @@ def born_tree(
 class Made:
     """One device of a lot: who it is, and its objects as soon as somebody looks at them."""
 
-    __slots__ = ("_accounts", "_lot", "_number", "_tree", "identity")
+    __slots__ = ("_accounts", "_lot", "_number", "_tree", "endpoint")
 
     def __init__(
         self,
         lot: Lot,
-        identity: DeviceIdentity,
+        endpoint: str,
         number: int,
         accounts: tuple[ServerAccount, ...],
     ) -> None:
@@ -189,12 +195,12 @@ class Made:
         self._number = number
         self._accounts = accounts
         self._tree: ObjectTree | None = None
-        self.identity = identity
+        self.endpoint = endpoint
 
     @property
-    def endpoint(self) -> str:
-        """The device's name."""
-        return self.identity.endpoint
+    def identity(self) -> DeviceIdentity:
+        """Who and where the device is."""
+        return self._lot.identity_of(self.endpoint, self._number)
 
     @property
     def environment(self) -> Environment:
@@ -217,11 +223,15 @@ class Made:
     def object_list(self) -> bytes:
         """The encoded object list of a Register."""
         if self._tree is None:
-            return self._lot.setting(self.identity, self._accounts).object_list
+            return self.born_setting().object_list
         return object_list(self._tree)
 
     def server_plan(self) -> ServerPlan:
         """The servers that objects 0 and 1 name."""
         if self._tree is None:
-            return self._lot.setting(self.identity, self._accounts).plan
+            return self.born_setting().plan
         return find_plan(self._tree, self.environment)
+
+    def born_setting(self) -> Setting:
+        """What its factory's accounts come to, whatever servers have written since."""
+        return self._lot.setting(self.endpoint, self._number, self._accounts)

@@ -87,33 +87,34 @@ class Device(Management):
             template,
             model,
             city_s,
+            lambda endpoint, number: identity,
             lambda number: phase,
             lambda number: address,
             {identity.endpoint: incidents},
         )
-        self._make(lot, identity, 0, tuple(accounts))
+        self._make(lot, identity.endpoint, 0, tuple(accounts))
 
     @classmethod
     def of_lot(
         cls,
         lot: Lot,
-        identity: DeviceIdentity,
+        endpoint: str,
         number: int,
         accounts: tuple[ServerAccount, ...],
     ) -> Device:
-        """The device with this number of a lot."""
+        """The device with this name and number of a lot."""
         device = cls.__new__(cls)
-        device._make(lot, identity, number, accounts)
+        device._make(lot, endpoint, number, accounts)
         return device
 
     def _make(
         self,
         lot: Lot,
-        identity: DeviceIdentity,
+        endpoint: str,
         number: int,
         accounts: tuple[ServerAccount, ...],
     ) -> None:
-        Management.__init__(self, lot, identity, number, accounts)
+        Management.__init__(self, lot, endpoint, number, accounts)
         # Both are made when a device first measures, or has an account: most of a fleet that only
         # registers do neither.
         self._reporter: Reporter | None = None
@@ -360,12 +361,12 @@ class Device(Management):
     def _reporting(self) -> Reporter:
         reporter = self._reporter
         if reporter is None:
-            lot = self._lot
+            lot, identity = self._lot, self.identity
             reporter = self._reporter = Reporter(
                 lot.environment,
-                self.identity,
+                identity,
                 lot.model,
-                lot.new_memory(self.identity),
+                lot.new_memory(identity),
                 lot.phase_of(self._number),
                 lot.incidents.get(self.endpoint, ()),
             )

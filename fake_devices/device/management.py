@@ -11,22 +11,18 @@ from typing import Final
 import msgspec
 
 from contracts.journal import DeviceRegistered, DeviceRegistrationFailed
-from fake_devices.device.actions import (
-    Action,
-    EndExchange,
-    Purpose,
-    SendRequest,
-)
+from contracts.load import DeviceUpdated
+from fake_devices.device.actions import Action, EndExchange, Purpose, SendRequest
 from fake_devices.device.bootstrapping import Bootstrapping, mark_bootstrapped
 from fake_devices.device.downlink import Served, serve
 from fake_devices.device.firmware import FIRMWARE_OBJECT, Firmware
-from fake_devices.device.lot import Lot, Made
+from fake_devices.device.lot import Lot
 from fake_devices.device.moment import Moment
 from fake_devices.device.observing import Observing
+from fake_devices.device.registered import Registered
 from fake_devices.device.registrar import BINDING, Registrar, RegistrationOutcome
 from fake_devices.device.send import is_send_muted, readings_of, send_request
-from fake_devices.device.servers import ServerAccount, Servers
-from fake_devices.devices import DeviceIdentity
+from fake_devices.device.servers import ServerAccount
 from lwm2m.bootstrap import BootstrapSource, next_source
 from lwm2m.coap import codes
 from lwm2m.coap.requests import Request, Response
@@ -41,7 +37,7 @@ SERVER_EXECUTABLES: Final = (_DISABLE, _UPDATE_TRIGGER, _BOOTSTRAP_TRIGGER)
 """What a server can execute on an instance of /1."""
 
 
-class Management(Made):
+class Management(Registered):
     """See the module."""
 
     __slots__ = (
@@ -51,20 +47,18 @@ class Management(Made):
         "_observing",
         "_send_at",
         "_sends",
-        "_servers",
         "_sleeper",
     )
 
     def __init__(
         self,
         lot: Lot,
-        identity: DeviceIdentity,
+        endpoint: str,
         number: int,
         accounts: tuple[ServerAccount, ...],
     ) -> None:
-        super().__init__(lot, identity, number, accounts)
+        super().__init__(lot, endpoint, number, accounts)
         self._actions: list[Action] | None = None
-        self._servers: Servers | None = None
         self._bootstrapping: Bootstrapping | None = None
         self._firmware: Firmware | None = None
         self._observing: Observing | None = None
@@ -84,25 +78,16 @@ class Management(Made):
     @property
     def is_off(self) -> bool:
         """Whether the device was never switched on."""
-        return not self._registrars and self._bootstrapping is None
-
-    @property
-    def is_registered(self) -> bool:
-        """Whether any server has confirmed a registration that still stands."""
-        return self._servers is not None and self._servers.is_registered
+        return self._bootstrapping is None and not self._has_servers
 
     @property
     def is_listening(self) -> bool:
         """Whether datagrams reach the device; one in queue mode sleeps."""
         return self._sleeper is None or self._sleeper.is_awake
 
-    def account_at(self, uri: str) -> ServerAccount | None:
-        """The account of the server with this URI, or None."""
-        return None if self._servers is None else self._servers.account_at(uri)
-
     def next_management_timer(self) -> float | None:
         """When to call `handle_management_timer` next."""
-        at = None if self._servers is None else self._servers.next_timer()
+        at = self.next_registration_timer()
         if self._bootstrapping is not None:
             at = earlier(at, self._bootstrapping.next_timer())
         if self._firmware is not None:
@@ -111,7 +96,7 @@ class Management(Made):
             at = earlier(at, self._observing.next_timer())
         if self._sleeper is not None:
             at = earlier(at, self._sleeper.next_timer())
-        return earlier(at, self._send_at)
+        return at if self._send_at is None else earlier(at, self._send_at)
 
     def needs_values(self, now: float) -> bool:
         """Whether `handle_management_timer` will look at values now."""
@@ -136,14 +121,6 @@ class Management(Made):
         every_s = self.environment.settings.send_every_s
         self._send_at = None if every_s is None else moment.now + every_s
         self._send_due(moment)
-
-    def _new_servers(self, now: float, *, after_bootstrap: bool) -> Servers:
-        versions = self.environment.versions
-        return Servers(self.server_plan(), versions, now, after_bootstrap=after_bootstrap)
-
-    @property
-    def _registrars(self) -> tuple[Registrar, ...]:
-        return () if self._servers is None else self._servers.registrars
 
     def stop(self, moment: Moment) -> None:
         """Switched off in good order: de-register everywhere."""
@@ -268,7 +245,7 @@ class Management(Made):
         settings = self.environment.settings.firmware
         assert settings is not None
         if self._firmware is None:
-            self._firmware = Firmware(settings)
+            self._firmware = Firmware(settings, self.endpoint, self.environment.record)
         accounts = [each.account for each in self._registrars]
         return self._firmware.serve(self.tree, touched, accounts, moment.now, _unix_s(moment))
 
@@ -281,7 +258,15 @@ class Management(Made):
             registrar = self._of_server(sent.account.short_server_id)
             if registrar is not None and registrar.awaits(sent):
                 outcome = registrar.response_received(response, now, self.environment.chance())
+                if outcome is RegistrationOutcome.UPDATED and codes.is_success(response.code):
+                    sent_ns = round(sent.at_s * 1e9)
+                    updated = DeviceUpdated(
+                        at_ns=moment.at_ns, endpoint=self.endpoint, sent_at_ns=sent_ns
+                    )
+                    self.environment.record(updated)
                 self._registration_changed(registrar, outcome, response.code, moment)
+                if self.rest() and self._firmware is None:
+                    return  # nothing is due
         elif sent.purpose is Purpose.FIRMWARE:
             if self._firmware is not None:
                 unix_s = _unix_s(moment)
@@ -318,11 +303,7 @@ class Management(Made):
             self._observing.exchange_ended(exchange)
 
     def _registration_changed(
-        self,
-        registrar: Registrar,
-        outcome: RegistrationOutcome,
-        code: int | None,
-        moment: Moment,
+        self, registrar: Registrar, outcome: RegistrationOutcome, code: int | None, moment: Moment
     ) -> None:
         if outcome is RegistrationOutcome.REGISTERED:
             self._registered(registrar, moment)
@@ -474,12 +455,6 @@ class Management(Made):
         self.want(action)
         if self._sleeper is not None:
             self._sleeper.spoke(moment.now)
-
-    def _of_server(self, short_server_id: int | None) -> Registrar | None:
-        return None if self._servers is None else self._servers.of_server(short_server_id)
-
-    def _of_instance(self, instance_id: int | None) -> Registrar | None:
-        return None if self._servers is None else self._servers.of_instance(instance_id)
 
 
 def earlier(one: float | None, other: float | None) -> float | None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final, Protocol
 
+import msgspec
+
 from fake_devices.device.account import BROKER_OBJECT, PUBLICATION_OBJECT
 from fake_devices.device.actions import SendRequest
 from fake_devices.device.environment import Environment
@@ -71,6 +73,14 @@ class Client(Protocol):
         """Its encoded object list."""
 
 
+class AtRest(msgspec.Struct, frozen=True, gc=False):
+    """A registration that stands and that nothing happens to: its id at the server, and when its
+    next Update is due. All else follows from how the device was made."""
+
+    registration_id: str
+    update_at: float | None
+
+
 class Registrar:
     """One registration; feed it answers and take a request whenever something happened."""
 
@@ -91,14 +101,40 @@ class Registrar:
         rules: ServerRules,
         lifetime_s: int,
         versions: Sequence[str],
+        at_rest: AtRest | None = None,
     ) -> None:
+        """`at_rest`: as it was when it came to rest."""
         self.account = account
         self.bootstraps_on_failure = rules.bootstraps_on_failure
-        self._client = ClientRegistration(lifetime_s, rules.retries, versions)
+        if at_rest is None:
+            self._client = ClientRegistration(lifetime_s, rules.retries, versions)
+        else:
+            location = (*_REGISTER_PATH, at_rest.registration_id)
+            self._client = ClientRegistration.resumed(
+                lifetime_s, rules.retries, versions, location, at_rest.update_at
+            )
         self._action: ClientAction | None = None
         self._links_at: float | None = None
         self._has_new_lifetime = self._names_binding = False
         self._sent: SendRequest | None = None
+
+    def at_rest(self, lifetime_s: int, version: str) -> AtRest | None:
+        """What to keep while nothing happens; None when there is more to know, such as another
+        lifetime or LwM2M version than it was made with."""
+        client = self._client
+        if (
+            client.state is not ClientState.REGISTERED
+            or self._action is not None
+            or self._links_at is not None
+            or self._has_new_lifetime
+            or self._names_binding
+            or client.lifetime_s != lifetime_s
+            or client.lwm2m_version != version
+            or len(client.location) != 2
+            or client.location[0] is not _REGISTER_PATH[0]
+        ):
+            return None
+        return AtRest(client.location[1], client.next_timer())
 
     @property
     def is_registered(self) -> bool:
@@ -166,7 +202,7 @@ class Registrar:
             request = self._update(client)
         else:
             request = Request(codes.DELETE, self._client.location)
-        self._sent = SendRequest(request, self.account)
+        self._sent = SendRequest(request, self.account, at_s=now)
         return self._sent
 
     def awaits(self, sent: SendRequest) -> bool:

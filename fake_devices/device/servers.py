@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from fake_devices.device.actions import SendRequest
 from fake_devices.device.environment import Environment
-from fake_devices.device.registrar import Client, Registrar
+from fake_devices.device.registrar import AtRest, Client, Registrar
 from fake_devices.device.tree import ObjectTree
 from fake_devices.devices import Changes
 from lwm2m.bootstrap import ServerAccount, read_accounts
@@ -124,22 +124,45 @@ class Servers:
         # Only among several servers there is an order.
         self._order: RegistrationOrder | None = None
         self.bootstrap_account = plan.bootstrap_account
-        self.registrars: tuple[Registrar, ...] = tuple(
-            [
-                Registrar(account, rules, lifetime_s, versions)
-                for account, rules, lifetime_s in plan.servers
-            ]
-        )
+        self.registrars: tuple[Registrar, ...]
         if len(plan.servers) == 1 and not after_bootstrap:
-            self.registrars[0].start()
+            account, rules, lifetime_s = plan.servers[0]
+            registrar = Registrar(account, rules, lifetime_s, versions)
+            self.registrars = (registrar,)
+            registrar.start()
         else:
+            self.registrars = tuple(
+                [
+                    Registrar(account, rules, lifetime_s, versions)
+                    for account, rules, lifetime_s in plan.servers
+                ]
+            )
             rules_of_all = [rules for _, rules, _ in plan.servers]
             self._order = RegistrationOrder(rules_of_all, now, is_first=after_bootstrap)
+
+    @classmethod
+    def woken(cls, plan: ServerPlan, versions: Sequence[str], at_rest: AtRest) -> Servers:
+        """As they were when `at_rest` told what to keep."""
+        [(account, rules, lifetime_s)] = plan.servers
+        found = cls.__new__(cls)
+        found._order = found.bootstrap_account = None
+        found.registrars = (Registrar(account, rules, lifetime_s, versions, at_rest),)
+        return found
+
+    def at_rest(self, lifetime_s: int, version: str) -> AtRest | None:
+        """What to keep of one registration that stands, of a device that was born with this
+        lifetime and LwM2M version; None when there is more to know."""
+        if self._order is not None or self.bootstrap_account is not None:
+            return None
+        return self.registrars[0].at_rest(lifetime_s, version)
 
     @property
     def is_registered(self) -> bool:
         """Whether any server has confirmed a registration that still stands."""
-        return any(each.is_registered for each in self.registrars)
+        for registrar in self.registrars:  # noqa: SIM110  # a generator costs more than all of it
+            if registrar.is_registered:
+                return True
+        return False
 
     def next_timer(self) -> float | None:
         """When `take_requests` has to be called."""

@@ -32,6 +32,8 @@ from lwm2m.objects import ObjectPath
 
 NAME = "air_monitor"
 INCIDENT = "smog"
+# What a schedule says of the weather above this monitor; the alarm has nothing to do with it.
+RAIN = "rain"
 
 PM10 = ObjectPath(3428, 0, 1)
 PM10_DAY = ObjectPath(3428, 0, 2)
@@ -49,6 +51,10 @@ CONCENTRATION = sensor(3325, units="ppm", application="Carbon dioxide", low=0.0,
 PM25_THRESHOLD_UG_M3 = 35.0
 _DEAD_BAND_UG_M3 = 1.5
 _SMOG_UG_M3 = 70.0
+# Rain washes most of the dust out of the air, cools it, and makes it nearly as damp as can be.
+_RAIN_DUST_RATIO = 0.4
+_RAIN_COOLS_CEL = 2.5
+_RAIN_HUMIDITY_PERCENT = 94.0
 _DAY_S = 86_400.0
 _TRAFFIC: Profile = (
     *(0.08, 0.05, 0.04, 0.04, 0.08, 0.25, 0.60, 0.95, 1.00, 0.75, 0.60, 0.60),
@@ -95,7 +101,7 @@ def sense(
     dust = fine_dust_ug_m3(identity, memory, t_s, incidents)
     after = _dust(values, dust, memory, t_s)
     after |= _gases(identity, traffic, t_s)
-    after |= _climate(identity, values, memory, t_s)
+    after |= _climate(identity, values, memory, t_s, is_raining=lasting(incidents, RAIN, t_s))
     carbon_dioxide = 418.0 + 40.0 * traffic + 9.0 * smooth(mix(memory.key, _CO2_NOISE), t_s, 400.0)
     after |= measured(CONCENTRATION, values, round(carbon_dioxide, 1))
     after[CO2] = after[CONCENTRATION.value]
@@ -115,7 +121,8 @@ def fine_dust_ug_m3(
     local = 1.6 * smooth(mix(memory.key, _DUST), t_s, 1_200.0)
     traffic = 6.0 * _traffic(identity, memory.key, t_s)
     smog = _SMOG_UG_M3 if lasting(incidents, INCIDENT, t_s) else 0.0
-    return 4.0 + 11.0 * haze(memory.city, t_s) + traffic + local + smog
+    washed = _RAIN_DUST_RATIO if lasting(incidents, RAIN, t_s) else 1.0
+    return washed * (4.0 + 11.0 * haze(memory.city, t_s) + traffic + local) + smog
 
 
 def _dust(values: Values, dust: float, memory: AirMemory, t_s: float) -> Changes:
@@ -158,13 +165,18 @@ def _gases(identity: DeviceIdentity, traffic: float, t_s: float) -> Changes:
     }
 
 
-def _climate(identity: DeviceIdentity, values: Values, memory: AirMemory, t_s: float) -> Changes:
+def _climate(
+    identity: DeviceIdentity, values: Values, memory: AirMemory, t_s: float, *, is_raining: bool
+) -> Changes:
     """Warm air of the same water content is drier."""
     latitude, longitude = identity.latitude, identity.longitude
     temperature = air_temperature_cel(memory.city, latitude, longitude, t_s)
     yesterday = air_temperature_cel(memory.city, latitude, longitude, t_s - _DAY_S / 2.0)
     drift = 2.0 * smooth(mix(memory.key, _HUMIDITY), t_s, 3_600.0)
     humidity = 70.0 - 2.4 * (temperature - (temperature + yesterday) / 2.0) + drift
+    if is_raining:
+        temperature -= _RAIN_COOLS_CEL
+        humidity = max(humidity, _RAIN_HUMIDITY_PERCENT + drift)
     return measured(TEMPERATURE, values, round(temperature, 2)) | measured(
         HUMIDITY, values, round(min(100.0, max(5.0, humidity)), 1)
     )

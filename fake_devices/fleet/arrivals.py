@@ -67,11 +67,19 @@ def of_profile(profile: LoadProfile, devices: int, seed: int, share: Share) -> I
         _events(profile.times_s("reconnects", seed, share), "reconnect"),
     ]
     for number, (begins_s, cut) in enumerate(profile.power_cuts()):
-        hit, returning = _hit_by(cut, devices, f"{seed}/power_cut/{number}")
-        streams.append(_events([begins_s] * len(hit), "power_off", hit))
-        back_s = [begins_s + at_s for at_s in cut.returns_s(len(hit), *share)]
-        streams.append(_events(back_s, "power_on", returning))
+        streams.append(of_power_cut(cut, devices, f"{seed}/power_cut/{number}", share, begins_s))
     return heapq.merge(*streams, key=_at_ns)
+
+
+def of_power_cut(
+    cut: PowerCut, devices: int, seed: str, share: Share, begins_s: float = 0.0
+) -> Iterator[Intended]:
+    """A fleet's share of a power cut, in order of time: all whom it hits at `begins_s`, then one
+    return after the other, between those of the fleets that share it."""
+    hit, returning = _hit_by(cut, devices, seed)
+    back_s = [begins_s + at_s for at_s in cut.returns_s(len(hit), *share)]
+    yield from _events([begins_s] * len(hit), "power_off", hit)
+    yield from _events(back_s, "power_on", returning)
 
 
 def _events(

@@ -23,7 +23,7 @@ from fake_devices.fleet.config import FleetConfig, ServerAddress, main_server
 from fake_devices.fleet.credentials import credentials_for, read_trust_anchors
 from fake_devices.fleet.fleet import Fleet
 from fake_devices.fleet.peers import PeerBook
-from fake_devices.fleet.secured_link import SecuredLink
+from fake_devices.fleet.secured_link import Datagrams, SecuredLink
 from lwm2m.coap import CoapEndpoint, TransmissionParameters
 from lwm2m.transport.dtls import Credentials
 from lwm2m.transport.dtls.failures import ALERTS, alert_reason
@@ -33,6 +33,38 @@ from runtime.clock import Clock
 
 # DTLS tells an alert of the other side by its name.
 _ALERTS: Final = {alert_reason(number): number for number in ALERTS}
+_KEY_REFUSED: Final = "the server does not take this key: compare key and identity"
+_OTHER_KIND: Final = (
+    "it takes no credentials of this kind: a pre-shared key where it wants a certificate, or the "
+    "other way round"
+)
+_CERTIFICATE_REFUSED: Final = (
+    "the server does not take this device's certificate: compare who signed it with whom the "
+    "server trusts"
+)
+_SERVER_UNKNOWN: Final = "the server's certificate is not signed by a trust anchor of this device"
+# What to look at, by why a handshake came to nothing.
+_ADVICE: Final = {
+    "alert_decrypt_error": _KEY_REFUSED,
+    "alert_bad_record_mac": _KEY_REFUSED,
+    "alert_unknown_psk_identity": "the server does not know this identity",
+    "alert_handshake_failure": _OTHER_KIND,
+    "alert_insufficient_security": _OTHER_KIND,
+    "alert_illegal_parameter": _OTHER_KIND,
+    "no_shared_suite": _OTHER_KIND,
+    "alert_unknown_ca": _CERTIFICATE_REFUSED,
+    "alert_bad_certificate": _CERTIFICATE_REFUSED,
+    "alert_certificate_unknown": _CERTIFICATE_REFUSED,
+    "alert_access_denied": _CERTIFICATE_REFUSED,
+    "alert_certificate_expired": "the server says that this device's certificate has expired",
+    "certificate_unknown_authority": _SERVER_UNKNOWN,
+    "certificate_bad_signature": _SERVER_UNKNOWN,
+    "certificate_wrong_name": "the server's certificate names another host or address",
+    "certificate_expired": "the server's certificate has expired",
+    "certificate_not_pinned": "the server's certificate is not the one that bootstrap wrote",
+    "no_credentials": "a certificate needs its key, and trust anchors to know the server by",
+    "timeout": "nothing answered the handshake",
+}
 _log = logging.getLogger(__name__)
 
 MakeDevices = Callable[[Sequence[Hashable]], Sequence[Device]]
@@ -56,8 +88,7 @@ async def assembled(
     )
     received: list[Fleet] = []
     driver = FleetDriver(endpoint, lambda events: received[0].handle_coap_events(events))
-    hears = _only_when_awake(driver, received) if config.may_be_deaf else driver.receive_datagrams
-    hears, wrap_link = wrap(hears)
+    hears, wrap_link = wrap(_only_when_awake(driver, received))
     security = _Security(config, hears) if _may_be_secure(config) else None
     receive = hears if security is None else security.link.receive_datagrams
     opened, is_shared = await _open(config, server, count, receive)
@@ -119,16 +150,15 @@ class _Security:
 
 
 def _advice(reason: str) -> str:
-    if reason in ("alert_decrypt_error", "alert_bad_record_mac"):
-        return " (the server does not take this key: compare key and identity)"
-    if reason == "alert_unknown_psk_identity":
-        return " (the server does not know this identity)"
-    return ""
+    advice = _ADVICE.get(reason)
+    return "" if advice is None else f" ({advice})"
 
 
 def _only_when_awake(driver: FleetDriver, fleets: Sequence[Fleet]) -> Receive:
-    def receive(datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
-        heard = [each for each in datagrams if fleets[0].is_listening(each[1])]
+    def receive(datagrams: Datagrams) -> None:
+        heard: Datagrams = datagrams
+        if fleets and fleets[0].may_be_deaf:
+            heard = [each for each in datagrams if fleets[0].is_listening(each[1])]
         if heard:
             driver.receive_datagrams(heard)
 

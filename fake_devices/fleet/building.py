@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
@@ -45,6 +46,31 @@ def make_devices(
     return [lots.make(number, line) for number, line in enumerate(lines)]
 
 
+class _Roll:
+    """Who the devices are, in columns: most are asked for their names alone, and a row of its own
+    for each would weigh as much as all else that is kept of one that has not registered."""
+
+    def __init__(self) -> None:
+        self._serials = bytearray()
+        self._serial_ends = array("Q")
+        self._latitudes, self._longitudes = array("d"), array("d")
+
+    def add(self, line: DeviceLine) -> None:
+        """The device of the next number."""
+        self._serials += line.serial.encode()
+        self._serial_ends.append(len(self._serials))
+        self._latitudes.append(line.latitude)
+        self._longitudes.append(line.longitude)
+
+    def identity(self, endpoint: str, number: int, model: str, seed: int) -> DeviceIdentity:
+        """The device of this number; its name and its model are known elsewhere."""
+        ends = self._serial_ends
+        serial = self._serials[ends[number - 1] if number else 0 : ends[number]].decode()
+        return DeviceIdentity(
+            endpoint, serial, model, self._latitudes[number], self._longitudes[number], seed
+        )
+
+
 class _Lots:
     """The lots of a fleet's devices: one for each model."""
 
@@ -61,6 +87,7 @@ class _Lots:
         self._city_s = city_s
         self._incidents = incidents
         self._peers = peers
+        self._roll = _Roll()
         self._models = device_models(config.lwm2m_version)
         self._lots: dict[str, Lot] = {}
         # Accounts without keys are the same for all.
@@ -69,30 +96,30 @@ class _Lots:
     def make(self, number: int, line: DeviceLine) -> Device:
         """The device of one line. Raises `ConfigError`."""
         model = MODELS[line.model]
-        # The model's own name: thousands of lines have a copy each.
-        identity = DeviceIdentity(
-            line.endpoint,
-            line.serial,
-            model.name,
-            line.latitude,
-            line.longitude,
-            self._config.seed,
-        )
+        self._roll.add(line)
         accounts = accounts_of(self._config, line)
         if not any(each.key for each in accounts):
             accounts = self._accounts.setdefault(accounts, accounts)
         lot = self._lots.get(model.name)
         if lot is None:
-            lot = self._lots[model.name] = self._new_lot(model, identity, accounts)
-        return Device.of_lot(lot, identity, number, accounts)
+            lot = self._lots[model.name] = self._new_lot(model, line, number, accounts)
+        return Device.of_lot(lot, line.endpoint, number, accounts)
 
     def _new_lot(
-        self, model: DeviceModel, first: DeviceIdentity, accounts: tuple[ServerAccount, ...]
+        self,
+        model: DeviceModel,
+        first: DeviceLine,
+        number: int,
+        accounts: tuple[ServerAccount, ...],
     ) -> Lot:
-        config = self._config
+        config, roll = self._config, self._roll
+
+        def identity_of(endpoint: str, number: int) -> DeviceIdentity:
+            return roll.identity(endpoint, number, model.name, config.seed)
+
         template = make_template(
             model,
-            first,
+            identity_of(first.endpoint, number),
             self._city_s,
             config.lifetime_s,
             self._models,
@@ -105,6 +132,7 @@ class _Lots:
             template,
             model,
             self._city_s,
+            identity_of,
             phase_of,
             self._address_of,
             self._incidents,

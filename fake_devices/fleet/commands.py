@@ -6,8 +6,15 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncGenerator
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
+
+# The positions of a million devices.
+_LINE_BYTES_MAX: Final = 8 * 1024 * 1024
+_Seconds = Annotated[float, Meta(ge=0.0, le=86_400.0)]
+_Ratio = Annotated[float, Meta(gt=0.0, le=1.0)]
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -27,10 +34,40 @@ class Follow(msgspec.Struct, frozen=True):
     began_ns: int = 0
 
 
+class SwitchOn(msgspec.Struct, frozen=True):
+    """Switch these devices on, for the first time or again, spread evenly over so many seconds from
+    now. Positions count the lines of the devices file from 0."""
+
+    positions: list[int]
+    over_s: _Seconds = 0.0
+
+
+class SwitchOff(msgspec.Struct, frozen=True):
+    """Switch these devices off, as when their power is cut; of one that is still to be switched on,
+    too."""
+
+    positions: list[int]
+
+
+class CutPower(msgspec.Struct, frozen=True):
+    """Cut the power of this part of the devices at `began_ns` (monotonic; 0: now). They come back
+    in random order within a window that begins `outage_s` later; fleets that share a run, each told
+    the same, share it."""
+
+    outage_s: _Seconds
+    return_within_s: _Seconds
+    ratio: _Ratio = 1.0
+    began_ns: int = 0
+
+
 class Quiesce(msgspec.Struct, frozen=True):
-    """Measure nothing more, and say when every pack is acknowledged or the time is over."""
+    """Measure nothing more, and say when every pack is acknowledged or the time is over.
+
+    `ends_samples`: the test is over as well; what the process does from now on is nobody's load.
+    """
 
     within_s: float
+    ends_samples: bool = False
 
 
 class End(msgspec.Struct, frozen=True):
@@ -42,11 +79,14 @@ class CommandLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     start: Start | None = None
     follow: Follow | None = None
+    switch_on: SwitchOn | None = None
+    switch_off: SwitchOff | None = None
+    cut_power: CutPower | None = None
     quiesce: Quiesce | None = None
     end: End | None = None
 
 
-Command = Start | Follow | Quiesce | End
+Command = Start | Follow | SwitchOn | SwitchOff | CutPower | Quiesce | End
 
 _decoder = msgspec.json.Decoder(CommandLine)
 
@@ -55,21 +95,23 @@ class IllegalCommand(ValueError):
     """A line that is no command; the text says why."""
 
 
-def parse_command(line: bytes) -> Command:
-    """The command of one line. Raises `IllegalCommand`."""
+def parse_command(line: bytes, devices: int) -> Command:
+    """The command of one line to so many devices. Raises `IllegalCommand`."""
     try:
         found = _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise IllegalCommand(f"not a command: {error}") from error
-    named = (found.start, found.follow, found.quiesce, found.end)
-    given = [each for each in named if each is not None]
+    names = CommandLine.__struct_fields__
+    given: list[Command] = [each for name in names if (each := getattr(found, name)) is not None]
     if len(given) != 1:
-        raise IllegalCommand(
-            'expected one of {"start": …}, {"follow": {}}, {"quiesce": …}, {"end": {}}'
-        )
+        raise IllegalCommand(f"expected one of {', '.join(names)}")
     command = given[0]
     if isinstance(command, Start) and not command.rate_per_s > 0:
         raise IllegalCommand("rate_per_s must be above 0")
+    if isinstance(command, SwitchOn | SwitchOff):
+        wrong = next((each for each in command.positions if not 0 <= each < devices), None)
+        if wrong is not None:
+            raise IllegalCommand(f"position {wrong}: there are {devices} devices")
     return command
 
 
@@ -83,7 +125,7 @@ async def lines_of(descriptor: int) -> AsyncGenerator[bytes, None]:
             for line in file.read().splitlines():
                 yield line
         return
-    reader = asyncio.StreamReader()
+    reader = asyncio.StreamReader(limit=_LINE_BYTES_MAX)
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(descriptor), "rb")

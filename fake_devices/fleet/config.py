@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +12,10 @@ import msgspec
 from contracts.names import IllegalName, check_endpoint_name
 from fake_devices.device import DeviceSettings
 from fake_devices.devices import MODELS
-from fake_devices.fleet.credentials import check_owner_only
 from fake_devices.load_profiles import IllegalProfile, LoadProfile, Share, read_profile
 from lwm2m.bootstrap import parse_uri
 from runtime.component import ConfigError
+from runtime.files import check_owner_only
 
 AddressMode = Literal["auto", "shared", "own"]
 
@@ -82,11 +83,6 @@ class FleetConfig(DeviceSettings, frozen=True, kw_only=True, forbid_unknown_fiel
         """Its part of the profile."""
         return Share(self.share_first, self.share_of)
 
-    @property
-    def may_be_deaf(self) -> bool:
-        """Whether there may be times when a device hears nothing: asleep, or without power."""
-        return self.queue_mode or bool(self.profile_file or self.schedule_file)
-
 
 class DeviceLine(msgspec.Struct, frozen=True):
     """One device of the devices file; further fields are ignored.
@@ -129,7 +125,10 @@ def parse_server(uri: str) -> ServerAddress:
     """The address in a `coap://host:port` or `coaps://host:port` URI. Raises `ConfigError`."""
     address = parse_uri(uri)
     if address is None or address[0] not in ("coap", "coaps"):
-        raise ConfigError(f"server {uri!r}: expected coap://host:port or coaps://host:port")
+        raise ConfigError(
+            f"server {uri!r}: expected coap://host:port or coaps://host:port (UDP or DTLS), with a "
+            "port of 1 to 65535"
+        )
     scheme, host, port = address
     return ServerAddress(host, port, scheme == "coaps")
 
@@ -158,12 +157,18 @@ def read_load(path: Path) -> LoadProfile:
 def read_devices(path: Path) -> list[DeviceLine]:
     """The devices of a file, in its order. Raises `ConfigError` that names the line."""
     try:
-        lines = path.read_bytes().splitlines()
+        with path.open("rb") as lines:
+            return _read_lines(path, lines)
     except OSError as error:
         raise ConfigError(f"cannot read the devices {path}: {error.strerror}") from error
+
+
+def _read_lines(path: Path, lines: Iterable[bytes]) -> list[DeviceLine]:
+    # Line by line: a million of them twice in memory would be what a fleet's memory is judged by.
     decoder = msgspec.json.Decoder(DeviceLine)
     devices: list[DeviceLine] = []
     seen: set[str] = set()
+    has_keys = False
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -176,8 +181,9 @@ def read_devices(path: Path) -> list[DeviceLine]:
             raise ConfigError(f"{path}, line {number}: no model {device.model!r}")
         if device.endpoint in seen:
             raise ConfigError(f"{path}, line {number}: {device.endpoint} is there twice")
-        if device.psk is not None:
+        if device.psk is not None and not has_keys:
             check_owner_only(path)
+            has_keys = True
         seen.add(device.endpoint)
         devices.append(device)
     return devices

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from fake_devices.device import ServerAccount
 from lwm2m.bootstrap import parse_uri
 from runtime.component import ConfigError
+from runtime.files import check_owner_only
 
 if TYPE_CHECKING:
     from lwm2m.transport.dtls import Credentials
@@ -34,12 +35,6 @@ class Line(Protocol):
     def certificate(self) -> str | None: ...
     @property
     def key(self) -> str | None: ...
-
-
-def check_owner_only(path: Path) -> None:
-    """Return when nobody but its owner can read the file. Raises `ConfigError`."""
-    if path.stat().st_mode & 0o077:
-        raise ConfigError(f"{path} has keys: its mode must be 0600, for its owner alone")
 
 
 def account_of(line: Line, uri: str, short_server_id: int | None) -> ServerAccount:
@@ -119,6 +114,8 @@ def _read_pair(certificate: Path, key: Path) -> tuple[bytes, bytes]:
         raise
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"cannot read {certificate} or {key}: {_why(error)}") from error
+    if loaded.public_key() != found.public_key():
+        raise ConfigError(f"the key {key} does not belong to the certificate {certificate}")
     return found.public_bytes(Encoding.DER), loaded.private_bytes(
         Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
     )

@@ -63,6 +63,10 @@ class Duties:
             self._is_reporter[number] = 1
             self._reporters.append(number)
 
+    def was_on(self, number: int) -> bool:
+        """Whether the device was ever switched on."""
+        return bool(self._is_on[number])
+
     def issue(self, intended: Intended, at_ns: int) -> None:
         """Have one thing done that is due now."""
         number, kind = intended.number, intended.kind

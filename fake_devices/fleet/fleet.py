@@ -116,6 +116,7 @@ class Fleet:
         self._to_flush: list[Uplink] = []
         self._pacers: list[Pacer] = []
         self._duties = Duties(self, devices, clock)
+        self._may_sleep = any(each.environment.settings.queue_mode for each in devices[:1])
         # Devices without power.
         self._dark: set[int] = set()
         self._when_quiet: Callable[[], None] | None = None
@@ -210,6 +211,10 @@ class Fleet:
         self._devices[number].start(at_ns, self._moment())
         self._carry_out(number)
 
+    def was_on(self, number: int) -> bool:
+        """Whether the device was ever switched on."""
+        return self._duties.was_on(number)
+
     def has_power(self, number: int) -> bool:
         """Whether the device can do anything."""
         return number not in self._dark
@@ -247,13 +252,13 @@ class Fleet:
             if number is None:
                 continue  # a datagram to an address that no device has
             device = self._devices[number]
-            if isinstance(event, RequestReceived):
+            if type(event) is RequestReceived:
                 account = device.account_at(self._book.uri_of(event.peer))
                 response = device.serve(
                     event.request, event.exchange, event.message_id, account, moment
                 )
                 self._coap.respond(event.exchange, response)
-            elif isinstance(event, ResponseReceived | ExchangeFailed):
+            elif type(event) is ResponseReceived or type(event) is ExchangeFailed:
                 was_registered = device.is_registered
                 self._handle_end(event, device, moment)
                 self.counts.registered += device.is_registered - was_registered
@@ -272,6 +277,11 @@ class Fleet:
         """The account that a device has with the main server, whose peer this is."""
         number = self._book.number_of(peer)
         return None if number is None else self._devices[number].account_at(self._book.main_uri)
+
+    @property
+    def may_be_deaf(self) -> bool:
+        """Whether some device may hear nothing now: it sleeps, or has no power."""
+        return self._may_sleep or bool(self._dark)
 
     def is_listening(self, peer: Hashable) -> bool:
         """Whether the device that this peer is a server of hears it."""
@@ -353,17 +363,17 @@ class Fleet:
         device = self._devices[number]
         while actions := device.take_actions():
             for action in actions:
-                if isinstance(action, PublishPack):
-                    self._uplink(number).publish(action.pack)
-                elif isinstance(action, SendRequest):
+                if type(action) is SendRequest:
                     self._send(number, action)
-                elif isinstance(action, Notify):
+                elif type(action) is PublishPack:
+                    self._uplink(number).publish(action.pack)
+                elif type(action) is Notify:
                     self._notify(number, action)
-                elif isinstance(action, EndExchange):
+                elif type(action) is EndExchange:
                     self._coap.cancel(action.exchange)
-                elif isinstance(action, OpenUplink):
+                elif type(action) is OpenUplink:
                     self._uplink(number).open(action.account, action.renews_session, self._contexts)
-                elif isinstance(action, CloseUplink):
+                elif type(action) is CloseUplink:
                     self.counts.connected -= self._uplink(number).close()
         self._schedule(number)
 

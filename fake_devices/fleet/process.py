@@ -17,21 +17,24 @@ from contracts.journal import LoopSample
 from contracts.load import FleetBuilt
 from fake_devices.device import Device
 from fake_devices.fleet.addresses import CountingLink, address_of, choose_mode
-from fake_devices.fleet.arrivals import arrival_order, at_rate, of_profile
+from fake_devices.fleet.arrivals import arrival_order
 from fake_devices.fleet.assembly import assembled
 from fake_devices.fleet.building import make_devices
 from fake_devices.fleet.commands import (
+    CutPower,
     End,
     Follow,
     IllegalCommand,
     Quiesce,
     Start,
+    SwitchOff,
+    SwitchOn,
     lines_of,
     parse_command,
 )
-from fake_devices.fleet.config import FleetConfig, main_server, read_devices, read_load
+from fake_devices.fleet.config import FleetConfig, main_server, read_devices
 from fake_devices.fleet.fleet import Fleet
-from fake_devices.fleet.schedule import FleetSchedule
+from fake_devices.fleet.load import FleetLoad
 from runtime.clock import Clock
 from runtime.component import Ready, say
 from runtime.journal import JournalFile, JournalSink, NoJournal
@@ -64,43 +67,59 @@ async def run_fleet(
 
         count = len(lines_of_devices)
         async with assembled(config, clock, count, make) as (fleet, link):
-            load = _Load(config, fleet, clock, [device.endpoint for device in fleet.devices])
+            load = FleetLoad(config, fleet, clock, [device.endpoint for device in fleet.devices])
             journal.record(_built(config, count, clock))
             # Devices live until the end: keep the collector from walking them.
             gc.collect()
             gc.freeze()
             ready({})
+            sampler = _Sampler(fleet, link, config, clock, journal)
             watcher = asyncio.create_task(_watch_loop(fleet, clock))
-            reporter = asyncio.create_task(_report(fleet, link, config, clock, journal, tell))
+            reporter = asyncio.create_task(_report(sampler, fleet, config, clock, tell))
             try:
-                await _obey(fleet, load, lines, tell)
+                await _obey(fleet, load, lines, tell, sampler.end)
             finally:
                 watcher.cancel()
                 reporter.cancel()
                 fleet.end()
-                _sample(fleet, link, config.process, clock, journal)
+                sampler.end()
     finally:
         if isinstance(journal, JournalFile):
             journal.close()
 
 
-async def _obey(fleet: Fleet, load: _Load, lines: AsyncIterator[bytes], tell: Say) -> None:
+async def _obey(
+    fleet: Fleet,
+    load: FleetLoad,
+    lines: AsyncIterator[bytes],
+    tell: Say,
+    end_samples: Callable[[], None],
+) -> None:
     quieting: asyncio.Task[None] | None = None
     try:
         async for line in lines:
             try:
-                command = parse_command(line)
+                command = parse_command(line, len(fleet.devices))
             except IllegalCommand as error:
                 _log.warning("%s", error)
                 continue
-            if isinstance(command, End):
-                return
-            if isinstance(command, Start):
-                load.start(command)
-            elif isinstance(command, Follow):
-                load.follow(command)
-            elif isinstance(command, Quiesce) and quieting is None:
-                quieting = asyncio.create_task(_quiesce(fleet, command.within_s, tell))
+            match command:
+                case End():
+                    return
+                case Start():
+                    load.start(command)
+                case Follow():
+                    load.follow(command)
+                case SwitchOn():
+                    load.switch_on(command)
+                case SwitchOff():
+                    load.switch_off(command)
+                case CutPower():
+                    load.cut_power(command)
+                case Quiesce() if quieting is None:
+                    if command.ends_samples:
+                        end_samples()
+                    quieting = asyncio.create_task(_quiesce(fleet, command.within_s, tell))
     finally:
         if quieting is not None:
             quieting.cancel()
@@ -125,12 +144,7 @@ async def _watch_loop(fleet: Fleet, clock: Clock) -> None:
 
 
 async def _report(
-    fleet: Fleet,
-    link: CountingLink,
-    config: FleetConfig,
-    clock: Clock,
-    journal: JournalSink,
-    tell: Say,
+    sampler: _Sampler, fleet: Fleet, config: FleetConfig, clock: Clock, tell: Say
 ) -> None:
     """Progress lines and loop samples, until cancelled."""
     sample_at_ns = clock.now_ns() + round(config.sample_every_s * 1e9)
@@ -140,28 +154,52 @@ async def _report(
         tell({"progress": fleet.counts.as_dict()})
         if now_ns >= sample_at_ns:
             sample_at_ns = now_ns + round(config.sample_every_s * 1e9)
-            _sample(fleet, link, config.process, clock, journal)
+            sampler.sample()
 
 
-def _sample(
-    fleet: Fleet, link: CountingLink, process: str, clock: Clock, journal: JournalSink
-) -> None:
-    delays = fleet.take_loop_delays()
-    drops, retransmissions = link.take_counts()
-    at_ns = clock.now_ns()
-    journal.record(
-        LoopSample(
-            at_ns=at_ns,
-            process=process,
-            delay_p99_ns=delays.p99_ns,
-            delay_max_ns=delays.max_ns,
-            socket_drops=drops,
-            retransmissions=retransmissions,
-            delays=delays.buckets,
+class _Sampler:
+    """Records how late the event loop runs and work is issued, until its end."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        link: CountingLink,
+        config: FleetConfig,
+        clock: Clock,
+        journal: JournalSink,
+    ) -> None:
+        self._fleet = fleet
+        self._link = link
+        self._process = config.process
+        self._clock = clock
+        self._journal = journal
+        self._is_over = False
+
+    def end(self) -> None:
+        """Sample for the last time."""
+        self.sample()
+        self._is_over = True
+
+    def sample(self) -> None:
+        """Record what was since the last sample; after the end nothing."""
+        if self._is_over:
+            return
+        delays = self._fleet.take_loop_delays()
+        drops, retransmissions = self._link.take_counts()
+        at_ns = self._clock.now_ns()
+        self._journal.record(
+            LoopSample(
+                at_ns=at_ns,
+                process=self._process,
+                delay_p99_ns=delays.p99_ns,
+                delay_max_ns=delays.max_ns,
+                socket_drops=drops,
+                retransmissions=retransmissions,
+                delays=delays.buckets,
+            )
         )
-    )
-    for record in fleet.lags.take(process, at_ns):
-        journal.record(record)
+        for record in self._fleet.lags.take(self._process, at_ns):
+            self._journal.record(record)
 
 
 def _built(config: FleetConfig, devices: int, clock: Clock) -> FleetBuilt:
@@ -173,51 +211,6 @@ def _built(config: FleetConfig, devices: int, clock: Clock) -> FleetBuilt:
         addresses=addresses,
         first_address=address_of(config.first_address) if addresses == "shared" else "",
     )
-
-
-class _Load:
-    """What the fleet was told to follow; read before the run, so that faults show then.
-
-    Raises `ConfigError`.
-    """
-
-    def __init__(
-        self, config: FleetConfig, fleet: Fleet, clock: Clock, endpoints: Sequence[str]
-    ) -> None:
-        self._config = config
-        self._fleet = fleet
-        self._clock = clock
-        self._devices = len(endpoints)
-        self._profile = read_load(Path(config.profile_file)) if config.profile_file else None
-        self._schedule: FleetSchedule | None = None
-        if config.schedule_file:
-            numbers = {endpoint: number for number, endpoint in enumerate(endpoints)}
-            self._schedule = FleetSchedule(Path(config.schedule_file), numbers)
-        self._has_started = self._is_following = False
-
-    def start(self, command: Start) -> None:
-        """Begin. A second call changes nothing."""
-        if self._has_started:
-            return
-        self._has_started = True
-        began_ns = command.began_ns or self._clock.now_ns()
-        profile, schedule, config = self._profile, self._schedule, self._config
-        if profile is None or not profile.registrations:
-            first: Sequence[int] = range(self._devices)
-            if schedule is not None:
-                first = [each for each in first if schedule.is_there_from_the_start(each)]
-            self._fleet.follow(at_rate(first, command.rate_per_s), began_ns)
-        if profile is not None:
-            work = of_profile(profile, self._devices, config.seed, config.share)
-            self._fleet.follow(work, began_ns)
-
-    def follow(self, command: Follow) -> None:
-        """Follow the schedule. A second call changes nothing, nor one without a schedule."""
-        if self._schedule is None or self._is_following:
-            _log.warning("there is no schedule to follow, or it is followed already")
-            return
-        self._is_following = True
-        self._fleet.follow_schedule(self._schedule, command.began_ns or self._clock.now_ns())
 
 
 def with_addresses(config: FleetConfig, addresses: str | None) -> FleetConfig:

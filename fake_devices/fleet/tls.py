@@ -15,6 +15,8 @@ from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 from OpenSSL import SSL, crypto
 
+from lwm2m.transport.dtls.bindings import lib
+
 _READ_BYTES: Final = 16_384
 # OpenSSL's name of the state after the server's Certificate message.
 _READ_CERTIFICATE: Final = b"SSLv3/TLS read server certificate"
@@ -116,7 +118,9 @@ def _prove_after_all(connection: SSL.Connection, where: int, value: int) -> None
 class TlsPipe:
     """One client's end. Feed `receive`, write with `send`, and take `data_to_send` after each."""
 
-    __slots__ = ("_checked", "_connection", "_host", "_stand_in", "is_established")
+    __slots__ = (
+        "_checked", "_connection", "_has_large_buffers", "_host", "_stand_in", "is_established",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -130,6 +134,7 @@ class TlsPipe:
         self._host = host
         self._checked = checked
         self.is_established = False
+        self._has_large_buffers = True
         connection.set_connect_state()
         if not _is_address(host):
             connection.set_tlsext_host_name(_ascii_name(host))
@@ -169,6 +174,11 @@ class TlsPipe:
                 pieces.append(self._connection.bio_read(_READ_BYTES))
         except SSL.WantReadError:
             pass
+        if self._has_large_buffers and self.is_established:
+            # Both are empty: what was to be sent has just been taken, and `receive` reads until
+            # there is no more.
+            self._has_large_buffers = False
+            _renew_buffers(self._connection)
         return b"".join(pieces)
 
     def end(self) -> SSL.Session | None:
@@ -211,6 +221,15 @@ class TlsPipe:
         if not _names_host(peer, self._host):
             raise PeerNotTrusted(f"the broker's certificate does not name {self._host}")
         self._checked.add(key)
+
+
+def _renew_buffers(connection: SSL.Connection) -> None:
+    """Replace the memory buffers, which are empty: they have grown to the flights of a handshake,
+    and would keep 2.4 KB of them for as long as the connection lives."""
+    into, out = lib.BIO_new(lib.BIO_s_mem()), lib.BIO_new(lib.BIO_s_mem())
+    # OpenSSL frees the old ones. pyOpenSSL has no other way to give a connection new ones.
+    lib.SSL_set_bio(connection._ssl, into, out)
+    connection._into_ssl, connection._from_ssl = into, out
 
 
 def _make_trust(ca: bytes) -> _Trust:

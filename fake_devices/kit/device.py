@@ -23,13 +23,17 @@ from fake_devices.devices import DeviceIdentity, Values
 from fake_devices.devices.model import changed
 from fake_devices.fleet.assembly import assembled
 from fake_devices.fleet.building import accounts_of, boot_ids
-from fake_devices.fleet.config import DeviceLine, FleetConfig
+from fake_devices.fleet.config import DeviceLine, FleetConfig, parse_server
 from fake_devices.fleet.fleet import Fleet
 from fake_devices.kit.declaring import Bound, IllegalDeclaration, models_of
 from fake_devices.kit.model import IsRaised, OnExecute, OnWrite, OwnModel
 from lwm2m.objects import ObjectPath, Value
-from lwm2m.transport.tracing import Wrap, unwrapped
+from lwm2m.transport.link import Link
+from lwm2m.transport.silence import noting_silence
+from lwm2m.transport.tracing import Receive, Wrap, refusal_of, unwrapped
 from runtime.clock import Clock, SystemClock
+from runtime.component import ConfigError
+from runtime.files import check_owner_only
 
 _log = logging.getLogger(__name__)
 _Handler = TypeVar("_Handler", bound=Callable[[], object])
@@ -187,16 +191,54 @@ class Device:
         psk: bytes | None = None,
         certificate_file: str | None = None,
         key_file: str | None = None,
+        psk_file: str | Path | None = None,
         wrap: Wrap = unwrapped,
     ) -> None:
-        """Run until Ctrl-C or SIGTERM. Raises `ConfigError` with what to do.
+        """Run until Ctrl-C or SIGTERM. What keeps it from running ends the program with one line
+        that says what to do (`SystemExit`).
 
         `server` and `bootstrap_server` are `coap://host:port` or `coaps://host:port`; the latter
-        asks for a PSK, or for a certificate and its key as PEM files.
+        asks for a PSK, itself or in a file (hexadecimal, its owner's alone), or for a certificate
+        and its key as PEM files, and the setting `trust_anchor_file`.
         """
+        try:
+            self._run(
+                server,
+                bootstrap_server,
+                self.line(
+                    psk_identity,
+                    psk if psk_file is None else _read_key(Path(psk_file)),
+                    certificate_file,
+                    key_file,
+                ),
+                wrap,
+            )
+        except ConfigError as error:
+            sys.exit(f"{self.endpoint}: {error}")
+
+    def _run(self, server: str, bootstrap_server: str, line: DeviceLine, wrap: Wrap) -> None:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-        line = self.line(psk_identity, psk, certificate_file, key_file)
+        _log.setLevel(logging.INFO)
+        self._check_servers(server, bootstrap_server, line)
         uvloop.run(self._until_signalled(server, bootstrap_server, line, wrap))
+
+    def _check_servers(self, server: str, bootstrap_server: str, line: DeviceLine) -> None:
+        """Refuse what cannot work, in the words of `run`. Raises `ConfigError`."""
+        if not server and not bootstrap_server:
+            raise ConfigError("server or bootstrap_server: name one, such as coap://127.0.0.1:5683")
+        servers = [uri for uri in (server, bootstrap_server) if uri]
+        secure = [uri for uri in servers if parse_server(uri).is_secure]
+        if (line.certificate is None) != (line.key is None):
+            raise ConfigError("certificate_file and key_file go together: one is missing")
+        if not secure or line.psk is not None:
+            return
+        if line.certificate is None:
+            raise ConfigError(f"{secure[0]} needs psk, or certificate_file and key_file")
+        if self.config.trust_anchor_file is None:
+            raise ConfigError(
+                f"{secure[0]} with a certificate needs the setting trust_anchor_file too: the PEM "
+                "of who signs the server's certificate"
+            )
 
     async def serve(
         self,
@@ -216,7 +258,8 @@ class Device:
         def make(peers: Sequence[Hashable]) -> list[DeviceCore]:
             return [self.make_core(config, accounts_of(config, line), watch)]
 
-        async with assembled(config, watch, 1, make, wrap=wrap) as (fleet, _):
+        heard = noting_silence(_telling_refusals(self.endpoint, wrap), _log.warning)
+        async with assembled(config, watch, 1, make, wrap=heard) as (fleet, _):
             running = self._running = _Running(asyncio.get_running_loop(), fleet, watch)
             fleet.start(_STARTS_PER_S)
             self._measure_regularly(running)
@@ -347,12 +390,17 @@ class Device:
 
     def _record(self, record: journal.Record) -> None:
         if isinstance(record, journal.DeviceRegistered):
+            if not self.is_registered:
+                _log.info("%s registered at %s", self.endpoint, record.location)
             self.is_registered = True
         elif isinstance(record, journal.DeviceRegistrationFailed):
             self.is_registered = False
-            _log.warning("%s could not register: %s", self.endpoint, record.code or "no answer")
+            # What a server refused was told with its reason when it came.
+            if not record.code:
+                _log.warning("%s could not register: no answer", self.endpoint)
         elif isinstance(record, journal.DeviceConnected):
             self.is_connected = True
+            _log.info("%s connected to its MQTT broker", self.endpoint)
         elif isinstance(record, journal.DeviceDisconnected):
             self.is_connected = False
             _log.warning("%s lost its MQTT connection: %s", self.endpoint, record.reason)
@@ -362,6 +410,38 @@ class Device:
             except Exception:
                 # A task's boundary: a handler's fault must not end the device.
                 _log.exception("a handler of %s failed", type(record).__name__)
+
+
+def _telling_refusals(endpoint: str, wrap: Wrap) -> Wrap:
+    """`wrap`, with a line in the log for what a server refuses: the code, and the reason that the
+    server gives, if any (RFC 7252 §5.5.2)."""
+
+    def both(receive: Receive) -> tuple[Receive, Callable[[Link], Link]]:
+        pass_on, wrap_link = wrap(receive)
+
+        def received(datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
+            for data, _ in datagrams:
+                told = refusal_of(data)
+                if told:
+                    _log.warning("%s was refused: %s", endpoint, told)
+            pass_on(datagrams)
+
+        return received, wrap_link
+
+    return both
+
+
+def _read_key(file: Path) -> bytes:
+    """The pre-shared key in a file. Raises `ConfigError`, which never shows it."""
+    try:
+        check_owner_only(file)
+        return bytes.fromhex(file.read_text().strip())
+    except OSError as error:
+        raise ConfigError(f"cannot read the key {file}: {error.strerror}") from error
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"the key in {file} is not hexadecimal: 32 to 128 digits") from None
 
 
 class NotRunning(RuntimeError):
@@ -374,6 +454,9 @@ def _config_of(settings: Mapping[str, Any]) -> FleetConfig:
         if name not in known:
             raise IllegalDeclaration(f"no setting {name!r}; there are: {', '.join(sorted(known))}")
     try:
-        return msgspec.convert({**settings, "devices_file": ""}, FleetConfig)
+        config = msgspec.convert({**settings, "devices_file": ""}, FleetConfig)
     except msgspec.ValidationError as error:
         raise IllegalDeclaration(f"settings: {error}") from None
+    if config.lifetime_s < 1:
+        raise IllegalDeclaration(f"settings: lifetime_s {config.lifetime_s}: choose 1 or more")
+    return config

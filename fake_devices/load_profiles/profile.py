@@ -10,7 +10,13 @@ from typing import Final, Literal, NamedTuple, get_args
 import msgspec
 
 from contracts.load import LoaderLimits
-from fake_devices.load_profiles.shapes import Phase, PowerCut, ReconnectPhase
+from fake_devices.load_profiles.shapes import (
+    Phase,
+    PowerCut,
+    ReconnectPhase,
+    Shape,
+    what_is_wrong,
+)
 
 LoadKind = Literal["registrations", "telemetry", "commands", "reconnects"]
 KINDS: Final[tuple[LoadKind, ...]] = get_args(LoadKind)
@@ -57,13 +63,13 @@ class LoadProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Refuse what cannot be followed. Raises `IllegalProfile` with the field's path."""
         for kind in KINDS:
             for number, phase in enumerate(self.phases(kind)):
-                wrong = phase.what_is_wrong()
+                wrong = what_is_wrong(phase)
                 if wrong is not None:
                     raise IllegalProfile(f"{wrong[1]} - at `$.{kind}[{number}].{wrong[0]}`")
 
-    def phases(self, kind: LoadKind) -> Sequence[ReconnectPhase]:
+    def phases(self, kind: LoadKind) -> Sequence[Shape]:
         """The phases of one kind."""
-        found: Sequence[ReconnectPhase] = getattr(self, kind)
+        found: Sequence[Shape] = getattr(self, kind)
         return found
 
     def begins_s(self, kind: LoadKind) -> list[float]:

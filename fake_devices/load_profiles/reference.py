@@ -66,7 +66,6 @@ def reference_page() -> str:
     lines = [_OPENING, "## Kinds", "", *_table(profiles, LoadProfile, KINDS)]
     lines += ["", "## Shapes", "", "Every phase may have `begins_s`: " + _begins() + "."]
     for shape in SHAPES:
-        fields = [name for name in shape.__struct_fields__ if name != "begins_s"]
         tag = msgspec.inspect.type_info(shape).tag  # type: ignore[attr-defined]  # of a struct
         lines += [
             "",
@@ -74,7 +73,7 @@ def reference_page() -> str:
             "",
             inspect.getdoc(shape) or "",
             "",
-            *_table(shapes, shape, fields),
+            *_table(shapes, shape, _own_fields(shape)),
         ]
     lines += ["", "## limits", "", inspect.getdoc(LoaderLimits) or "", ""]
     lines += [*_table(load, LoaderLimits, LoaderLimits.__struct_fields__)]
@@ -82,14 +81,21 @@ def reference_page() -> str:
 
 
 def _begins() -> str:
-    text = _field_docs(shapes, "_Phase")["begins_s"]
+    text = _field_docs(shapes, SHAPES[0])["begins_s"]
     return text[0].lower() + text[1:].rstrip(".")
+
+
+def _own_fields(shape: type[msgspec.Struct]) -> list[str]:
+    """The shape's own, then those that it has in common with others; not `begins_s`."""
+    own = shape.__annotations__
+    names = [name for name in shape.__struct_fields__ if name != "begins_s"]
+    return sorted(names, key=lambda name: name not in own)
 
 
 def _table(
     module: object, kind: type[msgspec.Struct], names: tuple[str, ...] | list[str]
 ) -> Iterator[str]:
-    docs = _field_docs(module, kind.__name__)
+    docs = _field_docs(module, kind)
     defaults = {field.name: field for field in msgspec.structs.fields(kind)}
     yield "| key | default | meaning |"
     yield "|---|---|---|"
@@ -105,17 +111,20 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     return f"`{field.default}`"
 
 
-def _field_docs(module: object, name: str) -> dict[str, str]:
-    """The text below each field of a class of a module."""
+def _field_docs(module: object, kind: type[msgspec.Struct]) -> dict[str, str]:
+    """The text below each field of a class of a module, and of its bases there."""
     tree = ast.parse(inspect.getsource(module))  # type: ignore[arg-type]  # modules have a source
-    found = next(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == name)
+    bases = {each.__name__ for each in kind.__mro__}
     docs: dict[str, str] = {}
-    for field, after in zip(found.body, found.body[1:], strict=False):
-        match field, after:
-            case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(
-                value=ast.Constant(value=str(text))
-            ):
-                docs[key] = " ".join(text.split())
+    for found in ast.walk(tree):
+        if not isinstance(found, ast.ClassDef) or found.name not in bases:
+            continue
+        for field, after in zip(found.body, found.body[1:], strict=False):
+            match field, after:
+                case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(
+                    value=ast.Constant(value=str(text))
+                ):
+                    docs[key] = " ".join(text.split())
     return docs
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -28,58 +28,68 @@ _CLOSE: Final = 1e-6
 _STEPS_MAX: Final = 100
 
 
+class Shape(Protocol):
+    """What every shape tells of itself; times are seconds after its own beginning."""
+
+    @property
+    def begins_s(self) -> float | None:
+        """Seconds after the load's start; None: when the phase before it ends."""
+
+    @property
+    def lasts_s(self) -> float:
+        """From its beginning to its end."""
+
+    @property
+    def count(self) -> int:
+        """How many events it has."""
+
+    def times(self, seed: str) -> Iterator[float]:
+        """When each event is meant to be, in order."""
+
+
+# What several shapes have in common is fields alone.
+
+
 class _Phase(
     msgspec.Struct, frozen=True, kw_only=True, tag_field="shape", forbid_unknown_fields=True
 ):
     begins_s: _Moment | None = None
     """Seconds after the load's start; not given: when the phase before it ends."""
 
+
+class _Lasting(_Phase, frozen=True, kw_only=True):
+    duration_s: _Duration
+    """How long, seconds."""
+
     @property
     def lasts_s(self) -> float:
-        """Seconds from its beginning to its end."""
-        raise NotImplementedError
-
-    @property
-    def count(self) -> int:
-        """How many events it has."""
-        raise NotImplementedError
-
-    def times(self, seed: str) -> Iterator[float]:
-        """When each event is meant to be, seconds after its beginning, in order."""
-        raise NotImplementedError
-
-    def what_is_wrong(self) -> tuple[str, str] | None:
-        """The field that cannot be, and why; None when all is well."""
-        return _too_many(self)
+        """See `Shape`."""
+        return self.duration_s
 
 
-class Constant(_Phase, frozen=True, tag="constant"):
+class _Spaced(_Lasting, frozen=True, kw_only=True):
+    spacing: Spacing = "even"
+    """`even`: as regular as the rate allows; `random`: by chance, as if nobody knew of another."""
+
+
+class Constant(_Spaced, frozen=True, kw_only=True, tag="constant"):
     """The same rate throughout."""
 
     rate_per_s: _Rate
     """Events per second."""
-    duration_s: _Duration
-    """How long, seconds."""
-    spacing: Spacing = "even"
-    """`even`: as regular as the rate allows; `random`: by chance, as if nobody knew of another."""
-
-    @property
-    def lasts_s(self) -> float:
-        """See the base."""
-        return self.duration_s
 
     @property
     def count(self) -> int:
-        """See the base."""
+        """See `Shape`."""
         return _rounded(self.rate_per_s * self.duration_s)
 
     def times(self, seed: str) -> Iterator[float]:
-        """See the base."""
+        """See `Shape`."""
         total, rate = self.rate_per_s * self.duration_s, self.rate_per_s
         return (mark / rate for mark in _marks(self.count, total, self.spacing, seed))
 
 
-class Poisson(_Phase, frozen=True, tag="poisson"):
+class Poisson(_Lasting, frozen=True, kw_only=True, tag="poisson"):
     """A Poisson process: events by chance, none of which knows of another.
 
     How many there are is what rate and duration say, so that two runs can be compared; when they
@@ -88,40 +98,24 @@ class Poisson(_Phase, frozen=True, tag="poisson"):
 
     rate_per_s: _Rate
     """Events per second, on the average."""
-    duration_s: _Duration
-    """How long, seconds."""
-
-    @property
-    def lasts_s(self) -> float:
-        """See the base."""
-        return self.duration_s
 
     @property
     def count(self) -> int:
-        """See the base."""
+        """See `Shape`."""
         return _rounded(self.rate_per_s * self.duration_s)
 
     def times(self, seed: str) -> Iterator[float]:
-        """See the base."""
+        """See `Shape`."""
         return _by_chance(self.count, self.duration_s, seed)
 
 
-class Ramp(_Phase, frozen=True, tag="ramp"):
+class Ramp(_Spaced, frozen=True, kw_only=True, tag="ramp"):
     """A rate that grows, or falls, in a straight line."""
 
     from_per_s: _Rate
     """Events per second at its beginning."""
     to_per_s: _Rate
     """Events per second at its end."""
-    duration_s: _Duration
-    """How long, seconds."""
-    spacing: Spacing = "even"
-    """As of `constant`."""
-
-    @property
-    def lasts_s(self) -> float:
-        """See the base."""
-        return self.duration_s
 
     @property
     def _total(self) -> float:
@@ -129,11 +123,11 @@ class Ramp(_Phase, frozen=True, tag="ramp"):
 
     @property
     def count(self) -> int:
-        """See the base."""
+        """See `Shape`."""
         return _rounded(self._total)
 
     def times(self, seed: str) -> Iterator[float]:
-        """See the base."""
+        """See `Shape`."""
         begins = self.from_per_s
         slope = (self.to_per_s - begins) / self.duration_s
         for mark in _marks(self.count, self._total, self.spacing, seed):
@@ -155,7 +149,7 @@ class Steps(_Phase, frozen=True, tag="steps"):
 
     @property
     def lasts_s(self) -> float:
-        """See the base."""
+        """See `Shape`."""
         return len(self.rates_per_s) * self.step_s
 
     @property
@@ -164,11 +158,11 @@ class Steps(_Phase, frozen=True, tag="steps"):
 
     @property
     def count(self) -> int:
-        """See the base."""
+        """See `Shape`."""
         return _rounded(self._total)
 
     def times(self, seed: str) -> Iterator[float]:
-        """See the base."""
+        """See `Shape`."""
         step, before, rates = 0, 0.0, self.rates_per_s
         for mark in _marks(self.count, self._total, self.spacing, seed):
             while step < len(rates) - 1 and mark > before + rates[step] * self.step_s:
@@ -178,7 +172,7 @@ class Steps(_Phase, frozen=True, tag="steps"):
             yield step * self.step_s + min(self.step_s, max(0.0, within_s))
 
 
-class Wave(_Phase, frozen=True, tag="wave"):
+class Wave(_Spaced, frozen=True, kw_only=True, tag="wave"):
     """A rate that swings between two values as a cosine does; it begins at the low one."""
 
     low_per_s: _Rate
@@ -187,33 +181,18 @@ class Wave(_Phase, frozen=True, tag="wave"):
     """Events per second at the top."""
     period_s: _Duration
     """From one bottom to the next, seconds."""
-    duration_s: _Duration
-    """How long, seconds."""
-    spacing: Spacing = "even"
-    """As of `constant`."""
-
-    @property
-    def lasts_s(self) -> float:
-        """See the base."""
-        return self.duration_s
 
     @property
     def count(self) -> int:
-        """See the base."""
+        """See `Shape`."""
         return _rounded(self._until(self.duration_s))
 
     def times(self, seed: str) -> Iterator[float]:
-        """See the base."""
+        """See `Shape`."""
         total, at_s = self._until(self.duration_s), 0.0
         for mark in _marks(self.count, total, self.spacing, seed):
             at_s = _find(self._until, self._rate, mark, at_s, self.duration_s)
             yield at_s
-
-    def what_is_wrong(self) -> tuple[str, str] | None:
-        """See the base."""
-        if self.low_per_s > self.high_per_s:
-            return "low_per_s", f"{self.low_per_s:g} is above high_per_s, exchange them"
-        return _too_many(self)
 
     def _rate(self, at_s: float) -> float:
         swing = (self.high_per_s - self.low_per_s) / 2.0
@@ -238,29 +217,20 @@ class Bursts(_Phase, frozen=True, tag="bursts"):
 
     @property
     def lasts_s(self) -> float:
-        """See the base."""
+        """See `Shape`."""
         return self.bursts * self.every_s
 
     @property
     def count(self) -> int:
-        """See the base."""
+        """See `Shape`."""
         return self.events * self.bursts
 
     def times(self, seed: str) -> Iterator[float]:
-        """See the base."""
+        """See `Shape`."""
         gap_s = self.over_s / self.events
         for burst in range(self.bursts):
             for event in range(self.events):
                 yield burst * self.every_s + event * gap_s
-
-    def what_is_wrong(self) -> tuple[str, str] | None:
-        """See the base."""
-        if self.over_s > self.every_s:
-            return (
-                "over_s",
-                f"{self.over_s:g} s is longer than every_s, bursts would overlap",
-            )
-        return _too_many(self)
 
 
 class Replay(_Phase, frozen=True, tag="replay"):
@@ -273,24 +243,17 @@ class Replay(_Phase, frozen=True, tag="replay"):
 
     @property
     def lasts_s(self) -> float:
-        """See the base."""
+        """See `Shape`."""
         return self.times_s[-1] / self.speed
 
     @property
     def count(self) -> int:
-        """See the base."""
+        """See `Shape`."""
         return len(self.times_s)
 
     def times(self, seed: str) -> Iterator[float]:
-        """See the base."""
+        """See `Shape`."""
         return (at_s / self.speed for at_s in self.times_s)
-
-    def what_is_wrong(self) -> tuple[str, str] | None:
-        """See the base."""
-        unsorted = _first_unsorted(self.times_s)
-        return (
-            None if unsorted is None else ("times_s", f"number {unsorted + 1} is before the last")
-        )
 
 
 class PowerCut(_Phase, frozen=True, tag="power_cut"):
@@ -308,7 +271,7 @@ class PowerCut(_Phase, frozen=True, tag="power_cut"):
 
     @property
     def lasts_s(self) -> float:
-        """See the base."""
+        """See `Shape`."""
         return self.outage_s + self.return_within_s
 
     @property
@@ -346,9 +309,17 @@ def _rounded(total: float) -> int:
     return math.floor(total + 0.5 + 1e-9)
 
 
-def _too_many(phase: _Phase) -> tuple[str, str] | None:
-    if phase.count > EVENTS_MAX:
-        return "shape", f"{phase.count:,} events, at most {EVENTS_MAX:,} are allowed in one phase"
+def what_is_wrong(shape: Shape) -> tuple[str, str] | None:
+    """The field that cannot be, and why; None when all is well."""
+    match shape:
+        case Wave() if shape.low_per_s > shape.high_per_s:
+            return "low_per_s", f"{shape.low_per_s:g} is above high_per_s, exchange them"
+        case Bursts() if shape.over_s > shape.every_s:
+            return "over_s", f"{shape.over_s:g} s is longer than every_s, bursts would overlap"
+        case Replay() if (unsorted := _first_unsorted(shape.times_s)) is not None:
+            return "times_s", f"number {unsorted + 1} is before the last"
+    if shape.count > EVENTS_MAX:
+        return "shape", f"{shape.count:,} events, at most {EVENTS_MAX:,} are allowed in one phase"
     return None
 
 

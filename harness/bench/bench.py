@@ -42,6 +42,7 @@ from runtime.journal import JournalSink
 READY_WITHIN_S = 20.0
 SETTLE_S = 0.3
 IMPORT_ASKED_EVERY_S = 0.02
+IMPORT_STANDS_S = 120.0
 SERVER_HOST = "127.0.0.1"
 
 
@@ -63,6 +64,13 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     # How many processes share the devices.
     fleet_processes: int = 1
     ports: Mapping[str, int] = {}
+    # False: only the LwM2M server and the fleet; nothing of MQTT or the platform is there.
+    with_platform: bool = True
+    # How many registrations the server has to hold at least.
+    devices: int = 0
+    # Further fields of the server's configuration and of the fleet's, as the scenario wants them.
+    server_settings: Mapping[str, Any] = {}
+    fleet_settings: Mapping[str, Any] = {}
 
     @property
     def serves_nosec(self) -> bool:
@@ -97,13 +105,17 @@ class Bench:
         """Start everything and wait until every readiness condition holds."""
         began_ns = self._clock.now_ns()
         self._prepare()
-        for name, (side, arguments) in configs.PROCESSES.items():
-            if name == "fleet" and not self.plan.with_fleet:
-                continue
+        for name, (side, arguments) in configs.processes(self.plan).items():
             await self._start(name, side, arguments)
-        for index in range(1, self.plan.fleet_processes if self.plan.with_fleet else 1):
-            await self._start(configs.fleet_name(index), *configs.PROCESSES["fleet"])
         self._configure("server", configs.server(self.plan))
+        if self.plan.with_platform:
+            await self._bring_platform_up()
+        else:
+            await self._until_ready("server")
+        ready_s = (self._clock.now_ns() - began_ns) / 1e9
+        self._journal.record(BenchReady(at_ns=self._clock.now_ns(), ready_s=ready_s))
+
+    async def _bring_platform_up(self) -> None:
         self._configure("provisioning", configs.provisioning(self.plan))
         await self._wait_for_pki()
         self._configure("broker", configs.broker(self.plan))
@@ -118,8 +130,6 @@ class Bench:
         await self._until_ready("provisioning", "bridge", "bootstrap", "control", "ingestion")
         addresses["bootstrap"] = self.address("bootstrap", "http")
         await self._tell_provisioning(addresses)
-        ready_s = (self._clock.now_ns() - began_ns) / 1e9
-        self._journal.record(BenchReady(at_ns=self._clock.now_ns(), ready_s=ready_s))
 
     async def start_fleet(self, config: Mapping[str, Any]) -> BenchProcess:
         """Configure the fleet process and wait until its devices are built."""
@@ -127,11 +137,13 @@ class Bench:
         await self._until_ready("fleet")
         return self.processes["fleet"]
 
-    async def start_fleets(self, configs_of: Mapping[str, Mapping[str, Any]]) -> None:
+    async def start_fleets(
+        self, configs_of: Mapping[str, Mapping[str, Any]], within_s: float = READY_WITHIN_S
+    ) -> None:
         """Configure every fleet process by its name and wait until all devices are built."""
         for name, config in configs_of.items():
             self._configure(name, config)
-        await self._until_ready(*configs_of)
+        await self._until_ready(*configs_of, within_s=within_s)
 
     @property
     def fleets(self) -> list[BenchProcess]:
@@ -146,6 +158,19 @@ class Bench:
         """A client of a platform component's HTTP interface, with the bench's token."""
         return HttpClient(self.address(process, "http"), self.token())
 
+    def server_admin(self) -> HttpClient:
+        """A client of the LwM2M server's administration."""
+        return HttpClient(self.address("server", "admin"), self.token())
+
+    async def start_further(
+        self, name: str, side: Side, arguments: list[str], config: Mapping[str, Any]
+    ) -> BenchProcess:
+        """A process beside the usual ones; it is ready when this returns."""
+        await self._start(name, side, arguments)
+        self._configure(name, config)
+        await self._until_ready(name)
+        return self.processes[name]
+
     def token(self) -> str:
         """The per-run bearer token."""
         return configs.token_file(self.plan).read_text().strip()
@@ -157,14 +182,14 @@ class Bench:
         platform decides by.
         """
         if self.plan.security == "none":
-            return {row.endpoint: {} for row in rows}
+            return {}
         if self.plan.security == "x509":
             endpoints = [row.endpoint for row in rows]
             return dict(certificate_fields(self.plan.state_dir, endpoints, self._clock.wall_us()))
         keys = stored_keys(self.plan.state_dir)
         made = new_keys(row for row in rows if row.endpoint not in keys)
         if made:
-            client = HttpClient(self.address("server", "admin"), self.token())
+            client = self.server_admin()
             body = b"\n".join(msgspec.json.encode(row) for row in made)
             await client.send("POST", "/v1/security", body, msgspec.Raw, "application/x-ndjson")
             await client.close()
@@ -181,9 +206,16 @@ class Bench:
         """Import a manifest and wait until it is finished. Raises `HarnessError` when it failed."""
         client = self.http("provisioning")
         job = await client.send("POST", "/v1/imports", manifest, ImportJob, content_type)
+        moved_ns = self._clock.now_ns()
         while job.state == "running":
             await asyncio.sleep(IMPORT_ASKED_EVERY_S)
-            job = await client.get(f"/v1/imports/{job.id}", ImportJob)
+            before, job = job, await client.get(f"/v1/imports/{job.id}", ImportJob)
+            if job != before:
+                moved_ns = self._clock.now_ns()
+            elif self._clock.now_ns() - moved_ns > IMPORT_STANDS_S * 1e9:
+                raise HarnessError(
+                    f"the import has not come further for {IMPORT_STANDS_S:g} s, at row {job.rows}"
+                )
         await client.close()
         if job.state == "failed":
             raise HarnessError(f"the import failed: {job.reason}")
@@ -275,8 +307,8 @@ class Bench:
         self._configs[name] = config
         self.processes[name].configure(config)
 
-    async def _until_ready(self, *names: str) -> None:
-        await asyncio.gather(*(self.processes[name].until_ready(READY_WITHIN_S) for name in names))
+    async def _until_ready(self, *names: str, within_s: float = READY_WITHIN_S) -> None:
+        await asyncio.gather(*(self.processes[name].until_ready(within_s) for name in names))
 
     async def _wait_for_pki(self) -> None:
         waits = asyncio.create_task(self._pki_there.wait())

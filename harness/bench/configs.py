@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Config = dict[str, Any]
 FLEET_FILE = "fleet.ndjson"
 PROFILE_FILE = "profile.json"
+# As many registrations as the server holds unless it is told to hold more.
+REGISTRATIONS_MAX: Final = 180_000
 
 # In the order in which they are started: those that others wait for come first.
 PROCESSES: dict[str, tuple[Side, list[str]]] = {
@@ -39,6 +41,9 @@ PROCESSES: dict[str, tuple[Side, list[str]]] = {
     "control": ("platform", ["-m", "city_platform", "control"]),
     "fleet": ("fleet", ["-m", "fake_devices.fleet"]),
 }
+
+# Those of a bench without MQTT and platform.
+LWM2M_PROCESSES: Final = frozenset({"server", "fleet"})
 
 
 class FleetMember(NamedTuple):
@@ -67,6 +72,19 @@ def fleet_name(nth: int) -> str:
 def is_fleet(process: str) -> bool:
     """Whether a process of this name is a fleet."""
     return process == "fleet" or process.startswith("fleet-")
+
+
+def processes(plan: BenchPlan) -> dict[str, tuple[Side, list[str]]]:
+    """The processes of a bench by name, in the order in which they are started."""
+    found = {
+        name: process
+        for name, process in PROCESSES.items()
+        if plan.with_platform or name in LWM2M_PROCESSES
+    }
+    fleet = found.pop("fleet")
+    if plan.with_fleet:
+        found |= {fleet_name(index): fleet for index in range(plan.fleet_processes)}
+    return found
 
 
 def token_file(plan: BenchPlan) -> Path:
@@ -145,7 +163,12 @@ def server(plan: BenchPlan) -> Config:
         "admin": _listen(plan, "admin"),
         "journal_file": _journal(plan, "server"),
         "gates": True,
+        **plan.server_settings,
     }
+    if plan.devices > REGISTRATIONS_MAX:
+        # With room for those that come back before the server has noticed that they were gone.
+        limits = {"registrations_max": plan.devices * 11 // 10}
+        config["limits"] = {**limits, **config.get("limits", {})}
     if plan.security != "none":
         config["coaps"] = {**_listen(plan, "coaps"), "psk": plan.security == "psk"}
         if plan.security == "x509":
@@ -212,10 +235,13 @@ def fleet(
 ) -> Config:
     """Configuration of a fleet process; its devices go to a file of the owner's alone.
 
-    `credentials` are further fields of a device's line, by endpoint.
+    `credentials` are further fields of a device's line, by endpoint; without security there are
+    none.
     """
     devices = bench.plan.state_dir / FLEET_FILE.replace("fleet", member.name)
-    lines = [msgspec.json.encode({**_device(row), **credentials[row.endpoint]}) for row in rows]
+    lines = (
+        msgspec.json.encode({**_device(row), **credentials.get(row.endpoint, {})}) for row in rows
+    )
     write_secret(devices, b"\n".join(lines))
     plain = bench.plan.security == "none"
     server = (
@@ -236,6 +262,7 @@ def fleet(
         # The devices' own record is kept without taps too: without it nothing could be judged.
         "journal_file": str(bench.plan.output_dir / "journal" / f"{member.name}.jsonl"),
         **_load(bench.plan, member),
+        **bench.plan.fleet_settings,
     }
 
 
@@ -258,7 +285,7 @@ def fleets(
     for index in range(of):
         member = FleetMember(index, of, first_address, profile, schedule_file)
         own = rows[index::of]
-        names = {row.endpoint for row in own}
+        names = {row.endpoint for row in own} if incidents else set()
         of_own = [each for each in incidents if each["endpoint"] in names]
         made[member.name] = {
             **fleet(bench, own, options, of_own, credentials, member),

@@ -47,6 +47,8 @@ class BenchProcess:
         self._ended = asyncio.Event()
         self._known_family: list[psutil.Process] = []
         self.is_wanted = True
+        # How many lines it has said: a sign of life of those that talk.
+        self.lines_said = 0
 
     @property
     def pid(self) -> int:
@@ -63,6 +65,21 @@ class BenchProcess:
     def returncode(self) -> int | None:
         """None while it runs."""
         return self._process.returncode if self._process else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its current incarnation has said that it can serve."""
+        return self._ready.is_set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it runs and a signal holds it still."""
+        if not self.is_running:
+            return False
+        try:
+            return bool(psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
+        except psutil.Error:
+            return False
 
     @property
     def is_running(self) -> bool:
@@ -157,6 +174,13 @@ class BenchProcess:
             return 0.0, 0
         return sum(cpu_s for cpu_s, _ in found), sum(rss_bytes for _, rss_bytes in found)
 
+    def descriptors(self) -> int:
+        """Open descriptors of the process and its children; 0 when gone or not to be told."""
+        try:
+            return sum(process.num_fds() for process in self._family())
+        except (psutil.Error, AssertionError):
+            return 0
+
     def _family(self) -> list[psutil.Process]:
         """The process and the children it had when it became ready (a Mosquitto, say)."""
         if not self._known_family or self._known_family[0].pid != self.pid:
@@ -169,6 +193,7 @@ class BenchProcess:
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         while line := await process.stdout.readline():
+            self.lines_said += 1
             try:
                 message = msgspec.json.decode(line, type=dict[str, Any])
             except msgspec.DecodeError:

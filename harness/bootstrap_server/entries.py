@@ -14,12 +14,13 @@ import msgspec
 from contracts.data_interface import Value
 from contracts.names import is_endpoint_name
 from harness.lwm2m_server.row_file import RowFile, read_lines
-from harness.lwm2m_server.secret_files import check_owner_only, numbered_lines
+from harness.lwm2m_server.secret_files import numbered_lines
 from harness.lwm2m_server.secret_resources import touches_secret
 from harness.lwm2m_server.values import ValueReader
 from lwm2m.bootstrap import BootstrapPlan, ServerAccountPlan
 from lwm2m.errors import LwM2mError
 from lwm2m.objects import Models, ObjectPath
+from runtime.files import check_owner_only
 
 # The entry for every endpoint that has none of its own.
 ANY_ENDPOINT: Final = "*"

@@ -71,10 +71,10 @@ class BootstrapServer:
         self.core.peer_gone(peer)
         self._end_turn()
 
-    def refuse_handshake(self, reason: str, address: str, identity_hash: str) -> None:
+    def refuse_handshake(self, reason: str, address: str, identity: str | None) -> None:
         """See `Receiver`."""
         self.core.refuse_handshake(reason)
-        self._refusals_told.tell(address, reason)
+        self._refusals_told.tell(address, reason, identity)
 
     def numbers(self) -> dict[str, int]:
         """Numbers by name, of sessions and sockets."""

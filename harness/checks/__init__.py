@@ -12,7 +12,18 @@ from harness.checks.bench import (
     nothing_left_behind,
     processes_stay_up,
 )
+from harness.checks.city import (
+    every_lamp_reports_within_the_minute,
+    everyone_is_back,
+    schedule_is_followed,
+    stores_agree,
+)
 from harness.checks.commands import commands_are_executed_once, every_lamp_obeys
+from harness.checks.faults import bench_faults, defect_was_planted
+from harness.checks.firmware import (
+    every_device_runs_its_new_firmware,
+    every_image_is_the_one_that_was_offered,
+)
 from harness.checks.onboarding import (
     devices_hold_their_own_credentials,
     every_device_comes_online,
@@ -29,6 +40,19 @@ from harness.checks.readings import (
     readings_arrive_once,
     readings_stay_with_their_device,
     streams_report,
+)
+from harness.checks.registrations import (
+    every_device_registers,
+    every_event_is_delivered,
+    no_registration_lapses,
+    reads_return_the_devices_own_value,
+    registrations_are_answered_in_time,
+    updates_run,
+)
+from harness.checks.resources import (
+    descriptors_do_not_grow,
+    fleet_and_server_fit,
+    memory_does_not_grow,
 )
 from harness.checks.verdict import Check, Claim, Verdict
 from harness.journal import Journal
@@ -80,6 +104,58 @@ UNKNOWN_DEVICES: tuple[Check, ...] = (
     *HOUSEKEEPING,
 )
 
+LWM2M_ALONE: tuple[Check, ...] = (every_device_registers, *HOUSEKEEPING, loader_kept_up)
+"""What must be true of every run that has only the LwM2M server and a fleet."""
+
+MANY_REGISTER: tuple[Check, ...] = (
+    registrations_are_answered_in_time,
+    no_registration_lapses,
+    every_event_is_delivered,
+    *LWM2M_ALONE,
+)
+
+KEPT_ALIVE: tuple[Check, ...] = (no_registration_lapses, every_event_is_delivered, *LWM2M_ALONE)
+
+A_MILLION: tuple[Check, ...] = (
+    registrations_are_answered_in_time,
+    updates_run,
+    reads_return_the_devices_own_value,
+    fleet_and_server_fit,
+    *LWM2M_ALONE,
+)
+
+FIRMWARE: tuple[Check, ...] = (
+    every_image_is_the_one_that_was_offered,
+    every_device_runs_its_new_firmware,
+    *LWM2M_ALONE,
+)
+
+CITY: tuple[Check, ...] = (
+    every_row_is_provisioned,
+    every_device_comes_online,
+    devices_hold_their_own_credentials,
+    schedule_is_followed,
+    *READINGS,
+    *HOUSEKEEPING,
+    loader_kept_up,
+)
+"""What must be true of a city that follows a schedule."""
+
+DUSK: tuple[Check, ...] = (every_lamp_reports_within_the_minute, *CITY)
+
+POWER_CUT: tuple[Check, ...] = (everyone_is_back, stores_agree, *CITY)
+
+SOAK: tuple[Check, ...] = (
+    memory_does_not_grow,
+    descriptors_do_not_grow,
+    every_row_is_provisioned,
+    every_device_comes_online,
+    devices_hold_their_own_credentials,
+    *READINGS,
+    *HOUSEKEEPING,
+    loader_kept_up,
+)
+
 
 def judge(journal: Journal, checks: Iterable[Check]) -> list[Verdict]:
     """The verdict of every check, in order."""
@@ -87,10 +163,19 @@ def judge(journal: Journal, checks: Iterable[Check]) -> list[Verdict]:
 
 
 __all__ = [
+    "A_MILLION",
+    "CITY",
+    "DUSK",
+    "FIRMWARE",
     "HOUSEKEEPING",
+    "KEPT_ALIVE",
     "KILLS",
+    "LWM2M_ALONE",
     "MAIN_JOB",
+    "MANY_REGISTER",
+    "POWER_CUT",
     "READINGS",
+    "SOAK",
     "UNKNOWN_DEVICES",
     "Check",
     "Claim",
@@ -99,23 +184,40 @@ __all__ = [
     "acknowledged_readings_are_stored",
     "alarms_raise_and_clear",
     "at_least",
+    "bench_faults",
     "commands_are_executed_once",
     "conclude",
+    "defect_was_planted",
+    "descriptors_do_not_grow",
     "devices_hold_their_own_credentials",
     "every_device_comes_online",
+    "every_device_registers",
+    "every_device_runs_its_new_firmware",
+    "every_event_is_delivered",
+    "every_image_is_the_one_that_was_offered",
     "every_lamp_obeys",
+    "every_lamp_reports_within_the_minute",
     "every_planned_kill_struck",
     "every_reading_is_acknowledged",
     "every_row_is_provisioned",
+    "everyone_is_back",
+    "fleet_and_server_fit",
     "judge",
     "loader_kept_up",
+    "memory_does_not_grow",
+    "no_registration_lapses",
     "no_secret_in_outputs",
     "nothing_left_behind",
     "processes_stay_up",
     "readings_are_unaltered",
     "readings_arrive_once",
     "readings_stay_with_their_device",
+    "reads_return_the_devices_own_value",
+    "registrations_are_answered_in_time",
+    "schedule_is_followed",
     "stages_are_in_order",
+    "stores_agree",
     "streams_report",
     "unknown_devices_are_ignored",
+    "updates_run",
 ]

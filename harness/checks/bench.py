@@ -20,6 +20,7 @@ from contracts.journal import (
 )
 from contracts.load import LagSample, LoaderLimits, LoadPlanned
 from contracts.report import Evidence
+from harness.checks.faults import NOTE_STOOD_STILL
 from harness.checks.figures import percentile
 from harness.checks.verdict import Claim, Verdict, unobserved
 from harness.journal import Journal
@@ -220,7 +221,9 @@ def nothing_left_behind(journal: Journal) -> Verdict:
     )
 
 
-_STAY_UP = Claim("processes_stay_up", "No process ends that no story killed.")
+_STAY_UP = Claim(
+    "processes_stay_up", "No process ends that no story killed, and none stands still."
+)
 
 
 def processes_stay_up(journal: Journal) -> Verdict:
@@ -236,6 +239,16 @@ def processes_stay_up(journal: Journal) -> Verdict:
             at_s=journal.since_start_s(record.at_ns),
         )
         for record in journal.of(ProcessExited)
+    ]
+    faults += [
+        Evidence(
+            endpoint=note.endpoint,
+            observed=f"stood still for {note.value:g} s",
+            expected="running",
+            at_s=journal.since_start_s(note.at_ns),
+        )
+        for note in journal.of(Note)
+        if note.name == NOTE_STOOD_STILL
     ]
     started = len(journal.of(ProcessStarted))
     return _STAY_UP.judge(

@@ -14,6 +14,7 @@ from contracts.report import (
     EXIT_OTHER,
     Outcome,
 )
+from harness.checks.faults import voided_by
 from harness.checks.verdict import Verdict
 
 
@@ -25,11 +26,17 @@ class Conclusion(NamedTuple):
     checks: list[Verdict]
 
 
-def conclude(verdicts: Sequence[Verdict], *, saturated: bool) -> Conclusion:
+def conclude(
+    verdicts: Sequence[Verdict], *, saturated: bool, faults: Sequence[str] = ()
+) -> Conclusion:
     """Weigh the verdicts. A broken safety check beats saturation, which beats all else.
 
-    No check at all is inconclusive: nothing was claimed.
+    With `faults` of the bench itself nothing is broken and nothing holds. No check at all is
+    inconclusive: nothing was claimed.
     """
+    if faults:
+        checks = [voided_by(faults, verdict) for verdict in verdicts]
+        return Conclusion("inconclusive", EXIT_OTHER, checks)
     checks = [_voided(verdict) for verdict in verdicts] if saturated else list(verdicts)
     outcomes = {verdict.outcome for verdict in checks}
     if "broken" in outcomes:

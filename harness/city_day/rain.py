@@ -1,16 +1,19 @@
 """Rain fronts that cross the city: they come when the sky of the devices is covered, from the west
 more than from elsewhere, and reach one street after the other.
 
-An air monitor reports when the rain begins and when it has passed; drivers come in greater number.
+An air monitor reports when the rain begins and when it has passed, and measures washed air between;
+drivers come in greater number.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from math import cos, floor, radians, sin
 from typing import NamedTuple
 
 from fake_devices.behaviours.weather import cloud_cover
+from fake_devices.devices.air_monitor import RAIN
 from harness.city_day.chance import Chance
 from harness.city_day.city import City, CityDevice
 from harness.city_day.world import Process, World
@@ -63,6 +66,8 @@ class Rain:
     def __init__(self, world: World) -> None:
         self._world = world
         self._fronts = fronts(world.city, world.now, world.window.to_s)
+        # Fronts above each monitor that is rained upon: two may overlap.
+        self._above: Counter[str] = Counter()
 
     def start(self, monitors: Sequence[CityDevice]) -> None:
         """Begin a process for each front, which reaches these monitors."""
@@ -76,13 +81,22 @@ class Rain:
 
     def _cross(self, front: Front, monitors: Sequence[CityDevice]) -> Process:
         world = self._world
-        reached = [(front.reaches_s(device), n) for n, device in enumerate(monitors)]
-        left = [(reaches_s + front.lasts_s, number) for reaches_s, number in reached]
+        reached = [(front.reaches_s(device), n, True) for n, device in enumerate(monitors)]
+        left = [(reaches_s + front.lasts_s, number, False) for reaches_s, number, _ in reached]
         moments = sorted(reached + left)
         yield world.until(moments[0][0] if moments else front.begins_s)
         side = ("north", "east", "south", "west")[round(front.from_deg / 90.0) % 4]
         world.diary.note("rain", f"rain from the {side} for {front.lasts_s / 60:.0f} min")
-        for moment_s, number in moments:
+        for moment_s, number, begins in moments:
             yield world.until(moment_s)
-            # No value goes with it: one that the schedule gives stays, and air dries by itself.
+            # No value goes with it: what rain does to the air is the monitor's to measure.
+            self._tell(monitors[number], begins=begins)
             world.diary.report(monitors[number])
+
+    def _tell(self, monitor: CityDevice, *, begins: bool) -> None:
+        self._above[monitor.endpoint] += 1 if begins else -1
+        above = self._above[monitor.endpoint]
+        if begins and above == 1:
+            self._world.diary.incident_begins(monitor, RAIN)
+        elif not begins and above == 0:
+            self._world.diary.incident_ends(monitor, RAIN)

@@ -1,4 +1,4 @@
-"""`python -m harness.load master|worker|devices --config -`: one process of a load.
+"""`python -m harness.load master|worker --config -`: one process of a load.
 
 `python -m harness.load shares …` writes devices files instead: see `make_shares`.
 """
@@ -9,9 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from fake_devices.fleet.config import FleetConfig
 from harness.load.config import MasterConfig, WorkerConfig
-from runtime.component import ConfigError, read_config, run_process
+from runtime.component import ConfigError, read_config
 
 EXIT_OTHER = 3
 
@@ -23,14 +22,10 @@ def main() -> int:
 
         return write_shares(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="harness.load", description="One process of a load.")
-    parser.add_argument("role", choices=["master", "worker", "devices"])
+    parser.add_argument("role", choices=["master", "worker"])
     parser.add_argument("--config", type=Path, required=True, help="JSON file, or - for a line")
     arguments = parser.parse_args()
     try:
-        if arguments.role == "devices":
-            from harness.load.device_process import run
-
-            return run_process(run, read_config(arguments.config, FleetConfig), name="fleet")
         from harness.load.locust_process import run_master, run_worker
 
         if arguments.role == "master":

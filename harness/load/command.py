@@ -92,7 +92,7 @@ def load(
 ) -> None:
     """Load a platform by Locust, with simulated devices as users. What follows -- is Locust's.
 
-    Exit 0 holds, 1 failures, 2 inconclusive, 3 loader saturated or anything else.
+    Exit 0 holds, 1 failures, 2 inconclusive, 3 saturated or anything else.
     """
     chosen = dict(context.params)
     for ours, name in _RENAMED.items():
@@ -113,7 +113,10 @@ _RENAMED: Final = {
 
 def _run(options: LoadOptions) -> None:
     if importlib.util.find_spec("locust") is None:
-        raise ScenarioError("Locust is not installed: pip install 'lamplighter[load]'")
+        raise ScenarioError(
+            "Locust is not installed: in the checkout, "
+            ".venv/bin/python -m pip install -c constraints.txt -e '.[load]'"
+        )
     from harness.cli import run_loop
     from harness.load.run import run_load
 

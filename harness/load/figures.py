@@ -105,11 +105,11 @@ def write_load_report(
         print_summary(report, directory, console)
     for name in ("report.json", "locust.html", "locust_stats.csv"):
         if (directory / name).exists():
-            console.print(f"{directory / name}", soft_wrap=True, highlight=False)
+            console.out(f"{directory / name}", highlight=False)
     if report.exit_code == EXIT_HOLDS and ended.exit_code != EXIT_HOLDS:
         # What Locust itself minds, such as failures of a user's own requests, has its exit code.
         log = directory / "logs" / "locust-master.log"
-        console.print(f"Locust ended with exit code {ended.exit_code}: {log} says why")
+        console.out(f"Locust ended with exit code {ended.exit_code}: {log} says why")
         return ended.exit_code
     return report.exit_code
 

@@ -17,7 +17,9 @@ from contracts.journal import Record
 from harness.bench.parent import die_with_parent
 from harness.load.tail import JournalTail
 
-_ARGUMENTS: Final = ("-m", "harness.load", "devices", "--config", "-")
+# Beside Locust's process and not inside it: device latencies know nothing of greenlets, and one
+# core carries as many devices as without Locust.
+_ARGUMENTS: Final = ("-m", "fake_devices.fleet", "--config", "-")
 _READ_EVERY_S: Final = 0.1
 _PENDING: Final = ".pending"
 _log = logging.getLogger(__name__)
@@ -84,7 +86,7 @@ class FleetChild:
         Returns also when the time is over: the process is then killed.
         """
         if not self.ended.is_set():
-            self.tell({"quiesce": {"within_s": quiet_within_s}})
+            self.tell({"quiesce": {"within_s": quiet_within_s, "ends_samples": True}})
             self.quiet.wait(quiet_within_s + 1)
             self.tell({"end": {}})
             if not self.ended.wait(end_within_s):

@@ -26,6 +26,7 @@ from harness.load.checks import CHECKS
 from harness.load.commander import MODEL, Commander
 from harness.load.config import MasterConfig, Totals, WorkerConfig
 from harness.load.figures import CLAIM, SCENARIO, Ended, figures_from, write_load_report
+from harness.load.operations import NO_ANSWER, REGISTERED
 from harness.load.options import (
     SETTLE_WITHIN_S,
     LoadOptions,
@@ -74,9 +75,10 @@ class Loaded:
 async def run_load(options: LoadOptions, console: Console) -> Loaded:
     """Run a load and write its report. Raises `LamplighterError` when it cannot.
 
-    Ctrl-C ends the test in good order: what was counted until then is reported.
+    Ctrl-C ends the test in good order: what was counted until then is reported. Before the test has
+    begun there is nothing to report, and everything is taken down at once.
     """
-    stop = asyncio.Event()
+    stop = _Stop()
     work = asyncio.ensure_future(_load(options, console, stop))
     for _ in range(_CANCELS_MAX):
         try:
@@ -84,14 +86,33 @@ async def run_load(options: LoadOptions, console: Console) -> Loaded:
         except asyncio.CancelledError:
             if work.done():
                 return work.result()
-            if not stop.is_set():
-                console.print("ending the test: what is under way is counted …")
-                stop.set()
+            stop.ask(console, work)
     work.cancel()
     return await work
 
 
-async def _load(options: LoadOptions, console: Console, stop: asyncio.Event) -> Loaded:
+class _Stop:
+    """The user's wish to end, and whether there is a test to be ended in good order."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.has_test = False
+
+    def ask(self, console: Console, work: asyncio.Future[Loaded]) -> None:
+        """End the test, or give `work` up where none has begun. May be called again."""
+        if not self.asked.is_set():
+            told = (
+                "ending the test: what is under way is counted …"
+                if self.has_test
+                else "no test has begun: taking everything down …"
+            )
+            console.print(told)
+            self.asked.set()
+        if not self.has_test:
+            work.cancel()
+
+
+async def _load(options: LoadOptions, console: Console, stop: _Stop) -> Loaded:
     clock = SystemClock()
     directory = make_run_directory(options.out, _SCENARIO, RunOptions(seed=options.seed), clock)
     journal = JournalFile(directory / "journal" / "runner.jsonl")
@@ -114,8 +135,26 @@ async def _load(options: LoadOptions, console: Console, stop: asyncio.Event) -> 
     finally:
         journal.close()
     exit_code = write_load_report(options, directory, ended, clock, console)
+    if options.server and nobody_was_answered(ended.totals):
+        console.print(_silent(options.server, directory), style="yellow", soft_wrap=True)
     point_latest_to(directory)
     return Loaded(exit_code, directory)
+
+
+def nobody_was_answered(totals: Totals | None) -> bool:
+    """Whether no device heard anything of the server, not even that it is refused."""
+    if totals is None:
+        return False  # the master, which is elsewhere, knows
+    registered = sum(e.count - e.failures for e in totals.entries if e.kind == REGISTERED)
+    answers = (text for text in totals.errors if text.startswith(f"{REGISTERED} "))
+    return not registered and all(NO_ANSWER in text for text in answers)
+
+
+def _silent(server: str, directory: Path) -> str:
+    return (
+        f"{server} answered no device: is a server there, and with coaps, does it know these "
+        f"devices? {directory / 'logs'}/fleet-*.log may say more"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +172,7 @@ async def _record(
     journal: JournalFile,
     clock: Clock,
     console: Console,
-    stop: asyncio.Event,
+    stop: _Stop,
 ) -> Ended:
     """Let the test happen. Returns what Locust counted."""
     live = Live()
@@ -157,14 +196,16 @@ async def _record(
                 lamps = [row.endpoint for row in cohort.rows if row.model == MODEL]
                 control = partial(bench.http, "control")
                 commander = Commander(lamps, options.commands_per_s, journal, clock, control)
-        processes = _Processes(options, places, target, journal, clock, console)
+        processes = _Processes(options, places, target, journal, clock, console, stop)
         await stack.enter_async_context(processes.up())
+        # Of a master elsewhere nobody here hears when its test begins.
+        stop.has_test = stop.has_test or bool(options.master_host)
         await _commanded(commander, live, processes, stop)
         return Ended(processes.totals(), processes.exit_code, target.secrets())
 
 
 async def _commanded(
-    commander: Commander | None, live: Live, processes: _Processes, stop: asyncio.Event
+    commander: Commander | None, live: Live, processes: _Processes, stop: _Stop
 ) -> None:
     """Let the test come to its end, with commands meanwhile if there are to be any."""
     if commander is None:
@@ -192,7 +233,9 @@ class _Processes:
         journal: JournalFile,
         clock: Clock,
         console: Console,
+        stop: _Stop,
     ) -> None:
+        self._stop = stop
         self._options = options
         self._directory = places.directory
         self._private = places.private
@@ -240,11 +283,11 @@ class _Processes:
             sampler.cancel()
             await asyncio.gather(*(each.stop() for each in self._processes.values()))
 
-    async def until_over(self, live: Live, stop: asyncio.Event) -> None:
+    async def until_over(self, live: Live, stop: _Stop) -> None:
         """Wait until the test has ended, by itself or by `stop`. Raises why the bench failed."""
         leaders = [self._processes[MASTER]] if MASTER in self._processes else self._workers()
         ends = asyncio.ensure_future(asyncio.gather(*(each.until_ended() for each in leaders)))
-        stopped = asyncio.create_task(stop.wait())
+        stopped = asyncio.create_task(stop.asked.wait())
         failure = asyncio.create_task(live.until("the bench fails", lambda: False, 1e9))
         try:
             waits: set[asyncio.Future[Any]] = {ends, stopped, failure}
@@ -332,9 +375,10 @@ class _Processes:
             )
         elif "failed" in message:
             self._failure = str(message["failed"])
-            self._console.print(f"[yellow]{self._failure}[/yellow]")
+            self._console.out(self._failure, style="yellow", highlight=False)
         elif "testing" in message:
             self.is_testing = bool(message["testing"])
+            self._stop.has_test = self._stop.has_test or self.is_testing
         elif "progress" in message:
             self._show(message["progress"])
 

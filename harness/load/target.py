@@ -11,7 +11,6 @@ import msgspec
 
 from contracts.manifest import ManifestRow
 from fake_devices.fleet.config import parse_server, read_devices
-from fake_devices.fleet.credentials import check_owner_only
 from harness.bench.bench import Bench, BenchPlan
 from harness.bench.device_security import server_files
 from harness.errors import ScenarioError
@@ -19,7 +18,7 @@ from harness.load.options import LoadOptions
 from harness.runner.cohort import choose
 from harness.runner.secrets import secrets_of
 from runtime.component import ConfigError
-from runtime.files import write_secret
+from runtime.files import check_owner_only, write_secret
 
 DEVICES_FILE: Final = "devices.ndjson"
 _SECRET_BYTES_MIN: Final = 16
@@ -55,7 +54,9 @@ async def bench_target(
     state = bench.plan.state_dir
     credentials = await bench.device_credentials(rows)
     devices = private / DEVICES_FILE
-    lines = [msgspec.json.encode({**_device(row), **credentials[row.endpoint]}) for row in rows]
+    lines = [
+        msgspec.json.encode({**_device(row), **credentials.get(row.endpoint, {})}) for row in rows
+    ]
     write_secret(devices, b"\n".join(lines))
     is_plain = bench.plan.security == "none"
     scheme, what = ("coap", "coap") if is_plain else ("coaps", "coaps")

@@ -14,8 +14,9 @@ Beside those of the security store (`SecurityAdmin`) and of OSCORE (`OscoreAdmin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar, get_args
 
 import msgspec
 from starlette.requests import Request
@@ -23,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from contracts.data_interface import Operation, Outcome, Registration, Value
+from contracts.data_interface import Operation, Outcome, Registration, Value, ValueType
 from harness.lwm2m_server.bodies import read_body
 from harness.lwm2m_server.dispatcher import CommandRefused
 from harness.lwm2m_server.observations import Observation, ObservationState
@@ -138,10 +139,11 @@ class Admin:
 
     async def post_operation(self, request: Request) -> Response:
         """Do one operation, and wait a while for what becomes of it."""
+        body = await read_body(request)
         try:
-            asked = _operations.decode(await read_body(request))
+            asked = _operations.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return problem(400, "not an operation", str(error))
+            return problem(400, "not an operation", _told(str(error), body))
         if not 0 <= asked.wait_s <= WAIT_S_MAX or not 0 < asked.expires_in_s <= WAIT_S_MAX:
             return problem(400, f"wait_s and expires_in_s are at most {WAIT_S_MAX:g}")
         try:
@@ -190,6 +192,26 @@ def make_admin_app(admin: Admin, others: Sequence[BaseRoute], token: str) -> ASG
 
 _Item = TypeVar("_Item")
 _operations = msgspec.json.Decoder(OperationRequest)
+
+
+# What may stand where msgspec says that something else does.
+_CHOICES: Final = {
+    "$.operation": get_args(Operation),
+    "$.mode": ("replace", "update"),
+    "$.values[...].type": get_args(ValueType),
+}
+
+
+def _told(error: str, body: bytes) -> str:
+    """Why a body is no operation, with what would be right where that is known."""
+    place = re.sub(r"\[\d+\]", "[...]", error.partition("`")[2].rstrip("`"))
+    if error.startswith("Invalid enum value") and place in _CHOICES:
+        return f"{error}; choose one of {', '.join(_CHOICES[place])}"
+    if error.endswith("`$.attributes[...]`"):
+        given = msgspec.json.decode(body)["attributes"]
+        name = next((key for key, value in given.items() if not isinstance(value, str)), "")
+        return f'attributes: {name[:20]!r} has to be text, such as {{"pmin": "10"}}'
+    return error
 
 
 def _page(request: Request, found: list[_Item]) -> tuple[list[_Item], int | None] | None:

@@ -26,7 +26,6 @@ from harness.lwm2m_server.data_interface import CLOSE_BEHIND, BridgeSession, Dat
 from harness.lwm2m_server.devices import Device, peer_text
 from harness.lwm2m_server.dispatcher import COMMAND_ID_LENGTH_MAX, CommandRefused, Dispatcher
 from harness.lwm2m_server.endpoints import DatagramEndpoint, Endpoints
-from harness.lwm2m_server.event_log import EventLog
 from harness.lwm2m_server.gates import Gates
 from harness.lwm2m_server.observations import Observation, Observations
 from harness.lwm2m_server.oscore_devices import OscoreDevices
@@ -35,6 +34,7 @@ from harness.lwm2m_server.recovery import ServerState, state_records
 from harness.lwm2m_server.registrar import Registrar
 from harness.lwm2m_server.sends import ROOT as SEND_ROOT
 from harness.lwm2m_server.sends import Sends
+from harness.lwm2m_server.short_way import short_way
 from harness.lwm2m_server.tamper import Tamper
 from harness.lwm2m_server.wakefulness import Wakefulness
 from harness.lwm2m_server.writer import TurnWriter
@@ -85,7 +85,7 @@ class ServerCore:
         bounds = limits or ServerLimits()
         timing = parameters or bounds.transmission()
         self._server = server
-        self._events = _event_log(state, bounds)
+        self._events = state.event_log(bounds.events_kept_max)
         self._held_frames: list[tuple[BridgeSession, bytes]] = []
         self._writer = TurnWriter(server, self._events, clock, is_tapped=is_tapped)
         # Other transports add theirs; see `Endpoints`.
@@ -97,6 +97,7 @@ class ServerCore:
         self._leaving: SecurePeer | None = None
         payloads = Payloads(models_for)
         self._registrar = Registrar(self._writer, bounds, draw, policy=policy, profiles=profiles)
+        self._short_way = short_way(self.endpoints.datagrams, self._registrar, self._spoke)
         self._wakefulness = Wakefulness(self._writer, bounds.awake_s)
         self._observations = Observations(
             writer=self._writer,
@@ -132,10 +133,15 @@ class ServerCore:
         now = self._writer.now()
         receive = self.endpoints.datagrams.receive_datagram
         is_deaf_to = self.gates.is_deaf_to
+        quick = self._short_way
         for data, peer in datagrams:
-            if not is_deaf_to(peer):
-                receive(data, peer, now)
-        self.handle_events()
+            if is_deaf_to(peer):
+                continue
+            if quick is not None and quick.take(data, peer, now):
+                continue
+            receive(data, peer, now)
+            # Before the next is looked at: the short way must not overtake.
+            self.handle_events()
 
     def handle_events(self) -> None:
         """Take what the endpoints tell; an endpoint beside the datagram one calls it."""
@@ -366,6 +372,7 @@ class ServerCore:
             self._timing, oscore.contexts, self._draw, allow_unprotected=True, below=plain
         )
         self._oscore_refused = protected.refused
+        self._short_way = None
         self.endpoints.replace_datagrams(protected)
 
     def _context_changed(self, endpoint: str) -> None:
@@ -481,16 +488,3 @@ class ServerCore:
     def _release_held(self) -> None:
         self.gates.release()
         self._held_frames.clear()
-
-
-def _event_log(state: ServerState, limits: ServerLimits) -> EventLog:
-    """The events that the log told of, from the first that was not acknowledged."""
-    events = EventLog(
-        state.epoch,
-        newest=state.newest - len(state.events),
-        acknowledged=state.acknowledged,
-        kept_max=limits.events_kept_max,
-    )
-    for frame in state.events:
-        events.append(frame)
-    return events

@@ -27,6 +27,8 @@ class Device(msgspec.Struct, gc=False, eq=False):
     security: Security
     object_links: msgspec.Raw
     registered_at_us: int
+    # What a whole model's devices have in common, as an event tells it: see `TurnWriter`.
+    told_middle: str | None = None
 
     @property
     def registration(self) -> Registration:

@@ -10,15 +10,26 @@ _TRIM_AT = 4_096
 class EventLog:
     """Frames by sequence number within one epoch. At most `kept_max`; older ones are dropped."""
 
-    def __init__(self, epoch: str, *, newest: int, acknowledged: int, kept_max: int) -> None:
+    def __init__(
+        self,
+        epoch: str,
+        *,
+        newest: int,
+        acknowledged: int,
+        kept_max: int,
+        frames: Sequence[bytes] = (),
+    ) -> None:
+        """`frames` are those of the events up to `newest` that are there already."""
         self.epoch = epoch
-        self.newest = newest
+        self.newest = newest - len(frames)
         self.acknowledged = acknowledged
         # Events that went unacknowledged because `kept_max` was reached.
         self.dropped = 0
         self._kept_max = kept_max
         self._frames: list[bytes] = []
         self._skip = 0
+        for frame in frames:
+            self.append(frame)
 
     @property
     def oldest(self) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import socket
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _HASH_BYTES = 8
 REFUSALS_TOLD_MAX = 20
+_IDENTITY_SHOWN_MAX = 64
 
 Datagrams = Sequence[tuple[bytes, Hashable]]
 
@@ -39,7 +42,7 @@ class Receiver(Protocol):
     def peer_gone(self, peer: SecurePeer) -> None:
         """A session has ended."""
 
-    def refuse_handshake(self, reason: str, address: str, identity_hash: str) -> None:
+    def refuse_handshake(self, reason: str, address: str, identity: str | None) -> None:
         """A session was refused."""
 
 
@@ -82,7 +85,7 @@ class Listeners:
             receiver.peer_gone(peer)
 
         def refused(address: Hashable, reason: str, identity: str | None) -> None:
-            receiver.refuse_handshake(reason, peer_text(address), hash_of(identity))
+            receiver.refuse_handshake(reason, peer_text(address), identity)
 
         receive, wrap_link = wrap(receiver.receive_datagrams)
         credentials = read_credentials(listen, key_of)
@@ -148,8 +151,23 @@ def hash_of(identity: str | None) -> str:
     return hashlib.sha256(identity.encode(errors="replace")).hexdigest()[: 2 * _HASH_BYTES]
 
 
-def port_in_use(listen: Listen | SecureListen | TlsListen, error: OSError) -> PortInUse:
-    """What to say when a port is taken."""
+def shown_identity(identity: str) -> str:
+    """An identity for a person to read: anybody may send any, so that it is cut short and can do
+    nothing to a terminal."""
+    plain = "".join(letter if letter.isprintable() else "·" for letter in identity)
+    cut = plain if len(plain) <= _IDENTITY_SHOWN_MAX else plain[:_IDENTITY_SHOWN_MAX] + "…"
+    return f'"{cut}"'
+
+
+def port_in_use(
+    listen: Listen | SecureListen | TlsListen, error: OSError
+) -> PortInUse | ConfigError:
+    """What to say when a port is taken, or the address is none of this machine."""
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return ConfigError(
+            f"cannot listen on {listen.host}: it is no address of this machine; choose one of its "
+            "own, such as 127.0.0.1, or 0.0.0.0 for all"
+        )
     return PortInUse(
         error.errno,
         f"cannot listen on {listen.host}:{listen.port} ({error.strerror}): choose another port",
@@ -163,10 +181,11 @@ class RefusalLog:
     def __init__(self) -> None:
         self._told: Counter[str] = Counter()
 
-    def tell(self, address: str, reason: str) -> None:
-        """A handshake with `address` was refused."""
+    def tell(self, address: str, reason: str, identity: str | None = None) -> None:
+        """A handshake with `address`, which said to be `identity`, was refused."""
         self._told[reason] += 1
         if self._told[reason] <= REFUSALS_TOLD_MAX:
-            _log.info("refused a DTLS session with %s: %s", address, reason)
+            who = "" if identity is None else f" (identity {shown_identity(identity)})"
+            _log.info("refused a DTLS session with %s: %s%s", address, reason, who)
         if self._told[reason] == REFUSALS_TOLD_MAX:
             _log.info("further sessions refused as %s are only counted", reason)

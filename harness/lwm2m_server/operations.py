@@ -15,7 +15,6 @@ from harness.lwm2m_server.payloads import (
     removing_format,
 )
 from harness.lwm2m_server.secret_resources import touches_secret
-from harness.lwm2m_server.values import ValueReader
 from lwm2m.coap import Request, codes
 from lwm2m.codecs import Node, content_formats
 from lwm2m.errors import LwM2mError
@@ -141,7 +140,7 @@ def _read_composite(command: Command, target: Target, payloads: Payloads) -> Req
 
 def _write_composite(command: Command, target: Target, payloads: Payloads) -> Request:
     _require("write_composite", target, "1.1")
-    nodes = _nodes(command, target)
+    nodes = payloads.reader(target.models).nodes(command.values or ())
     removed = _removed(command)
     if not nodes and not removed:
         raise InvalidCommand("write_composite needs values, or paths to remove")
@@ -243,11 +242,6 @@ def _observe_query(command: Command, target: Target, *, is_composite: bool) -> t
     return query
 
 
-def _nodes(command: Command, target: Target, *, new_instance: bool = False) -> list[Node]:
-    reader = ValueReader(target.models)
-    return reader.nodes(command.values or (), new_instance=new_instance)
-
-
 def _removed(command: Command) -> list[ObjectPath]:
     removed = [ObjectPath.parse(text) for text in command.paths or ()]
     for path in removed:
@@ -266,7 +260,8 @@ def _with_values(
 ) -> Request:
     """A request to `addressed` with the values, which must lie beneath `path`, in one instance."""
     is_create = command.operation == "create"
-    nodes = _nodes(command, target, new_instance=is_create)
+    reader = payloads.reader(target.models)
+    nodes = reader.nodes(command.values or (), new_instance=is_create)
     # An empty list is a wish: the device fills the new instance by itself.
     is_empty_instance = is_create and path.depth == 1 and command.values is not None
     if not nodes and not is_empty_instance:

@@ -53,6 +53,10 @@ _REMOVING: Final = {
 }
 
 
+# Combinations of versions of objects, of which a fleet has a handful.
+_READERS_KEPT: Final = 64
+
+
 class Target(NamedTuple):
     """A device as payloads depend on it. `root` is without a slash at its end, so `""` for `/`."""
 
@@ -82,6 +86,17 @@ class Payloads:
 
     def __init__(self, models_for: ModelsFor) -> None:
         self._models_for = models_for
+        # By their identity, which lasts as long as the reader holds them.
+        self._readers: dict[int, ValueReader] = {}
+
+    def reader(self, models: Models) -> ValueReader:
+        """The reader of values by these definitions."""
+        found = self._readers.get(id(models))
+        if found is None:
+            if len(self._readers) >= _READERS_KEPT:
+                self._readers.clear()
+            found = self._readers[id(models)] = ValueReader(models)
+        return found
 
     def target(self, device: Device | None) -> Target:
         """The device as payloads depend on it; None is one that has left meanwhile."""
@@ -137,7 +152,7 @@ class Payloads:
         if target.root:
             payload = strip_root(target.root, content_format, payload)
         nodes = decode_timed(content_format, base, payload, target.models, received_at_s)
-        return ValueReader(target.models).timed_values(nodes, received_at_s)
+        return self.reader(target.models).timed_values(nodes, received_at_s)
 
     def read_links(self, target: Target, payload: bytes) -> list[ObjectLink]:
         """The links that Discover found. Raises `MalformedLinkFormat`."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from contracts.data_interface import Command, Event, Outcome, Registration
+from harness.lwm2m_server.event_log import EventLog
 from harness.lwm2m_server.records import (
     CommandAccepted,
     CommandIntent,
@@ -58,6 +59,16 @@ class ServerState:
     observations: dict[str, dict[str, Command]] = field(default_factory=dict)
     # Endpoints in queue mode that are asleep; values mean nothing.
     asleep: dict[str, bool] = field(default_factory=dict)
+
+    def event_log(self, kept_max: int) -> EventLog:
+        """The events from the first that was not acknowledged, to which more are added."""
+        return EventLog(
+            self.epoch,
+            newest=self.newest,
+            acknowledged=self.acknowledged,
+            kept_max=kept_max,
+            frames=self.events,
+        )
 
 
 def recover(log: DecodedLog, *, server: str, new_epoch: str) -> ServerState:

@@ -72,7 +72,7 @@ class Registrar:
         # Endpoints with an OSCORE context: none of them comes in unprotected.
         self.protected: Collection[str] = ()
         # Endpoints with a key that they could use: likewise.
-        self.has_key: Callable[[str], bool] = lambda endpoint: False
+        self.has_key: Callable[[str], bool] | None = None
         # Where such an endpoint is after a restart, by its name and address.
         self.protected_peer: Callable[[str, Hashable], Hashable | None] = lambda name, address: None
         self.on_left: Callable[[Device, Device | None], None] = lambda device, successor: None
@@ -110,6 +110,97 @@ class Registrar:
             reason = _COUNTED_AS.get(error.reason, error.reason)
             self._writer.refuse(reason, peer_text(peer))
             return refusal(error.code, error.detail)
+
+    # ---- the short way, for what is in order; see `ShortWay` ----
+
+    @property
+    def has_short_way(self) -> bool:
+        """Whether endpoint names are what the short way takes them for."""
+        return self._is_name is _is_any
+
+    def read_register(
+        self, request: Request, proven: str | None
+    ) -> tuple[rd.RegisterRequest, msgspec.Raw]:
+        """What a Register says, and its object links as they are told. Raises
+        `RegistrationRefused`."""
+        payload = request.payload
+        found = self._reader.read_register(request.query, payload, request.content_format, proven)
+        if found.profile_ids:
+            found, payload = self._with_profiles(found, payload)
+        return found, self._links(payload)
+
+    def security_to_register(self, endpoint: str, peer: Hashable) -> Security | None:
+        """How this peer's datagrams are protected, when nothing speaks against its registering
+        under this name, which has the letters of one; None when something does."""
+        previous = self._devices.get(endpoint)
+        if previous is None and self._table.is_full:
+            return None
+        if endpoint.startswith(SERVICE_PREFIX):
+            return None
+        if type(peer) is tuple:
+            is_open = not self._is_protected(endpoint) and self._has_room_at(peer, previous)
+            if previous is not None and previous.held.identity is not None:
+                return None
+            return NOSEC if is_open else None
+        security, proven = _security(peer), _proven_endpoint_name(peer)
+        is_proven = proven == endpoint or (proven is None and security.mode != "x509")
+        return security if is_proven and security is not NOSEC else None
+
+    def enter(
+        self,
+        endpoint: str,
+        said: rd.RegisterRequest,
+        links: msgspec.Raw,
+        peer: Hashable,
+        security: Security,
+        now: float,
+        told_middle: str | None = None,
+    ) -> Device:
+        """Register a device under this name with what else the request said, and tell it.
+
+        Raises `RegistrationRefused` as the table does, before anything has changed.
+        """
+        previous = self._devices.get(endpoint)
+        made = self._table.register(said, peer, security.identity, now, endpoint)
+        now_us = self._writer.clock.wall_us()
+        device = Device(made.registration, peer, security, links, now_us, told_middle)
+        if made.ended is not None and previous is not None:
+            self._emit_left(previous, made.ended.reason)
+            self._unsettle(previous)
+        self._devices[endpoint] = device
+        self._settle(device)
+        self._writer.emit_registration("registered", device, now_us)
+        if previous is not None:
+            self.on_left(previous, device)
+        return device
+
+    def find_to_renew(self, registration_id: str, peer: Hashable, now: float) -> Device | None:
+        """The device whose registration this is, when nothing speaks against its renewal."""
+        security = _security(peer)
+        held = self._table.living(registration_id, peer, security.identity, now)
+        if held is None:
+            return None
+        endpoint = held.endpoint_name
+        if security is NOSEC and self._is_protected(endpoint):
+            return None
+        device = self._devices[endpoint]
+        return device if device.security == security else None
+
+    def renew(
+        self,
+        device: Device,
+        found: rd.UpdateRequest,
+        peer: Hashable,
+        security: Security,
+        now: float,
+    ) -> None:
+        """Renew a registration with what an Update says beside the object links, and tell it."""
+        device.held = self._table.renew(device.held, found, peer, now).registration
+        device.security = security
+        self._writer.emit_registration("updated", device, self._writer.clock.wall_us())
+        self.move(device, peer)
+
+    # ---- where devices are ----
 
     def move(self, device: Device, peer: Hashable) -> None:
         """Requests to the device go to `peer` from now on; told only when it is another."""
@@ -200,10 +291,7 @@ class Registrar:
             raise RegistrationRefused(
                 codes.BAD_REQUEST, "certificate_without_name", "it names no endpoint"
             )
-        payload = request.payload
-        found = self._reader.read_register(request.query, payload, request.content_format, proven)
-        if found.profile_ids:
-            found, payload = self._with_profiles(found, payload)
+        found, links = self.read_register(request, proven)
         endpoint = found.endpoint_name
         if security is NOSEC:
             self._check_protected(endpoint, codes.FORBIDDEN)
@@ -211,21 +299,14 @@ class Registrar:
             raise RegistrationRefused(
                 codes.BAD_REQUEST, "illegal_endpoint_name", "the name is the platform's own"
             )
-        previous = self._devices.get(endpoint)
-        if security is NOSEC and self._of_host.get(_host_of(peer), 0) >= self._of_host_max:
-            self._check_room_at(_host_of(peer), previous)
-        made = self._table.register(found, peer, security.identity, now)
-        now_us = self._writer.clock.wall_us()
-        device = Device(made.registration, peer, security, self._links(payload), now_us)
-        if made.ended is not None and previous is not None:
-            self._emit_left(previous, made.ended.reason)
-            self._unsettle(previous)
-        self._devices[endpoint] = device
-        self._settle(device)
-        self._writer.emit_registration("registered", device.registration, now_us)
-        if previous is not None:
-            self.on_left(previous, device)
-        location = (ROOT, made.registration.registration_id)
+        if security is NOSEC and not self._has_room_at(peer, self._devices.get(endpoint)):
+            raise RegistrationRefused(
+                codes.SERVICE_UNAVAILABLE,
+                "peer_full",
+                f"{self._of_host_max} registrations without security come from this address",
+            )
+        device = self.enter(endpoint, found, links, peer, security, now)
+        location = (ROOT, device.registration_id)
         return Answer(Response(codes.CREATED, location_path=location), device)
 
     def _with_profiles(
@@ -240,14 +321,12 @@ class Registrar:
             found = msgspec.structs.replace(found, objects=objects)
         return found, payload
 
-    def _check_room_at(self, host: str, previous: Device | None) -> None:
-        """This host has all it may have. Raises `RegistrationRefused` for one more."""
-        if previous is None or previous.peer is None or _host_of(previous.peer) != host:
-            raise RegistrationRefused(
-                codes.SERVICE_UNAVAILABLE,
-                "peer_full",
-                f"{self._of_host_max} registrations without security come from this address",
-            )
+    def _has_room_at(self, peer: Hashable, previous: Device | None) -> bool:
+        """Whether this host has not all it may have; a device that is there takes no room."""
+        host = _host_of(peer)
+        return self._of_host.get(host, 0) < self._of_host_max or (
+            previous is not None and previous.peer is not None and _host_of(previous.peer) == host
+        )
 
     def _update(self, request: Request, peer: Hashable, now: float) -> Answer:
         security = _security(peer)
@@ -259,20 +338,24 @@ class Registrar:
             request.query, request.payload, request.content_format, held.lwm2m_version
         )
         device = self._devices[held.endpoint_name]
-        device.held = self._table.renew(held, found, peer, now).registration
-        device.security = security
         if request.payload:
             device.object_links = self._links(request.payload)
-        now_us = self._writer.clock.wall_us()
-        self._writer.emit_registration("updated", device.registration, now_us)
-        self.move(device, peer)
+        if found is not rd.NO_CHANGE:
+            device.told_middle = None
+        self.renew(device, found, peer, security, now)
         return Answer(_CHANGED, device)
 
     def _check_protected(self, endpoint: str, code: int) -> None:
         if self.protected and endpoint in self.protected:
             raise RegistrationRefused(code, "unprotected", "this endpoint has an OSCORE context")
-        if self.has_key(endpoint):
+        if self.has_key is not None and self.has_key(endpoint):
             raise RegistrationRefused(code, "keyed_without_security", "this client has a key")
+
+    def _is_protected(self, endpoint: str) -> bool:
+        """Whether `_check_protected` raises."""
+        if self.protected and endpoint in self.protected:
+            return True
+        return self.has_key is not None and self.has_key(endpoint)
 
     def _deregister(self, registration_id: str, peer: Hashable, now: float) -> Answer:
         identity = _security(peer).identity
@@ -286,21 +369,17 @@ class Registrar:
         self.on_left(device, successor)
 
     def _emit_left(self, device: Device, reason: DeregistrationReason) -> None:
-        self._writer.emit(
-            "deregistered",
-            device.endpoint,
-            registration_id=device.registration_id,
-            reason=reason,
-        )
+        self._writer.emit_left(device.endpoint, device.registration_id, reason)
 
     def _settle(self, device: Device) -> None:
         """Note where a device has come to be."""
         peer = device.peer
         if peer is None:
             return
-        if _proven_endpoint_name(peer) is None:
-            self._by_address[peer] = device.endpoint
-        if _security(peer) is NOSEC:
+        is_plain = type(peer) is tuple  # as a UDP socket hands it out
+        if is_plain or _proven_endpoint_name(peer) is None:
+            self._by_address[peer] = device.held.endpoint_name
+        if is_plain or _security(peer) is NOSEC:
             host = _host_of(peer)
             self._of_host[host] = self._of_host.get(host, 0) + 1
 
@@ -309,9 +388,9 @@ class Registrar:
         peer = device.peer
         if peer is None:
             return
-        if self._by_address.get(peer) == device.endpoint:
+        if self._by_address.get(peer) == device.held.endpoint_name:
             del self._by_address[peer]
-        if _security(peer) is NOSEC:
+        if type(peer) is tuple or _security(peer) is NOSEC:
             host = _host_of(peer)
             left = self._of_host[host] - 1
             if left:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from runtime.component import ConfigError
 
-_OTHERS = 0o077
-
 
 def read_token(file: str) -> str:
     """The one line of a token file. Raises `ConfigError`."""
@@ -15,15 +13,16 @@ def read_token(file: str) -> str:
         token = Path(file).read_text().strip()
     except OSError as error:
         raise ConfigError(f"cannot read the token file {file}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        token = "\0"
+    if not token.isascii() or not token.isprintable():
+        raise ConfigError(
+            f"the token file {file} has what no token has: write one line of ASCII letters and "
+            "digits, or remove it"
+        )
     if not token:
         raise ConfigError(f"the token file {file} is empty")
     return token
-
-
-def check_owner_only(file: str) -> None:
-    """Return when nobody but its owner can read the file. Raises `ConfigError`."""
-    if Path(file).stat().st_mode & _OTHERS:
-        raise ConfigError(f"{file} has keys: make it its owner's alone (chmod 600 {file})")
 
 
 def numbered_lines(file: str) -> list[tuple[int, bytes]]:

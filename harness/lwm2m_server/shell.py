@@ -19,7 +19,7 @@ from harness.lwm2m_server.core import ServerCore
 from harness.lwm2m_server.data_interface import BridgeSession
 from harness.lwm2m_server.devices import address_text
 from harness.lwm2m_server.gates import BadGateOrder, decode_order
-from harness.lwm2m_server.listeners import Listeners, RefusalLog, port_in_use
+from harness.lwm2m_server.listeners import Listeners, RefusalLog, hash_of, port_in_use
 from harness.lwm2m_server.log_file import LogFile
 from harness.lwm2m_server.loop_sampling import sample_loop
 from harness.lwm2m_server.observations import Observation
@@ -27,7 +27,7 @@ from harness.lwm2m_server.open_listeners import check_listeners, open_listeners
 from harness.lwm2m_server.oscore_admin import OscoreAdmin
 from harness.lwm2m_server.oscore_devices import OscoreDevices
 from harness.lwm2m_server.oscore_store import OscoreStore, decode_row
-from harness.lwm2m_server.secret_files import check_owner_only, numbered_lines, read_token
+from harness.lwm2m_server.secret_files import numbered_lines, read_token
 from harness.lwm2m_server.security_admin import SecurityAdmin
 from harness.lwm2m_server.security_store import InvalidRow, SecurityStore, StoreFull
 from harness.lwm2m_server.turn import Turn, begin
@@ -37,6 +37,7 @@ from lwm2m.transport.peers import SecurePeer
 from lwm2m.transport.tracing import Wrap, unwrapped
 from runtime.clock import Clock
 from runtime.component import ConfigError, Ready, say
+from runtime.files import check_owner_only
 from runtime.http import bind, serving
 from runtime.journal import JournalFile, NoJournal
 from runtime.websocket import WebSocketConnection, WebSocketLimits, listen_websocket
@@ -133,10 +134,10 @@ class LwM2mServer:
         self.core.peer_gone(peer)
         self.end_turn_soon()
 
-    def refuse_handshake(self, reason: str, address: str, identity_hash: str) -> None:
+    def refuse_handshake(self, reason: str, address: str, identity: str | None) -> None:
         """See `Receiver`."""
-        self.core.refuse_handshake(reason, address, identity_hash)
-        self._refusals_told.tell(address, reason)
+        self.core.refuse_handshake(reason, address, hash_of(identity))
+        self._refusals_told.tell(address, reason, identity)
         self.end_turn_soon()
 
     def add_bridge(self, connection: WebSocketConnection) -> BridgeSession:

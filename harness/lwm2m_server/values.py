@@ -67,6 +67,10 @@ _US_PER_S = 1_000_000
 _NEW_INSTANCE: Final = str(NULL_ID)
 
 
+# What a reader keeps of paths that it has met: a fleet has few, and names them with each command.
+_PATHS_KEPT: Final = 4_096
+
+
 class Place(NamedTuple):
     """A path, and what is defined there."""
 
@@ -74,18 +78,30 @@ class Place(NamedTuple):
     model: ResourceModel | None
 
 
-class ValueReader:
-    """Reads and writes values by one set of definitions; costs nothing to make."""
+class _Told(NamedTuple):
+    """How values at a path are told: `kind` is None where it goes by the value, or is nothing."""
 
-    __slots__ = ("_models",)
+    text: str
+    model: ResourceModel | None
+    kind: ValueType | None
+    is_secret: bool
+
+
+class ValueReader:
+    """Reads and writes values by one set of definitions, and keeps what it finds out of paths."""
+
+    __slots__ = ("_places", "_told", "models")
 
     def __init__(self, models: Models) -> None:
-        self._models = models
+        self.models = models
+        # Places where a value may be, by their text, and whether instance 65535 is a new one.
+        self._places: dict[tuple[str, bool], Place] = {}
+        self._told: dict[ObjectPath, _Told] = {}
 
     def place(self, text: str) -> Place:
         """The path that a text names, and what is defined there. Raises `IllegalPath`."""
         path = ObjectPath.parse(text)
-        return Place(path, resource_model(self._models, path))
+        return Place(path, resource_model(self.models, path))
 
     def nodes(self, values: Iterable[Value], *, new_instance: bool = False) -> list[Node]:
         """Typed values at their paths, checked against the definitions that are known.
@@ -97,44 +113,61 @@ class ValueReader:
 
     def values(self, nodes: Iterable[Node]) -> list[Value]:
         """Values as the data interface carries them; those of secret resources are left out."""
-        found: list[Value] = []
-        for node in nodes:
-            kind = self._told_as(node.path, node.value)
-            if kind is not None:
-                found.append(Value(str(node.path), kind, _plain(node.value)))
-        return found
+        return [
+            Value(told.text, kind, _plain(node.value))
+            for node in nodes
+            if (kind := _kind_of(told := self._told_at(node.path), node.value)) is not None
+        ]
 
     def timed_values(self, nodes: Iterable[TimedNode], now_s: float | None) -> list[Value]:
         """The same, with the times that the device said; one that says now, `now_s`, says none."""
         found: list[Value] = []
         for node in nodes:
-            kind = self._told_as(node.path, node.value)
+            told = self._told_at(node.path)
+            kind = _kind_of(told, node.value)
             if kind is not None:
                 at = node.unix_s
                 time_us = None if at is None or at == now_s else round(at * _US_PER_S)
-                found.append(Value(str(node.path), kind, _plain(node.value), time_us))
+                found.append(Value(told.text, kind, _plain(node.value), time_us))
         return found
 
-    def _told_as(self, path: ObjectPath, value: TypedValue) -> ValueType | None:
-        """The type to tell a value as; None for what is not told."""
-        if is_secret(str(path)):
-            return None
-        model = resource_model(self._models, path)
-        return _GUESSES.get(type(value)) if model is None else _TYPES.get(model.type)
+    def _told_at(self, path: ObjectPath) -> _Told:
+        told = self._told.get(path)
+        if told is None:
+            text, model = str(path), resource_model(self.models, path)
+            kind = None if model is None else _TYPES.get(model.type)
+            told = _Told(text, model, kind, is_secret(text))
+            if len(self._told) >= _PATHS_KEPT:
+                self._told.clear()
+            self._told[path] = told
+        return told
 
     def _node(self, value: Value, new_instance: bool) -> Node:
-        path, model = self._place_of_new(value.path) if new_instance else self.place(value.path)
-        if path.resource_id is None:
-            raise InvalidValue(value.path, "a value belongs to a resource")
-        if path.instance_id != NULL_ID:
-            check_path(self._models, path)
+        key = (value.path, new_instance)
+        path, model = self._places.get(key) or self._check_place(key)
         if model is None:
             return Node(path, _typed(ModelType(value.type), value.value, value.path))
-        if (value.type, model.type) not in _FITTING:
-            raise InvalidValue(model.name, f"is {model.type.value}, not {value.type}")
-        typed = _typed(model.type, value.value, model.name)
+        kind = model.type
+        # Nearly always it is the very type.
+        if value.type != kind.value and (value.type, kind) not in _FITTING:
+            raise InvalidValue(model.name, f"is {kind.value}, not {value.type}")
+        typed = _typed(kind, value.value, model.name)
         check_value(model, typed)
         return Node(path, typed)
+
+    def _check_place(self, key: tuple[str, bool]) -> Place:
+        """A place where a value may be. Raises `IllegalPath` and `InvalidValue`."""
+        text, new_instance = key
+        place = self._place_of_new(text) if new_instance else self.place(text)
+        path = place.path
+        if path.resource_id is None:
+            raise InvalidValue(text, "a value belongs to a resource")
+        if path.instance_id != NULL_ID:
+            check_path(self.models, path)
+        if len(self._places) >= _PATHS_KEPT:
+            self._places.clear()
+        self._places[key] = place
+        return place
 
     def _place_of_new(self, text: str) -> Place:
         levels = text.split("/")
@@ -143,6 +176,13 @@ class ValueReader:
         # 65535 is no id that a path may have, so any other is read in its place.
         path, model = self.place("/".join([*levels[:2], "0", *levels[3:]]))
         return Place(path._replace(instance_id=NULL_ID), model)
+
+
+def _kind_of(told: _Told, value: TypedValue) -> ValueType | None:
+    """The type to tell a value as; None for what is not told."""
+    if told.is_secret:
+        return None
+    return _GUESSES.get(type(value)) if told.model is None else told.kind
 
 
 def _typed(kind: ModelType, raw: str | int | float | bool, resource: str) -> TypedValue:

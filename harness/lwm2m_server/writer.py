@@ -4,7 +4,6 @@ what the tap observed."""
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
 
 import msgspec
 
@@ -15,8 +14,6 @@ from contracts.data_interface import (
     EventKind,
     ObservationEnd,
     Outcome,
-    Registration,
-    RegistrationEvent,
     Value,
     encode,
 )
@@ -26,8 +23,10 @@ from contracts.journal import (
     EventsAcknowledged,
     HandshakeRefused,
 )
+from harness.lwm2m_server.devices import Device
 from harness.lwm2m_server.event_log import EventLog
 from harness.lwm2m_server.records import EventsAcked, frame_json, frame_record
+from harness.lwm2m_server.registration_frames import RegistrationFrames, RegistrationKind
 from runtime.clock import Clock
 
 # Beyond so many of one reason the tap only counts: a flood must not fill the journal.
@@ -49,6 +48,7 @@ class TurnWriter:
         # Refused datagrams and registrations by reason.
         self.refusals: Counter[str] = Counter()
         self._lines: list[bytes] = []
+        self._registrations = RegistrationFrames(server, events.epoch)
         self._acknowledged = False
 
     def now(self) -> float:
@@ -69,8 +69,6 @@ class TurnWriter:
         endpoint: str,
         *,
         registration_id: str | None = None,
-        registration: Registration | None = None,
-        reason: DeregistrationReason | None = None,
         result: Outcome | None = None,
         completed: Completes | None = None,
         path: str | None = None,
@@ -93,8 +91,6 @@ class TurnWriter:
             endpoint=endpoint,
             at_us=self.clock.wall_us(),
             registration_id=registration_id,
-            registration=registration,
-            reason=reason,
             result=result,
             completed=completed,
             path=path,
@@ -108,23 +104,16 @@ class TurnWriter:
         )
         self._log_event(kind, endpoint, encode(event))
 
-    def emit_registration(
-        self, kind: Literal["registered", "updated"], registration: Registration, at_us: int
-    ) -> None:
+    def emit_registration(self, kind: RegistrationKind, device: Device, at_us: int) -> None:
         """Log that a device registered or updated: `emit` for what a whole fleet does at once."""
-        log = self.events
-        endpoint = registration.endpoint
-        event = RegistrationEvent(
-            self.server,
-            log.epoch,
-            log.newest + 1,
-            kind,
-            endpoint,
-            at_us,
-            registration.registration_id,
-            registration,
-        )
-        self._log_event(kind, endpoint, encode(event))
+        frame = self._registrations.encode(kind, self.events.newest + 1, device, at_us)
+        self._log_event(kind, device.held.endpoint_name, frame)
+
+    def emit_left(self, endpoint: str, registration_id: str, reason: DeregistrationReason) -> None:
+        """Log that a registration ended: likewise."""
+        at_us, seq = self.clock.wall_us(), self.events.newest + 1
+        frame = self._registrations.encode_left(seq, endpoint, registration_id, reason, at_us)
+        self._log_event("deregistered", endpoint, frame)
 
     def _log_event(self, kind: EventKind, endpoint: str, frame: bytes) -> None:
         log = self.events

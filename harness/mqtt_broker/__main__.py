@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
+from harness.component_command import run_command
 from harness.mqtt_broker.config import BrokerConfig
 from runtime.clock import Clock
-from runtime.component import ConfigError, Ready, read_config, run_process
+from runtime.component import ConfigError, Ready
 
 
 async def run(config: BrokerConfig, clock: Clock, ready: Ready) -> None:
@@ -35,17 +34,5 @@ async def run(config: BrokerConfig, clock: Clock, ready: Ready) -> None:
         await run_amqtt(config, clock, ready)
 
 
-def main() -> int:
-    """Run the process. Returns its exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True)
-    try:
-        config = read_config(parser.parse_args().config, BrokerConfig)
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        return 3
-    return run_process(run, config, name="broker")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(run, BrokerConfig, package="harness.mqtt_broker"))

@@ -15,7 +15,7 @@ import msgspec
 from contracts.names import IllegalName, Principal, principal_of
 from contracts.policy import Policy, policy_for
 from contracts.topics import Topics, is_topic_filter
-from harness.mqtt_broker.session import Message, Session
+from harness.mqtt_broker.session import Copy, Message, Session, copy_of
 from harness.mqtt_broker.subscriptions import Subscriptions
 from mqtt.packets import (
     ACCEPTED,
@@ -206,7 +206,7 @@ class Broker:
         if isinstance(packet, Publish):
             self._receive_publish(connection, session, packet)
         elif isinstance(packet, PubAck):
-            if session.acknowledge(packet.packet_id):
+            if session.acknowledge(packet.packet_id) and session.has_more:
                 self._deliver(session)
         elif isinstance(packet, PingReq):
             connection.send(_PING_RESPONSE)
@@ -231,11 +231,21 @@ class Broker:
 
         That they may read it was decided at SUBSCRIBE: a granted filter matches nothing else.
         """
+        copies: list[Copy | None] = [None, None]
         for session, granted in self._subscriptions.match(message.topic):
-            qos = min(granted, message.qos)
+            qos = granted if granted < message.qos else message.qos
+            connection = session.connection
             # QoS 0 is for those who are there.
-            if qos or session.connection is not None:
-                session.put(message if qos == message.qos else message._replace(qos=qos))
+            if not qos and connection is None:
+                continue
+            copy = copies[qos] = copies[qos] or copy_of(message, qos)
+            packet = None
+            if connection is not None and connection.room() > 0:
+                packet = session.send_at_once(copy)
+            if packet is not None and connection is not None:
+                connection.send(packet)
+            else:
+                session.put(copy)
                 self._deliver(session)
 
     def room_again(self, connection: Connection) -> None:
@@ -329,7 +339,11 @@ class Broker:
     def _is_full_for(self, packet: Publish) -> bool:
         is_full = False
         for session, qos in self._subscriptions.match(packet.topic):
-            if self._is_full(session) and (session.connection is not None or (qos and packet.qos)):
+            if (
+                session.has_more
+                and self._is_full(session)
+                and (session.connection is not None or (qos and packet.qos))
+            ):
                 self._full.add(session)
                 is_full = True
         return is_full

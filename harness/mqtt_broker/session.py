@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from contracts.names import Principal
 from contracts.policy import Policy
-from mqtt.packets import PACKET_ID_MAX, Will, as_duplicate, encode_publish
+from mqtt.packets import PACKET_ID_MAX, Will, as_duplicate, encode_publish, publish_head
 
 if TYPE_CHECKING:  # the two know each other
     from harness.mqtt_broker.core import Connection
@@ -21,6 +23,23 @@ class Message(NamedTuple):
     qos: int
 
 
+class Copy(NamedTuple):
+    """What one subscriber gets of a message. At QoS 0 `begin` is the whole packet, at QoS 1 what
+    comes before its packet id; all subscribers of the same QoS share it."""
+
+    begin: bytes
+    payload: bytes
+    qos: int
+
+
+def copy_of(message: Message, qos: int) -> Copy:
+    """The message for subscribers that get it at `qos`."""
+    topic, payload, _ = message
+    if qos:
+        return Copy(publish_head(topic, len(payload), 1), payload, 1)
+    return Copy(encode_publish(topic, payload), payload, 0)
+
+
 class Session:
     """What outlives a connection (MQTT 3.1.1 §3.1.2.4). Messages leave in the order they came.
 
@@ -30,6 +49,7 @@ class Session:
 
     __slots__ = (
         "_allowed",
+        "_allowed_form",
         "_in_flight",
         "_next_id",
         "_to_repeat",
@@ -49,12 +69,14 @@ class Session:
         self.policy = policy
         # A device's topics have no wildcards: its publishes are decided by one look.
         self._allowed = frozenset(policy.publish)
+        # A service's have: one pattern for all of them.
+        self._allowed_form = _form_of(policy.publish)
         self.in_flight_max = in_flight_max
         self.is_clean = True
         self.filters: dict[str, int] = {}
         self.connection: Connection | None = None
         self.will: Will | None = None
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[Copy] = deque()
         self._waiting_bytes = 0
         # Packets by id, in the order they were first sent.
         self._in_flight: dict[int, bytes] = {}
@@ -72,6 +94,11 @@ class Session:
         return len(self._waiting)
 
     @property
+    def has_more(self) -> bool:
+        """Whether anything is still to be sent on this connection."""
+        return bool(self._waiting or self._to_repeat)
+
+    @property
     def waiting_bytes(self) -> int:
         """Their payloads' size."""
         return self._waiting_bytes
@@ -83,12 +110,24 @@ class Session:
 
     def may_publish(self, topic: str) -> bool:
         """Whether the client's policy allows a message to `topic`."""
-        return topic in self._allowed or self.policy.may_publish(topic)
+        if topic in self._allowed:
+            return True
+        form = self._allowed_form
+        return self.policy.may_publish(topic) if form is None else form(topic) is not None
 
-    def put(self, message: Message) -> None:
+    def put(self, copy: Copy) -> None:
         """Queue one message."""
-        self._waiting.append(message)
-        self._waiting_bytes += len(message.payload)
+        self._waiting.append(copy)
+        self._waiting_bytes += len(copy.payload)
+
+    def send_at_once(self, copy: Copy) -> bytes | None:
+        """The packet of a message that nothing goes before and the window has room for, else None:
+        then it must be `put`."""
+        if self._waiting or self._to_repeat:
+            return None
+        if copy.qos and len(self._in_flight) >= self.in_flight_max:
+            return None
+        return self._packet(copy)
 
     def take_to_send(self, bytes_max: int) -> list[bytes]:
         """PUBLISH packets that may go out now, as many as the window and `bytes_max` allow."""
@@ -96,9 +135,9 @@ class Session:
         while self._waiting and size < bytes_max:
             if self._waiting[0].qos and len(self._in_flight) >= self.in_flight_max:
                 break
-            message = self._waiting.popleft()
-            self._waiting_bytes -= len(message.payload)
-            packet = self._encode(message)
+            copy = self._waiting.popleft()
+            self._waiting_bytes -= len(copy.payload)
+            packet = self._packet(copy)
             size += len(packet)
             packets.append(packet)
         return packets
@@ -122,11 +161,12 @@ class Session:
         # While some are left, `size` keeps new messages behind them.
         return packets, size
 
-    def _encode(self, message: Message) -> bytes:
-        if not message.qos:
-            return encode_publish(message.topic, message.payload)
+    def _packet(self, copy: Copy) -> bytes:
+        begin, payload, qos = copy
+        if not qos:
+            return begin
         packet_id = self._take_id()
-        packet = encode_publish(message.topic, message.payload, 1, packet_id)
+        packet = b"".join((begin, packet_id.to_bytes(2, "big"), payload))
         self._in_flight[packet_id] = packet
         return packet
 
@@ -136,3 +176,12 @@ class Session:
         taken = self._next_id
         self._next_id = taken % PACKET_ID_MAX + 1
         return taken
+
+
+def _form_of(filters: tuple[str, ...]) -> Callable[[str], re.Match[str] | None] | None:
+    """Matches the topics that the filters cover; None when only `contracts.policy` can say, which
+    `#`, and a wildcard before `$` (MQTT 3.1.1 §4.7), leave to it."""
+    if any("#" in one or one.startswith("+") for one in filters):
+        return None
+    forms = ("[^/]*".join(map(re.escape, one.split("+"))) for one in filters)
+    return re.compile("|".join(forms) if filters else "(?!)", re.DOTALL).fullmatch

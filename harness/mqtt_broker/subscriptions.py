@@ -60,26 +60,32 @@ class Subscriptions(Generic[Subscriber]):
         if len(self._answers) >= _ANSWERS_KEPT:
             self._answers.clear()
         found: dict[Subscriber, int] = {}
-        self._collect(self._root, topic.split("/"), 0, topic.startswith("$"), found)
+        self._collect(topic, found)
         answer = self._answers[topic] = tuple(found.items())
         return answer
 
-    def _collect(
-        self,
-        level: _Level[Subscriber],
-        names: list[str],
-        depth: int,
-        no_wildcard: bool,
-        found: dict[Subscriber, int],
-    ) -> None:
-        if not no_wildcard and "#" in level.next:
-            _merge(found, level.next["#"].here)
-        if depth == len(names):
-            _merge(found, level.here)
-            return
-        for name in (names[depth],) if no_wildcard else (names[depth], "+"):
-            if name in level.next:
-                self._collect(level.next[name], names, depth + 1, False, found)
+    def _collect(self, topic: str, found: dict[Subscriber, int]) -> None:
+        """Walk all branches of the tree abreast, one level of the topic after the other."""
+        branches = [self._root]
+        takes_wildcards = not topic.startswith("$")
+        for name in topic.split("/"):
+            following = []
+            for branch in branches:
+                get = branch.next.get
+                if (exact := get(name)) is not None:
+                    following.append(exact)
+                if takes_wildcards:
+                    if (any_name := get("+")) is not None:
+                        following.append(any_name)
+                    if (any_rest := get("#")) is not None:
+                        _merge(found, any_rest.here)
+            if not following:
+                return
+            branches, takes_wildcards = following, True
+        for branch in branches:
+            _merge(found, branch.here)
+            if (any_rest := branch.next.get("#")) is not None:
+                _merge(found, any_rest.here)
 
 
 def _merge(found: dict[Subscriber, int], more: dict[Subscriber, int]) -> None:

@@ -44,6 +44,12 @@ from harness.checks import Verdict, conclude
 from harness.checks.accounting import account
 from harness.checks.bench import NOTE_KILLS_PLANNED, is_fleet, load
 from harness.checks.commands import commanding
+from harness.checks.faults import (
+    NOTE_BENCH_FAULT,
+    NOTE_DEFECT_AIMED,
+    NOTE_STOOD_STILL,
+    bench_faults,
+)
 from harness.checks.figures import backlog_grew, peak_per_s, slope_per_s
 from harness.checks.onboarding import NOTE_UNKNOWN_DEVICE, Onboarding, onboarding, stage_gaps_ns
 from harness.journal import Journal
@@ -59,7 +65,16 @@ from harness.reporting.operations import (
 SIDES = ("fleet", "emulated", "platform", "instruments")
 # Stages whose rate says something of its own; the others lie between.
 RATED_STAGES: tuple[Stage, ...] = ("registered", "bootstrapped", "mqtt_connected", "online")
-_QUIET_NOTES = frozenset({NOTE_UNKNOWN_DEVICE, NOTE_KILLS_PLANNED})
+# Faults of the bench are all told in the beginning.
+_QUIET_NOTES = frozenset(
+    {
+        NOTE_UNKNOWN_DEVICE,
+        NOTE_KILLS_PLANNED,
+        NOTE_STOOD_STILL,
+        NOTE_BENCH_FAULT,
+        NOTE_DEFECT_AIMED,
+    }
+)
 
 
 def report(journal: Journal, verdicts: Sequence[Verdict], *, scenario: str, claim: str) -> Report:
@@ -74,7 +89,11 @@ def report(journal: Journal, verdicts: Sequence[Verdict], *, scenario: str, clai
         defect="",
         at_unix_us=0,
     )
-    conclusion = conclude(verdicts, saturated=bool(journal.derive(load).faults))
+    conclusion = conclude(
+        verdicts,
+        saturated=bool(journal.derive(load).faults),
+        faults=journal.derive(bench_faults),
+    )
     return Report(
         run_id=run.run_id,
         scenario=scenario,
@@ -160,6 +179,7 @@ def _bench(journal: Journal) -> BenchFigures:
     return BenchFigures(
         ready_s=round(ready[0].ready_s, 3) if ready else None,
         down_s=round(down[-1].down_s, 3) if down else None,
+        faults=journal.derive(bench_faults),
     )
 
 
@@ -329,6 +349,7 @@ def processes(journal: Journal) -> list[ProcessFigures]:
                 cpu_s=round(cpu_s, 3),
                 cores_mean=round(cpu_s / duration_s, 3),
                 rss_bytes_max=max(sample.rss_bytes for sample in of_process),
+                descriptors_max=max(sample.descriptors for sample in of_process),
             )
         )
     return sorted(found, key=lambda figures: (_side_order(figures.side), -figures.cpu_s))
@@ -384,7 +405,7 @@ def _kills(journal: Journal) -> list[Kill]:
 
 
 def _notes(journal: Journal) -> list[str]:
-    return [
+    return [f"the bench failed: {fault}" for fault in journal.derive(bench_faults)] + [
         note.text or f"{note.name} {note.endpoint} {note.value:g}".strip()
         for note in journal.of(Note)
         if note.name not in _QUIET_NOTES and ":" not in note.name

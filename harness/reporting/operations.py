@@ -14,7 +14,13 @@ from contracts.journal import (
     PackGenerated,
     ReadingsStored,
 )
-from contracts.load import DevicePowerRestored
+from contracts.load import (
+    DevicePowerRestored,
+    DeviceUpdated,
+    FirmwareOffered,
+    FirmwareTaken,
+    OperationEnded,
+)
 from contracts.report import OperationFigures, Percentiles, SecondFigures
 from harness.checks.commands import commanding
 from harness.checks.figures import percentile
@@ -40,6 +46,9 @@ def operations(journal: Journal) -> dict[str, OperationFigures]:
         "command": _commands(journal),
         "registered_again": _again(journal, DeviceRegistered),
         "connected_again": _again(journal, DeviceConnected),
+        "update": _updates(journal),
+        "operation": _operations(journal),
+        "firmware": _firmware(journal),
     }
     return {
         kind: OperationFigures(
@@ -126,6 +135,34 @@ def _commands(journal: Journal) -> tuple[int, list[Done]]:
         if each.id in ended_ns
     ]
     return len(issued), done
+
+
+def _updates(journal: Journal) -> tuple[int, list[Done]]:
+    """From the moment that a device sent its Update; those that nobody answered are not known."""
+    done = [
+        Done(each.sent_at_ns, each.at_ns - each.sent_at_ns) for each in journal.of(DeviceUpdated)
+    ]
+    return len(done), done
+
+
+def _operations(journal: Journal) -> tuple[int, list[Done]]:
+    """Of the server's administration, to the device's answer."""
+    ended = journal.of(OperationEnded)
+    done = [
+        Done(each.intended_at_ns, each.at_ns - each.intended_at_ns) for each in ended if each.code
+    ]
+    return len(ended), done
+
+
+def _firmware(journal: Journal) -> tuple[int, list[Done]]:
+    """From the offer to the whole package."""
+    offered = {each.endpoint: each.intended_at_ns for each in journal.of(FirmwareOffered)}
+    done = [
+        Done(offered[each.endpoint], each.at_ns - offered[each.endpoint])
+        for each in journal.of(FirmwareTaken)
+        if each.endpoint in offered
+    ]
+    return len(offered), done
 
 
 def _again(

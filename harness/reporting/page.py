@@ -16,6 +16,11 @@ from harness.reporting.svg import bar
 
 _SIDE_STYLES = {"fleet": "s1", "emulated": "s2", "platform": "s3", "instruments": "s4"}
 _STATE_STYLES = {"online": "s3", "connected": "s1", "registered": "s4"}
+# Options of `run`, and of `load`.
+_REMEDY = (
+    "Ask for less (a lower --rate or --spawn-rate, fewer devices), spread it over more "
+    "--fleet-processes or --workers, or use a machine with less to do."
+)
 _FAULTS = ("lost", "duplicated", "altered", "misrouted", "conflicted", "unknown", "dropped")
 _FIGURES = ("redelivered", "reordered", "late")
 
@@ -34,6 +39,7 @@ def render_page(report: Report, journal: Journal) -> str:
         charts=charts(journal),
         latency=dict(zip(("since_start", "since_previous"), latency_charts(journal), strict=True)),
         quantiles=QUANTILES,
+        verdict_word=verdict_word(report),
         stage_words=STAGE_WORDS,
         side_styles=_SIDE_STYLES,
         state_styles=_STATE_STYLES,
@@ -44,10 +50,20 @@ def render_page(report: Report, journal: Journal) -> str:
     )
 
 
+def verdict_word(report: Report) -> str:
+    """The verdict as people are told it: of a bench that failed and of a saturated loader, that,
+    which has an exit code of its own (3) among inconclusive ones."""
+    if report.bench.faults:
+        return "bench failed"
+    return "saturated" if report.exit_code == EXIT_OTHER else report.verdict
+
+
 def headline(report: Report) -> str:
     """The verdict in a sentence."""
+    if report.bench.faults:
+        return f"The bench itself failed, and nothing is judged: {report.bench.faults[0]}."
     if report.exit_code == EXIT_OTHER:
-        return "The loader was saturated: what was measured is not the platform's doing."
+        return f"The loader was saturated: what was measured is not the platform's doing. {_REMEDY}"
     broken = [check for check in report.checks if check.outcome == "broken"]
     if broken:
         return f"{_many(len(broken), 'claim')} of {len(report.checks)} broken: {_names(broken)}."

@@ -11,8 +11,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from contracts.load import LWM2M_ALONE, OPTION_PARTS
 from contracts.report import CheckResult, OperationFigures, ReadingCounts, Report, StageFigures
-from harness.reporting.page import headline, words
+from harness.reporting.page import headline, verdict_word, words
 from harness.reporting.scale import milliseconds
 
 _STYLES = {"holds": "green", "broken": "red", "inconclusive": "yellow"}
@@ -36,7 +37,7 @@ def print_summary(report: Report, directory: Path, console: Console) -> None:
 
 def _verdict(report: Report) -> Panel:
     style = _STYLES[report.verdict]
-    title = Text(f"{_MARKS[report.verdict]} {report.verdict.upper()}", style=f"bold {style}")
+    title = Text(f"{_MARKS[report.verdict]} {verdict_word(report).upper()}", style=f"bold {style}")
     lines = [Text(headline(report)), Text(f"Claim: {report.claim}", style="dim")]
     if report.defect:
         lines.append(Text(f"planted defect: {report.defect}", style="yellow"))
@@ -58,6 +59,8 @@ def _stages(report: Report) -> Group:
         *(
             _stage_line(words(stage), f"{figures.count:,}", _latencies(figures))
             for stage, figures in report.stages.items()
+            # Without a platform nobody gets further than that.
+            if figures.count or not _is_lwm2m_alone(report)
         ),
     )
 
@@ -85,7 +88,7 @@ def _figures(report: Report) -> Table:
     rate = (
         "–" if online is None or online.sustained_per_s is None else f"{online.sustained_per_s:g}"
     )
-    rows = {
+    of_platform = {
         "devices": f"{report.devices.online:,} of {report.devices.total:,} online, {rate} a second",
         "readings": _readings(report.readings),
         "commands": f"{commands.succeeded:,} of {commands.issued:,} succeeded",
@@ -94,7 +97,14 @@ def _figures(report: Report) -> Table:
             for alarm, counts in report.alarms.items()
         )
         or "none",
+    }
+    rows = {
+        **({"devices": _registered(report)} if _is_lwm2m_alone(report) else of_platform),
         **{words(kind): _work(work) for kind, work in report.operations.items()},
+        "cpu": ", ".join(
+            f"{side.side} {side.cpu_s:.1f} s ({side.cpu_ratio:.0%})" for side in report.sides
+        )
+        or "not sampled",
         "bench": f"ready in {_seconds(report.bench.ready_s)}, down in "
         f"{_seconds(report.bench.down_s)}",
         "loader": ("saturated: " + "; ".join(loader.faults) if loader.saturated else "kept up")
@@ -105,6 +115,17 @@ def _figures(report: Report) -> Table:
     for name, text in rows.items():
         table.add_row(Text(name, style="dim"), Text(text))
     return table
+
+
+def _is_lwm2m_alone(report: Report) -> bool:
+    """Whether only the LwM2M server and a fleet were there."""
+    return report.options.get(OPTION_PARTS) == LWM2M_ALONE
+
+
+def _registered(report: Report) -> str:
+    rate = report.throughput.get("registered")
+    told = "–" if rate is None or rate.sustained_per_s is None else f"{rate.sustained_per_s:g}"
+    return f"{rate.count if rate else 0:,} of {report.devices.total:,} registered, {told} a second"
 
 
 def _work(work: OperationFigures) -> str:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from contracts.manifest import ManifestRow
+from fake_devices.devices import MODELS
 from harness.bench import configs
 from harness.bench.bench import Bench, BenchPlan, bench_up, tap_identity
-from harness.bench.device_security import DEVICE_KEYS
+from harness.bench.device_security import DEVICE_KEYS, server_files, stored_keys
 from harness.bench.state import temporary_state
+from harness.errors import ScenarioError
 from harness.runner.cohort import Cohort, choose, told_rejections
 from harness.runner.scenario import Broker
 from harness.security import Security
@@ -38,9 +43,12 @@ async def keep_up(
     """
     cohort = choose(manifest, devices, seed=1)
     for line in told_rejections(cohort):
-        console.print(line, style="yellow", highlight=False, soft_wrap=True)
-    shutil.rmtree(out / "up" / "logs", ignore_errors=True)
-    with contextlib.nullcontext(state) if state else temporary_state() as kept:
+        console.out(line, style="yellow", highlight=False)
+    with (
+        _alone_in(out / "up"),
+        contextlib.nullcontext(state) if state else temporary_state() as kept,
+    ):
+        shutil.rmtree(out / "up" / "logs", ignore_errors=True)
         plan = BenchPlan(
             output_dir=out / "up",
             state_dir=kept,
@@ -56,6 +64,29 @@ async def keep_up(
             console.print("The bench is down.")
 
 
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder for one bench: another would clear the logs of the one that runs.
+
+    Raises `ScenarioError` when another has it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("wb")
+    except OSError as error:
+        raise ScenarioError(
+            f"cannot write to {folder} ({error.strerror}): choose another folder with --out"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ScenarioError(
+                f"another `lamplighter up` writes to {folder}: choose another folder with --out"
+            ) from None
+        yield
+
+
 async def _keep(plan: BenchPlan, cohort: Cohort, console: Console) -> None:
     failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -68,15 +99,19 @@ async def _keep(plan: BenchPlan, cohort: Cohort, console: Console) -> None:
         async with bench_up(plan, NoJournal(), SystemClock(), _nobody, failed) as bench:
             await bench.import_manifest(cohort.manifest, cohort.content_type)
             await bench.write_device_keys(cohort.rows)
-            told = how_to_use(bench, [row.endpoint for row in cohort.rows])
-            console.print(told, highlight=False, soft_wrap=True)
+            told = how_to_use(bench, cohort.rows)
+            # Only the heading is marked up: what follows names folders of the user's.
+            heading, _, rest = told.partition("\n")
+            console.print(heading, highlight=False)
+            console.out(rest, highlight=False)
             await failure
     finally:
         failure.cancel()
 
 
-def how_to_use(bench: Bench, endpoints: list[str]) -> str:
+def how_to_use(bench: Bench, rows: Sequence[ManifestRow]) -> str:
     """The addresses of a bench, and one line each on what to do with them."""
+    endpoints = [row.endpoint for row in rows]
     token = configs.token_file(bench.plan)
     control = bench.address("control", "http")
     host, _, port = bench.address("broker", "mqtt").rpartition(":")
@@ -100,7 +135,11 @@ def how_to_use(bench: Bench, endpoints: list[str]) -> str:
             f"Provisioned endpoint names: {', '.join(endpoints[:3])}"
             f"{f' and {len(endpoints) - 3} more' if len(endpoints) > 3 else ''}.",
             "Point an LwM2M client at the LwM2M address with one of them; it will get its MQTT",
-            "credentials in /18830/0 and what to publish in /18831. Then command it:",
+            "credentials in /18830/0 and what to publish in /18831. A simulated one:",
+            "",
+            f"  {device_command(bench, rows[0])}",
+            "",
+            "Then command it:",
             "",
             f'  curl -H "Authorization: Bearer $(cat {token})" \\',
             '    -H "Content-Type: application/json" \\',
@@ -127,12 +166,35 @@ def _lwm2m_lines(bench: Bench) -> list[str]:
     keys = bench.plan.state_dir / DEVICE_KEYS
     if bench.plan.security == "none":
         return [f"  LwM2M            {plain}"]
-    what = "key, hex" if bench.plan.security == "psk" else "certificate and key"
+    is_psk = bench.plan.security == "psk"
+    what = "key, hex" if is_psk else "certificate and key"
+    anchors = server_files(bench.plan.state_dir)["trust_anchors_file"]
     return [
         f"  LwM2M            coaps://{bench.address('server', 'coaps')}"
         f"   {what}: {keys}/ENDPOINT.*",
+        *(
+            []
+            if is_psk
+            else [f"                   the server's certificate is signed by {anchors}"]
+        ),
         f"                   {plain}   for devices without a key: they get no credentials",
     ]
+
+
+def device_command(bench: Bench, row: ManifestRow) -> str:
+    """What brings a simulated device in as one that was provisioned."""
+    model = f" --model {row.model}" if row.model in MODELS else ""
+    command = f"lamplighter device --endpoint {row.endpoint}{model}"
+    if bench.plan.security == "none":
+        return f"{command} --server coap://{bench.address('server', 'coap')}"
+    command += f" --server coaps://{bench.address('server', 'coaps')}"
+    made = bench.plan.state_dir / DEVICE_KEYS / row.endpoint
+    if bench.plan.security == "x509":
+        anchors = server_files(bench.plan.state_dir)["trust_anchors_file"]
+        return f"{command} --certificate {made}.pem --key {made}.key --trust {anchors}"
+    identity = stored_keys(bench.plan.state_dir)[row.endpoint].identity
+    said = "" if identity == row.endpoint else f" --identity {shlex.quote(identity)}"
+    return f"{command}{said} --psk {made}.psk"
 
 
 def _nobody(process: str, message: Mapping[str, Any]) -> None:

@@ -20,6 +20,8 @@ class Live:
         self.registered = 0
         self.connected = 0
         self.unacknowledged: int | None = None
+        # The newest event that the reader of the data interface has.
+        self.delivered = 0
         # What each fleet process said last, and which of them are quiet.
         self._progress: dict[str, Mapping[str, int]] = {}
         self._quiet: dict[str, int] = {}
@@ -30,12 +32,12 @@ class Live:
         self.alarms: Counter[tuple[str, bool]] = Counter()
         self.latest: dict[tuple[str, str], float | int | bool | str] = {}
         self.gates: list[Mapping[str, Any]] = []
-        self.planted: list[Mapping[str, Any]] = []
         self.dead_letters = 0
         self.stored = 0
         self.messages: Counter[str] = Counter()
         # What ended every wait: a process that died.
         self.failure: Exception | None = None
+        self.has_failed = asyncio.Event()
         self._moved = asyncio.Event()
 
     def fleet_said(self, message: Mapping[str, Any], process: str = "fleet", of: int = 1) -> None:
@@ -77,6 +79,7 @@ class Live:
     def fail(self, error: Exception) -> None:
         """End every wait with `error`."""
         self.failure = self.failure or error
+        self.has_failed.set()
         self.move()
 
     def move(self) -> None:

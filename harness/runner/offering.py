@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from contracts.api import FINAL_COMMAND_STATES, CommandRecord, CommandRequest
@@ -16,6 +16,8 @@ from runtime.http_client import HttpClient, HttpError
 from runtime.journal import JournalSink
 
 COMMAND_EXPIRES_S: Final = 60.0
+# By then the platform has said how every command ended, or does not come to it.
+COMMANDS_END_WITHIN_S: Final = COMMAND_EXPIRES_S + 15.0
 # The device's clock: every model has it, reading it disturbs nothing, and no value is the same.
 PATH: Final = "/3/0/13"
 PROCESS: Final = "runner"
@@ -61,7 +63,10 @@ class CommandOffering:
                 self._post_soon(number, intended_ns)
             await asyncio.gather(*self._under_way)
             self._sample()
-            await asyncio.gather(*(self._conclude(record) for record in self._issued))
+            # Of what has no final state by then the checks say that it is unknown.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(COMMANDS_END_WITHIN_S):
+                    await asyncio.gather(*(self._conclude(record) for record in self._issued))
         finally:
             for task in self._under_way:
                 task.cancel()

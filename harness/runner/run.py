@@ -24,16 +24,16 @@ from contracts.journal import (
     Note,
     PhaseBegan,
 )
-from contracts.load import LoadPlanned
+from contracts.load import LoadAsked, LoadPlanned
 from contracts.manifest import ManifestRow
 from contracts.schedule import ScheduleReader
 from fake_devices.devices import MODELS
 from fake_devices.load_profiles import KINDS, LoadProfile
 from harness.bench import configs
-from harness.bench.bench import Bench
+from harness.bench.bench import READY_WITHIN_S, Bench
 from harness.runner.cohort import Cohort
 from harness.runner.live import Live, NotReached
-from harness.runner.offering import COMMAND_EXPIRES_S, CommandOffering
+from harness.runner.offering import COMMAND_EXPIRES_S, COMMANDS_END_WITHIN_S, CommandOffering
 from harness.runner.progress import Progress
 from harness.runner.scenario import RunOptions
 from runtime.clock import Clock
@@ -45,6 +45,7 @@ DEVICES_PER_S = 50.0
 PATIENCE_S = 25.0
 FLEET_ENDS_WITHIN_S = 10.0
 START_LEAD_NS = 100_000_000
+SCHEDULE_ENDS_S = 0.5
 LARGE_RUN_DEVICES = 1_000
 LARGE_RUN_TELEMETRY_S = 62.0
 # In reporting intervals after a device's first connection.
@@ -113,7 +114,8 @@ class Run:
         """When the load profile is over, monotonic seconds; 0 without one."""
         return 0.0 if self._profile is None else self._began_ns / 1e9 + self._profile.duration_s
 
-    def _arrivals_take_s(self) -> float:
+    def arrivals_take_s(self) -> float:
+        """From the first device that is switched on to the last, as intended."""
         if self._profile is not None and self._profile.registrations:
             return self._profile.ends_s("registrations")
         return len(self.rows) / self._rate_per_s
@@ -142,6 +144,7 @@ class Run:
         with_demonstration_incidents: bool = False,
         profile: LoadProfile | None = None,
         schedule_file: Path | None = None,
+        within_s: float = READY_WITHIN_S,
     ) -> None:
         """Build the simulated devices (all rows by default); `switch_on` starts them.
 
@@ -162,7 +165,8 @@ class Run:
                 credentials,
                 profile=self._profile,
                 schedule_file=schedule_file,
-            )
+            ),
+            within_s,
         )
 
     async def provision(self, manifest: bytes, content_type: str = "text/csv") -> ImportJob:
@@ -209,11 +213,17 @@ class Run:
             header = ScheduleReader(lines, str(self._schedule_file)).header
         self.begin("schedule")
         self._tell_fleet({"follow": {"began_ns": self.clock.now_ns() + START_LEAD_NS}})
-        await self._wait(header.duration_s)
+        # To its very end: what is due then is issued by a loop that may be late.
+        await self.let_pass(START_LEAD_NS / 1e9 + header.duration_s + SCHEDULE_ENDS_S)
+
+    @property
+    def began_ns(self) -> int:
+        """When the load began: what its times count from; 0 before."""
+        return self._began_ns
 
     async def until_registered(self, count: int, *, within_s: float = 60.0) -> None:
         """Wait until the fleet says that `count` devices are registered."""
-        await self._reach(
+        await self.reach(
             f"{count} devices registered", lambda: self.live.registered >= count, within_s
         )
 
@@ -224,7 +234,7 @@ class Run:
         was to be switched on.
         """
         wanted = len(self.rows) if expected is None else expected
-        patience_s = self._arrivals_take_s() + PATIENCE_S
+        patience_s = self.arrivals_take_s() + PATIENCE_S
         while (online := len(self.live.online)) < wanted:
             try:
                 await self.live.until(
@@ -233,7 +243,7 @@ class Run:
                     patience_s,
                 )
             except NotReached:
-                self._give_up(f"{online} of {wanted} devices came online")
+                self.give_up(f"{online} of {wanted} devices came online")
                 return False
             patience_s = PATIENCE_S
         return True
@@ -241,11 +251,11 @@ class Run:
     async def let_telemetry_flow(self, seconds: float, *, phase: str = "telemetry") -> None:
         """Let devices report for `seconds`."""
         self.begin(phase)
-        await self._wait(seconds)
+        await self.let_pass(seconds)
 
     async def until_alarms(self, models: int, *, within_s: float) -> None:
         """Wait until as many kinds of alarm have been raised and cleared as there are models."""
-        await self._reach(
+        await self.reach(
             f"{models} kinds of alarm raised and cleared",
             lambda: len({alarm for alarm, raised in self.live.alarms if not raised}) >= models,
             within_s,
@@ -253,7 +263,7 @@ class Run:
 
     async def until_readings(self, count: int, *, within_s: float) -> None:
         """Wait until every reported path of every device that is online has `count` readings."""
-        await self._reach(
+        await self.reach(
             f"{count} readings per stream",
             lambda: bool(self.live.readings) and min(self.live.readings.values()) >= count,
             within_s,
@@ -280,7 +290,7 @@ class Run:
     ) -> None:
         """Wait until the latest stored dimming level of each lamp is the commanded one."""
         wanted = level / 100
-        await self._reach(
+        await self.reach(
             f"every lamp reports {level} %",
             lambda: all(
                 abs(float(self.live.latest.get((lamp, "/3416/0/3"), -1)) - wanted) < 1e-9
@@ -294,23 +304,23 @@ class Run:
 
         A load profile is followed to its end first.
         """
-        await self._wait(max(0.0, self.load_ends_s - self.clock.now_ns() / 1e9))
+        await self.let_pass(max(0.0, self.load_ends_s - self.clock.now_ns() / 1e9))
         if self._offering is not None:
             await self._offering
         self.begin("drain")
         self._tell_fleet({"quiesce": {"within_s": within_s}})
-        await self._reach(
+        await self.reach(
             "the fleet is quiet", lambda: self.live.unacknowledged is not None, within_s + 2
         )
         client = self.bench.http("ingestion")
         due_ns = self.clock.now_ns() + int(within_s * 1e9)
         while (counts := await client.get("/v1/counts", IngestionCounts)).backlog:
             if self.clock.now_ns() > due_ns:
-                self._give_up(f"ingestion has {counts.backlog} packs to store after {within_s:g} s")
+                self.give_up(f"ingestion has {counts.backlog} packs to store after {within_s:g} s")
                 break
             await asyncio.sleep(0.05)
         await client.close()
-        await self._reach(
+        await self.reach(
             "the store tap has seen every commit",
             lambda: self.live.stored >= counts.stored,
             within_s,
@@ -340,7 +350,7 @@ class Run:
         holder = self.bench.processes["server" if point in SERVER_POINTS else "broker"]
         seen = len(self.live.gates)
         holder.tell({"arm": {"point": point, "occurrence": occurrence}})
-        reached = await self._reach(
+        reached = await self.reach(
             f"{point} number {occurrence}", lambda: len(self.live.gates) > seen, within_s
         )
         if reached:
@@ -350,6 +360,10 @@ class Run:
         if holder.name != target:
             holder.tell({"release": point})
         return reached
+
+    def want(self, **wanted: float) -> None:
+        """Say what checks have to find in this run; see `contracts.load.LoadAsked`."""
+        self.journal.record(LoadAsked(at_ns=self.clock.now_ns(), wanted=wanted))
 
     # ---- inside ----
 
@@ -366,15 +380,16 @@ class Run:
             for model, row in sorted(first.items())
         ]
 
-    async def _reach(self, claim: str, condition: Callable[[], bool], within_s: float) -> bool:
+    async def reach(self, claim: str, condition: Callable[[], bool], within_s: float) -> bool:
+        """Wait until `condition` holds; whether it did. If not, the report says so."""
         try:
             await self.live.until(claim, condition, within_s)
         except NotReached as error:
-            self._give_up(str(error))
+            self.give_up(str(error))
             return False
         return True
 
-    def _give_up(self, text: str) -> None:
+    def give_up(self, text: str) -> None:
         """The checks judge, from the journal; the story goes on so that there is one."""
         self.note("not_reached", text=text)
         self._progress.warn(text)
@@ -383,7 +398,7 @@ class Run:
         for fleet in self.bench.fleets:
             fleet.tell(message)
 
-    async def _wait(self, seconds: float) -> None:
+    async def let_pass(self, seconds: float) -> None:
         """Let time pass; what fails meanwhile ends the story."""
         due_s = self.clock.now_ns() / 1e9 + seconds
         with contextlib.suppress(NotReached):
@@ -440,9 +455,17 @@ class Run:
     async def _conclude(
         self, client: HttpClient, issued: Sequence[CommandRecord]
     ) -> list[CommandRecord]:
-        ended = []
-        for record in issued:
+        ended: list[CommandRecord] = []
+        due_ns = self.clock.now_ns() + int(COMMANDS_END_WITHIN_S * 1e9)
+        for number, issued_record in enumerate(issued):
+            record = issued_record
             while record.state not in FINAL_COMMAND_STATES:
+                if self.clock.now_ns() > due_ns:
+                    self.give_up(
+                        f"{len(issued) - number} commands have no final state "
+                        f"{COMMANDS_END_WITHIN_S:g} s after the last was posted"
+                    )
+                    return ended
                 record = await client.get(f"/v1/commands/{record.id}", CommandRecord)
                 if record.state not in FINAL_COMMAND_STATES:
                     await asyncio.sleep(0.05)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fake_devices.load_profiles import IllegalProfile, LoadProfile, read_profile
 from harness.errors import ScenarioError
@@ -102,6 +102,40 @@ class Scenario:
     needs_broker: tuple[Broker, ...] = BROKERS
     # What it runs with, the first unless the user says otherwise.
     needs_security: tuple[Security, ...] = SECURITIES
+    # How many devices, unless the user says otherwise or brings a manifest.
+    devices: int | None = None
+    # Only street lamps.
+    only_lamps: bool = False
+    # False: only the LwM2M server and the fleet; no broker, no platform, and no manifest. Its
+    # devices are lamps.
+    with_platform: bool = True
+    # False: neither the server's journal nor a reader of its data interface, whatever the user
+    # says: for sizes at which they would cost more than what they watch.
+    with_taps: bool = True
+    # Further fields of the LwM2M server's configuration, and of the fleet's.
+    server_settings: Mapping[str, Any] = field(default_factory=dict)
+    fleet_settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def sized(options: RunOptions, scenario: Scenario) -> RunOptions:
+    """The options with the scenario's number of devices where the user chose none.
+
+    Raises `ScenarioError` for what a scenario without a platform cannot do.
+    """
+    if not scenario.with_platform:
+        for name, given in (("--manifest", options.manifest), ("--defect", options.defect)):
+            if given is not None:
+                raise ScenarioError(
+                    f"{scenario.name} has no {name}: it runs the LwM2M server and the fleet alone"
+                )
+        options = replace(options, taps=options.taps and scenario.with_taps)
+    profile = options.profile
+    has_own = options.manifest is not None or (
+        profile is not None and profile.count("registrations") > 0
+    )
+    if options.devices is not None or has_own:
+        return options
+    return replace(options, devices=scenario.devices)
 
 
 def devices_wanted(options: RunOptions) -> int | None:

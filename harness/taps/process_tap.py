@@ -1,4 +1,4 @@
-"""The process tap: CPU and memory of every process of the bench, and this one's own loop delay."""
+"""The process tap: what every process of the bench holds and uses, and this one's loop delay."""
 
 from __future__ import annotations
 
@@ -50,13 +50,15 @@ class ProcessTap:
         for process in self._processes():
             cpu_s, rss_bytes = process.sample()
             if rss_bytes:
-                self._record(process.name, process.side, cpu_s, rss_bytes)
-        times = self._self.cpu_times()
-        self._record(
-            "runner", "instruments", times.user + times.system, self._self.memory_info().rss
-        )
+                descriptors = process.descriptors()
+                self._record(process.name, process.side, cpu_s, rss_bytes, descriptors)
+        times, rss_bytes = self._self.cpu_times(), self._self.memory_info().rss
+        used_s = times.user + times.system
+        self._record("runner", "instruments", used_s, rss_bytes, self._self.num_fds())
 
-    def _record(self, process: str, side: str, cpu_s: float, rss_bytes: int) -> None:
+    def _record(
+        self, process: str, side: str, cpu_s: float, rss_bytes: int, descriptors: int
+    ) -> None:
         self._journal.record(
             ProcessSample(
                 at_ns=self._clock.now_ns(),
@@ -64,5 +66,6 @@ class ProcessTap:
                 side=side,
                 cpu_s=cpu_s,
                 rss_bytes=rss_bytes,
+                descriptors=descriptors,
             )
         )

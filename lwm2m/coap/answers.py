@@ -148,12 +148,16 @@ class AnswerMemory:
         return True
 
     def _evict_of_peer(self, peer: Peer) -> bool:
-        for entry in _entries(peer.recent):
-            if entry.answer is not None:
-                self._leave(entry)
-                self._release(entry)
-                return True
-        return False
+        recent = peer.recent
+        # Not a copy of all: mostly the oldest is answered, and this is for each message of one who
+        # has said as much as may be kept.
+        entries = recent.values() if isinstance(recent, dict) else _entries(recent)
+        found = next((entry for entry in entries if entry.answer is not None), None)
+        if found is None:
+            return False
+        self._leave(found)
+        self._release(found)
+        return True
 
     def _evict_oldest(self) -> bool:
         order = self._order

@@ -16,11 +16,11 @@ from lwm2m.coap.answers import Remembered
 from lwm2m.coap.blockwise_response import BlockwiseResponder
 from lwm2m.coap.core_state import CoreState
 from lwm2m.coap.events import ExchangeFailed, RequestReceived
-from lwm2m.coap.message import ACK, CON, NON, Message
+from lwm2m.coap.message import ACK, CON, NON, Message, encode_header
 from lwm2m.coap.notifier import Notifier, UnknownExchange
 from lwm2m.coap.options import encode_uint
 from lwm2m.coap.peers import Peer
-from lwm2m.coap.plain import read_plain_request
+from lwm2m.coap.plain import CON_HEAD, read_plain_request
 from lwm2m.coap.rate_limit import RequestLimiter
 from lwm2m.coap.received_request import ReceivedRequest
 from lwm2m.coap.requests import (
@@ -87,6 +87,32 @@ class Responder(Notifier):
         core.events.append(RequestReceived(peer.address, handle, request, message_id))
         return True
 
+    def take_request(self, data: bytes, address: Hashable, now: float) -> Remembered | None:
+        """See `CoapEndpoint.take_request`."""
+        core = self._core
+        core.now = now
+        message_id, token = data[2] << 8 | data[3], data[4 : data[0] - (CON_HEAD - 4)]
+        peer = core.peers.by_address.get(address) or core.peers.get(address, now)
+        answers = core.answers
+        if peer.recent is not None:
+            known = answers.recall(peer, message_id, token, now)
+            if known is not None:
+                self._answer_again(known)
+                return None
+        if peer.pending and self._is_busy(peer):
+            return None
+        entry = answers.remember(peer, message_id, token, now + core.lifetime_s, now)
+        if entry is None:
+            self._refuse_for_room(peer)
+        return entry
+
+    def answer_request(self, taken: Remembered, code: int, rest: bytes) -> None:
+        """See `CoapEndpoint.answer_request`."""
+        datagram = encode_header(ACK, code, taken.message_id, taken.token) + rest
+        core = self._core
+        core.answers.store(taken, datagram)
+        core.datagrams.append((datagram, taken.peer.address))
+
     def receive_request(
         self, peer: Peer, message: Message, now: float, datagram_bytes: int
     ) -> None:
@@ -94,8 +120,7 @@ class Responder(Notifier):
         core = self._core
         known = core.answers.recall(peer, message.message_id, message.token, now)
         if known is not None:
-            if known.answer:
-                core.datagrams.append((known.answer, peer.address))
+            self._answer_again(known)
             return
         token_bytes = len(message.token)
         if token_bytes > _SHORT_TOKEN_BYTES and token_bytes > core.parameters.peer_token_bytes_max:
@@ -107,18 +132,33 @@ class Responder(Notifier):
         limiter = core.limiter
         if limiter is not None and self._is_overload(peer, message, limiter, now):
             return
-        if peer.pending >= core.parameters.pending_per_peer_max:
-            core.reject(peer.address, "busy", f"{peer.pending} requests wait for an answer")
+        if self._is_busy(peer):
             return
         lifetime_s = core.lifetime_s if message.type == CON else core.parameters.non_lifetime_s
         entry = core.answers.remember(
             peer, message.message_id, message.token, now + lifetime_s, now
         )
         if entry is None:
-            core.reject(peer.address, "busy", "no memory for one more unanswered request")
-            core.peers.release(peer)
+            self._refuse_for_room(peer)
             return
         self._read(peer, message, entry, now, datagram_bytes)
+
+    def _answer_again(self, known: Remembered) -> None:
+        """A copy came of what is remembered; one that is not answered yet is left alone."""
+        if known.answer:
+            self._core.datagrams.append((known.answer, known.peer.address))
+
+    def _is_busy(self, peer: Peer) -> bool:
+        """Whether a peer has too many requests open; that is told."""
+        if peer.pending < self._pending_max:
+            return False
+        self._core.reject(peer.address, "busy", f"{peer.pending} requests wait for an answer")
+        return True
+
+    def _refuse_for_room(self, peer: Peer) -> None:
+        core = self._core
+        core.reject(peer.address, "busy", "no memory for one more unanswered request")
+        core.peers.release(peer)
 
     def _is_overload(
         self, peer: Peer, message: Message, limiter: RequestLimiter, now: float

@@ -14,7 +14,7 @@ import msgspec
 from lwm2m.objects.model import ObjectModel, ResourceModel
 from lwm2m.objects.path import ID_MAX
 from lwm2m.objects.problems import Problem
-from lwm2m.objects.ranges import parse_range
+from lwm2m.objects.ranges import parse_range, turned_round
 from lwm2m.objects.units import is_known_unit
 from lwm2m.objects.values import ValueType
 from lwm2m.objects.versions import DEFAULT_VERSION
@@ -134,6 +134,10 @@ class _Reader:
             return msgspec.structs.replace(plain, range=bounds)
         what = f"range {text[:60]!r} of type {plain.type.value} is kept as a note, not enforced"
         remedy = "write bounds as 0..255 or values as 1,2,3, or leave it empty"
+        meant = turned_round(text)
+        if meant is not None:
+            what = f"the bounds of range {text[:60]!r} are reversed, so that it is not enforced"
+            remedy = f"write {meant}"
         self._warning(item.line_of("rangeenumeration"), what, remedy)
         return msgspec.structs.replace(plain, range_note=text[:200])
 

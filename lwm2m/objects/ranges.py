@@ -47,6 +47,15 @@ def parse_range(kind: ValueType, text: str) -> ValueRange | None:
     return None if size is None else _size(kind, *size.groups())
 
 
+def turned_round(text: str) -> str | None:
+    """The bounds that a text such as `100..0` was meant to state, `0..100`; None for others."""
+    text = " ".join(text.split())
+    bounds = _BOUNDS.fullmatch(text) if len(text) <= _TEXT_LENGTH_MAX else None
+    if bounds is None or _number(bounds[1]) <= _number(bounds[2]):
+        return None
+    return f"{bounds[2]}..{bounds[1]}"
+
+
 def _bounds(kind: ValueType, low: str, high: str, unit: str | None) -> ValueRange | None:
     minimum, maximum = _number(low), _number(high)
     if minimum > maximum or (kind in _LENGTHS and minimum < 0) or _is_bits(unit):

@@ -26,6 +26,7 @@ from lwm2m.registration.queue_mode import (
 )
 from lwm2m.registration.requests import (
     ENDPOINT_NAME_PATTERN,
+    NO_CHANGE,
     EncodedRequest,
     RegisterRequest,
     RegistrationPolicy,
@@ -68,6 +69,7 @@ __all__ = [
     "DEFAULT_VERSION",
     "DISABLE_S",
     "ENDPOINT_NAME_PATTERN",
+    "NO_CHANGE",
     "QUEUE_MODE_TRANSITIONS",
     "SERVER_TRANSITIONS",
     "SLEEPER_TRANSITIONS",

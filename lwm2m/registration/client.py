@@ -76,6 +76,25 @@ class ClientRegistration:
         self.lifetime_s = lifetime_s
         self.location: tuple[str, ...] = ()
 
+    @classmethod
+    def resumed(
+        cls,
+        lifetime_s: int,
+        policy: RetryPolicy,
+        versions: Sequence[str],
+        location: tuple[str, ...],
+        update_at: float | None,
+    ) -> ClientRegistration:
+        """One that stands at `location`, with the preferred version, until its next Update is due.
+
+        That is all there is to know of a registration at rest: who has many keeps only that.
+        """
+        found = cls(lifetime_s, policy, versions)
+        found._state = ClientState.REGISTERED
+        found._due_at = update_at
+        found.location = location
+        return found
+
     @property
     def state(self) -> ClientState:
         """Where the client stands."""

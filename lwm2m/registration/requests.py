@@ -165,7 +165,7 @@ class RegistrationReader:
         Raises `RegistrationRefused`: 4.00, 4.09 (profile) or 4.13.
         """
         if not query and not payload:
-            return _NO_CHANGE
+            return NO_CHANGE
         parameters = self._parameters(query)
         lifetime = parameters.pop("lt", None)
         binding, queue_mode = self._binding(parameters, lwm2m_version)
@@ -325,7 +325,8 @@ def encode_update(request: UpdateRequest, lwm2m_version: str) -> EncodedRequest:
     return EncodedRequest(tuple(query), payload)
 
 
-_NO_CHANGE = UpdateRequest()
+# An Update that says nothing: it only renews.
+NO_CHANGE: Final = UpdateRequest()
 # Queries are bounded by `parameters_max` options of 255 bytes (RFC 7252 §5.10).
 _QUERIES_CACHED = 512
 _VERSION = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}", re.ASCII)

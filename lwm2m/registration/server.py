@@ -17,6 +17,13 @@ from lwm2m.registration.states import SERVER_TRANSITIONS, ServerEvent, ServerSta
 
 EndReason = Literal["client", "expired", "replaced"]
 
+# Of the table and its words, what every request asks for: an enumeration's member is slow to find.
+_ABSENT = ServerState.ABSENT
+_ON_ABSENT = SERVER_TRANSITIONS[ServerState.ABSENT]
+_ON_REGISTERED = SERVER_TRANSITIONS[ServerState.REGISTERED]
+_REGISTER_ACCEPTED = ServerEvent.REGISTER_ACCEPTED
+_UPDATE_RECEIVED = ServerEvent.UPDATE_RECEIVED
+
 
 class Registration(msgspec.Struct, frozen=True, gc=False):
     """One device as its server holds it. Times are seconds of the clock that the server uses.
@@ -102,15 +109,28 @@ class RegistrationTable:
         registration_id = self._id_of_endpoint.get(endpoint_name)
         return None if registration_id is None else self._by_id[registration_id]
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no further endpoint name can register."""
+        return len(self._by_id) >= self._registrations_max
+
     def register(
-        self, request: RegisterRequest, peer: Hashable, identity: str | None, now: float
+        self,
+        request: RegisterRequest,
+        peer: Hashable,
+        identity: str | None,
+        now: float,
+        endpoint_name: str | None = None,
     ) -> Registered:
         """Register a device; a registration that its endpoint name had ends.
 
-        Raises `RegistrationRefused`: 5.03 when the table is full, 4.03 when a datagram without
-        security would end a registration that was made with it.
+        With `endpoint_name` in place of the request's own, one request serves all devices of a
+        model. Raises `RegistrationRefused`: 5.03 when the table is full, 4.03 when a datagram
+        without security would end a registration that was made with it.
         """
-        previous = self.by_endpoint(request.endpoint_name)
+        name = request.endpoint_name if endpoint_name is None else endpoint_name
+        previous_id = self._id_of_endpoint.get(name)
+        previous = None if previous_id is None else self._by_id[previous_id]
         ended = None
         if previous is not None:
             ended = self._replace(previous, identity, now)
@@ -118,7 +138,7 @@ class RegistrationTable:
             raise RegistrationRefused(
                 codes.SERVICE_UNAVAILABLE, "table_full", "no room for another registration"
             )
-        registration = self._new(request, peer, identity, now)
+        registration = self._new(request, name, peer, identity, now)
         self.restore(registration)
         return Registered(registration, ended)
 
@@ -138,10 +158,11 @@ class RegistrationTable:
 
         Raises `IllegalTransition` when its id is there already.
         """
-        self._move(registration, ServerEvent.REGISTER_ACCEPTED)
-        self._by_id[registration.registration_id] = registration
-        self._id_of_endpoint[registration.endpoint_name] = registration.registration_id
-        self._wheel.add(registration.registration_id, registration.expires_at)
+        registration_id = registration.registration_id
+        self._move(registration, _REGISTER_ACCEPTED)
+        self._by_id[registration_id] = registration
+        self._id_of_endpoint[registration.endpoint_name] = registration_id
+        self._wheel.add(registration_id, registration.expires_at)
 
     def update(
         self,
@@ -162,7 +183,7 @@ class RegistrationTable:
     ) -> RegistrationUpdated:
         """`update` of a registration that `find` has just given."""
         registration_id = before.registration_id
-        self._move(before, ServerEvent.UPDATE_RECEIVED)
+        self._move(before, _UPDATE_RECEIVED)
         after = _updated(before, request, peer, now)
         self._by_id[registration_id] = after
         self._wheel.remove(registration_id, before.expires_at)
@@ -185,12 +206,21 @@ class RegistrationTable:
         A proven identity may come from a new address; without one the address has to be the same,
         or anybody who learned the id could change the registration.
         """
-        found = self._by_id.get(registration_id)
-        if found is None or found.expires_at <= now or found.identity != identity:
-            raise _unknown(registration_id)
-        if identity is None and found.peer != peer:
+        found = self.living(registration_id, peer, identity, now)
+        if found is None:
             raise _unknown(registration_id)
         return found
+
+    def living(
+        self, registration_id: str, peer: Hashable, identity: str | None, now: float
+    ) -> Registration | None:
+        """What `find` gives, or None."""
+        found = self._by_id.get(registration_id)
+        if found is None or found.identity != identity:
+            return None
+        if identity is None and found.peer != peer:
+            return None
+        return found if now < found.expires_at else None
 
     def expire_registrations(self, now: float, count_max: int = 1_000) -> list[RegistrationEnded]:
         """End what has not been renewed in time, earliest first, at most `count_max` at once."""
@@ -211,14 +241,19 @@ class RegistrationTable:
         return self._wheel.next_timer()
 
     def _new(
-        self, request: RegisterRequest, peer: Hashable, identity: str | None, now: float
+        self,
+        request: RegisterRequest,
+        endpoint_name: str,
+        peer: Hashable,
+        identity: str | None,
+        now: float,
     ) -> Registration:
         registration_id = self._draw_id()
         while registration_id in self._by_id:
             registration_id = self._draw_id()
         return Registration(
             registration_id,
-            request.endpoint_name,
+            endpoint_name,
             request.lifetime_s,
             request.lwm2m_version,
             request.binding,
@@ -235,11 +270,12 @@ class RegistrationTable:
 
     def _move(self, registration: Registration, event: ServerEvent) -> None:
         registration_id = registration.registration_id
-        state = ServerState.REGISTERED if registration_id in self._by_id else ServerState.ABSENT
-        target = SERVER_TRANSITIONS[state][event]
+        is_held = registration_id in self._by_id
+        target = (_ON_REGISTERED if is_held else _ON_ABSENT)[event]
         if target is None:
+            state = ServerState.REGISTERED if is_held else ServerState.ABSENT
             raise IllegalTransition(state, event)
-        if target is ServerState.ABSENT:
+        if target is _ABSENT:
             self._wheel.remove(registration_id, registration.expires_at)
             del self._by_id[registration_id]
             del self._id_of_endpoint[registration.endpoint_name]

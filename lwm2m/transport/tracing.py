@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -16,7 +17,7 @@ from lwm2m.coap import codes, decode_block, decode_message
 from lwm2m.coap import options as opt
 from lwm2m.coap.message import MalformedMessage, Message
 from lwm2m.coap.options import decode_uint
-from lwm2m.codecs import Node, content_formats, decode_payload, link_format
+from lwm2m.codecs import Node, content_formats, decode_paths, decode_payload, link_format
 from lwm2m.errors import LwM2mError
 from lwm2m.objects import ID_MAX, Models, ObjectPath, resource_model
 from lwm2m.transport.link import Link
@@ -102,7 +103,7 @@ class MessageReader:
             yield codes.code_text(code)
             location = [v.decode(errors="replace") for n, v in message.options if n == 8]
             if location:
-                yield "/" + "/".join(location)
+                yield _shown("/" + "/".join(location))
         else:
             yield "empty"
         yield from _option_texts(message)
@@ -125,7 +126,11 @@ class MessageReader:
             return ()
         if any(option in (opt.BLOCK1, opt.BLOCK2) for option, _ in message.options):
             return (f"{len(message.payload)} bytes of a block",)
-        return tuple(self._lines(number, base, is_whole, message.payload))[:_LINES_MAX]
+        if message.code == codes.FETCH:
+            return tuple(self._asked_paths(number, message.payload))[:_LINES_MAX]
+        lines = islice(self._lines(number, base, is_whole, message.payload), _LINES_MAX)
+        # Also what link-format carries, and what an error quotes.
+        return tuple(map(_plain, lines))
 
     def _lines(
         self, number: int | None, base: ObjectPath | None, is_whole: bool, payload: bytes
@@ -151,6 +156,17 @@ class MessageReader:
             return
         for node in nodes:
             yield self._node(node)
+
+    def _asked_paths(self, number: int | None, payload: bytes) -> Iterator[str]:
+        """What a Read- or Observe-Composite asks for: paths, without values."""
+        try:
+            paths = decode_paths(number, payload)
+        except LwM2mError as error:
+            yield f"cannot be read: {error} ({len(payload)} bytes)"
+            return
+        for path in paths:
+            model = None if path is None else resource_model(self._models, path)
+            yield ("/" if path is None else str(path)) + (f"  {model.name}" if model else "")
 
     def _node(self, node: Node) -> str:
         model = resource_model(self._models, node.path)
@@ -199,6 +215,21 @@ def traced(reader: MessageReader, tell: Tell) -> Wrap:
 def unwrapped(receive: Receive) -> tuple[Receive, Callable[[Link], Link]]:
     """Nothing between a link and its user."""
     return receive, lambda link: link
+
+
+def refusal_of(data: bytes) -> str:
+    """What a response of class 4 or 5 says, `4.03 this client has a key`; empty for others. Never
+    raises, whatever the bytes."""
+    try:
+        message = decode_message(data)
+    except MalformedMessage:
+        return ""
+    if message.code < codes.BAD_REQUEST:
+        return ""
+    # RFC 7252 §5.5.2: a diagnostic payload is text without a content format.
+    is_text = _uint(message, opt.CONTENT_FORMAT) in (None, content_formats.TEXT)
+    reason = _shown(message.payload.decode(errors="replace")) if is_text else ""
+    return f"{codes.code_text(message.code)} {reason}".rstrip()
 
 
 # ---- inside ----
@@ -265,6 +296,10 @@ def _meaning(message: Message) -> str | None:
     """The LwM2M operation that a request is (LwM2M Core §6)."""
     segments = _segments(message)
     first = segments[0] if segments else ""
+    if message.code == codes.POST and segments == ["bs"]:
+        # A client says who it is, a server that has finished has nothing to say.
+        has_query = any(number == opt.URI_QUERY for number, _ in message.options)
+        return "Bootstrap-Request" if has_query else "Bootstrap-Finish"
     named = _NAMED.get((first, len(segments), message.code))
     if named is not None:
         return named
@@ -292,7 +327,6 @@ def _reading(message: Message, observe: int | None) -> str:
 
 
 _NAMED: Final = {
-    ("bs", 1, codes.POST): "Bootstrap-Request or Bootstrap-Finish",
     ("bspack", 1, codes.GET): "Bootstrap-Pack-Request",
     ("rd", 1, codes.POST): "Register",
     ("rd", 2, codes.POST): "Update",
@@ -301,7 +335,11 @@ _NAMED: Final = {
 }
 
 
+def _plain(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "·" for letter in text)
+
+
 def _shown(text: str) -> str:
-    """Text that cannot do anything to a terminal."""
-    plain = "".join(letter if letter.isprintable() else "·" for letter in text)
+    """Text, not too long, that cannot do anything to a terminal."""
+    plain = _plain(text)
     return plain if len(plain) <= _TEXT_MAX else plain[:_TEXT_MAX] + "…"

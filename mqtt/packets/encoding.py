@@ -27,8 +27,11 @@ from mqtt.packets.types import (
 
 _U16 = struct.Struct(">H")
 _ACK = struct.Struct(">BBH")
+# As _ACK, with a remaining length of two bytes.
+_HEAD = struct.Struct(">BBBH")
 _pack_u16 = _U16.pack
 _pack_ack = _ACK.pack
+_pack_head = _HEAD.pack
 
 
 def encode(packet: Packet) -> bytes:
@@ -52,6 +55,8 @@ def publish_head(topic: str, payload_bytes: int, qos: int, retain: bool = False)
     first = 0x30 | qos << 1 | retain
     if remaining < 128 and length < 126:
         return _pack_ack(first, remaining, length) + name
+    if remaining < 16_384:  # §2.2.3
+        return _pack_head(first, remaining & 0x7F | 0x80, remaining >> 7, length) + name
     return b"%c%b%b" % (first, _remaining_length(remaining), _text_bytes(name))
 
 

@@ -43,6 +43,8 @@ class Parser:
 
     def __init__(self, packet_bytes_max: int = 262_144) -> None:
         self._packet_bytes_max = packet_bytes_max
+        # A remaining length below this one is a single byte, and its packet short enough.
+        self._short_below = max(0, min(0x80, packet_bytes_max - 1))
         self._kept: list[bytes] = []
         self._missing = 0
 
@@ -64,11 +66,18 @@ class Parser:
         return packets
 
     def _take_packets(self, data: bytes, packets: list[Packet]) -> None:
-        position, available = 0, len(data)
+        position, available, short_below = 0, len(data), self._short_below
         while position < available:
             decoder = _DECODERS.get(data[position])
             if decoder is None:
                 raise MalformedPacket(f"no packet begins with 0x{data[position]:02x}", "2.2")
+            body = position + 2
+            if body <= available and (length := data[position + 1]) < short_below:
+                end = body + length
+                if end <= available:
+                    packets.append(decoder(data, body, end))
+                    position = end
+                    continue
             frame = self._frame(data, position, available)
             if frame is None or frame.end > available:
                 self._kept.append(data[position:])

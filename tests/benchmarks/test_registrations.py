@@ -14,8 +14,8 @@ import pytest
 from benchmarks.event_reader import EventReader
 from benchmarks.register_loader import LINKS, Datagrams, name_of
 from contracts.data_interface import Event, Snapshot, encode
-from lwm2m.coap import Request, codes, decode_message
-from lwm2m.coap.requests import read_request
+from lwm2m.coap import ACK, Request, Response, codes, decode_message
+from lwm2m.coap.requests import encode_response, read_request
 from lwm2m.registration import RegistrationReader
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +95,16 @@ def test_a_loaders_update_goes_to_where_the_endpoint_is_registered() -> None:
     data = datagrams.update(7, 65_535, b"token")
     assert decode_message(data).message_id == 65_535
     assert read(data) == Request(codes.POST, ("rd", "a1b2c3"))
+
+
+@pytest.mark.parametrize("registration_id", ["0123456789ab", "a", "an-id-of-thirteen-and-more"])
+def test_a_loader_learns_from_the_answer_where_the_endpoint_is_registered(
+    registration_id: str,
+) -> None:
+    datagrams = Datagrams(lifetime_s=60)
+    response = Response(codes.CREATED, location_path=("rd", registration_id))
+    datagrams.note_created(7, encode_response(ACK, 5, b"token", response))
+    assert read(datagrams.update(7, 1, b"token")).path == ("rd", registration_id)
 
 
 # ---- the reader ----

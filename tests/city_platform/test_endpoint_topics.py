@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_platform.endpoint_topics import EndpointTopic
+from city_platform.endpoint_topics import EndpointTopic, read_event_topic, topic_of
 from contracts.topics import Topics, fill, match_template
 
 LEVEL = st.sampled_from(["lwm2m", "north", "lamp-1", "", "command", "credentials", "a.b", "\n"])
@@ -40,3 +40,18 @@ def test_it_reads_what_the_contract_reads(template: str, topic: str) -> None:
 def test_it_fills_as_the_contract_fills(template: str) -> None:
     topic = EndpointTopic(template, server="north")
     assert topic.of("lamp-1") == fill(template, server="north", endpoint="lamp-1")
+
+
+@pytest.mark.parametrize("template", [Topics().event, "{kind}/{server}/{kind}/{endpoint}"])
+@given(topic=TOPIC | st.just("lwm2m/north/lamp-1/event/registered"))
+def test_an_event_topic_names_what_the_contract_says(template: str, topic: str) -> None:
+    try:
+        expected = Topics(event=template).read_event(topic)
+    except ValueError:
+        expected = None
+    assert read_event_topic(template, topic) == expected
+
+
+def test_the_topics_of_one_server_are_made_once() -> None:
+    assert topic_of(Topics().credentials, "north") is topic_of(Topics().credentials, "north")
+    assert topic_of(Topics().credentials, "north").of("lamp-1") == "lwm2m/north/lamp-1/credentials"

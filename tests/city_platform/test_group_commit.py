@@ -85,3 +85,50 @@ def test_what_comes_soon_after_a_commit_shares_the_next_one(tmp_path: Path) -> N
         await commits.close()
 
     asyncio.run(story())
+
+
+def test_what_can_wait_shares_one_future_and_is_committed_with_what_cannot(tmp_path: Path) -> None:
+    async def story() -> None:
+        schema = "CREATE TABLE numbers (name TEXT PRIMARY KEY, number INTEGER NOT NULL)"
+        worker = CountingWorker("numbers")
+        database = open_database(tmp_path / "numbers.sqlite", schema)
+        commits = GroupCommit(database, worker, gather_s=0.0, patience_s=3_600.0)
+        await commits.submit_patiently(PUT, ("a", 1))
+        first, second = (commits.submit_patiently(PUT, (name, 2)) for name in "bc")
+        assert first is second
+        await asyncio.sleep(0)
+        assert not first.done()
+        await commits.submit(PUT, ("d", 3))
+        assert first.done()
+        assert worker.calls == 2
+        assert len(await commits.query("SELECT * FROM numbers")) == 4
+        await commits.close()
+
+    asyncio.run(story())
+
+
+def test_a_refused_statement_is_told_to_all_that_wait_together(tmp_path: Path) -> None:
+    async def story() -> None:
+        commits = make(tmp_path)
+        waiting = commits.submit_patiently(PUT, ("a", 1))
+        commits.submit_patiently(PUT, ("b", None))
+        with pytest.raises(sqlite3.IntegrityError):
+            await waiting
+        await commits.submit_patiently(PUT, ("c", 1))
+        assert await commits.query("SELECT name FROM numbers") == [("c",)]
+        await commits.close()
+
+    asyncio.run(story())
+
+
+def test_closing_does_not_wait_for_patience(tmp_path: Path) -> None:
+    async def story() -> None:
+        schema = "CREATE TABLE numbers (name TEXT PRIMARY KEY, number INTEGER NOT NULL)"
+        database = open_database(tmp_path / "numbers.sqlite", schema)
+        commits = GroupCommit(database, Worker("numbers"), patience_s=3_600.0)
+        await commits.submit_patiently(PUT, ("a", 1))
+        waiting = commits.submit_patiently(PUT, ("b", 1))
+        await commits.close()
+        assert waiting.done()
+
+    asyncio.run(story())

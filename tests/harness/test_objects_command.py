@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.objects_command import check_files, list_objects
+from harness.objects_command import DEFINITION_BYTES_MAX, check_files, list_objects
 from lwm2m.objects import builtin_versions, write_definition
 
 GOOD = """<?xml version="1.0" encoding="UTF-8"?>
@@ -81,11 +81,39 @@ def test_two_definitions_of_one_version_are_told(tmp_path: Path) -> None:
     printed = check_files(files)
     assert printed == (
         (
-            f"{files[2]}:1: warning: /42769 1.0 is defined already, and differently; "
+            f"{files[1]}:1: warning: /42769 1.0 is defined already in {files[0]}, in the same "
+            "words; leave one out",
+            f"{files[2]}:1: warning: /42769 1.0 is defined already in {files[0]}, differently; "
             "give it a version of its own",
-            "3 files, 3 objects, 0 errors, 1 warning",
+            "3 files, 3 objects, 0 errors, 2 warnings",
         ),
         0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("1.1", "/3303 1.1 replaces the built-in Temperature; give it a version of its own"),
+        ("7.0", "/3303 is Temperature, which is built in: Tide Gauge would be a version of it"),
+    ],
+)
+def test_a_definition_with_the_id_of_a_built_in_one_is_told(
+    tmp_path: Path, version: str, told: str
+) -> None:
+    text = GOOD.replace("x:42769", f"ext:3303:{version}").replace("42769", "3303")
+    text = text.replace("<Multi", f"<ObjectVersion>{version}</ObjectVersion><Multi", 1)
+    file = _file(tmp_path, "tide.xml", text)
+    printed = check_files([file])
+    assert printed.lines[0].startswith(f"{file}:1: warning: {told}"), printed.lines
+    assert printed.exit_code == 0
+
+
+def test_reversed_bounds_are_told_as_such(tmp_path: Path) -> None:
+    file = _file(tmp_path, "tide.xml", GOOD.replace("-10..10", "100..0"))
+    assert check_files([file]).lines[0] == (
+        f"{file}:15: warning: the bounds of range '100..0' are reversed, so that it is not "
+        "enforced; write 0..100"
     )
 
 
@@ -117,3 +145,13 @@ def test_the_list_has_every_object_with_all_its_versions() -> None:
     assert len(printed.lines) == len({object_id for object_id, _version in builtin_versions()})
     assert "    0  1.0 1.1 1.2      LWM2M Security (31 resources)" in printed.lines
     assert "18831  1.0              MQTT Publication (7 resources)" in printed.lines
+
+
+def test_what_does_not_end_or_is_too_large_is_not_read(tmp_path: Path) -> None:
+    large = tmp_path / "large.xml"
+    with large.open("wb") as file:
+        file.truncate(DEFINITION_BYTES_MAX + 1)
+    for path, why in ((Path("/dev/zero"), "it is no regular file"), (large, "it has more than")):
+        printed = check_files([path])
+        assert printed.exit_code == 1
+        assert f"{path}:1: error: it cannot be read ({why}" in printed.lines[0]

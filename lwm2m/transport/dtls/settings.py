@@ -21,8 +21,8 @@ class DtlsSettings(msgspec.Struct, frozen=True):
     """A handshake not complete by then is given up. Own choice: five repetitions of a flight."""
     handshakes_max: int = 1_024
     """Handshakes under way. OpenSSL keeps about 76 KB for each of its own (certificates, tickets),
-    so that all take 78 MB; one with a pre-shared key takes 2 KB, 13 KB at most. A server ignores further
-    ClientHellos, a client lets further peers wait. Own choice."""
+    so that all take 78 MB; one with a pre-shared key takes 2 KB, 13 KB at most. A server ignores
+    further ClientHellos, a client lets further peers wait. Own choice."""
     handshake_idle_s: float = 5.0
     """A server that is at its limit drops its oldest handshake for a new one when its client has
     not got on for so long. Own choice: two repetitions of a flight."""

@@ -65,8 +65,8 @@ class ReceivedRequest(msgspec.Struct, gc=False, eq=False):
 class Connection:
     """Plain state; the rules are in `ReliableExchanges`."""
 
-    __slots__ = ("_next_token", "is_writable", "observed", "output", "peer", "pending", "reader",
-                 "received_count", "sent", "settings", "state")  # fmt: skip
+    __slots__ = ("_next_token", "is_behind", "is_writable", "observed", "output", "peer", "pending",
+                 "reader", "received_count", "sent", "settings", "state")  # fmt: skip
 
     def __init__(self, peer: ReliablePeer, message_bytes_max: int) -> None:
         self.peer = peer
@@ -79,6 +79,8 @@ class Connection:
         self.received_count = 0
         self.output: list[bytes] = []
         self.is_writable = True
+        # Whole messages may wait in the reader for this connection's next turn.
+        self.is_behind = False
         self._next_token = 0
 
     @property

@@ -43,6 +43,17 @@ class ReliableEndpoint:
         self._exchanges.receive_bytes(peer, data)
         self._take_events(now)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether messages that came wait, so that one peer with many keeps nobody else waiting:
+        `read_behind` is to be called once what else is due has been done."""
+        return self._exchanges.is_behind
+
+    def read_behind(self, now: float) -> None:
+        """Act on the next messages of the connection that waits the longest."""
+        self._exchanges.read_behind()
+        self._take_events(now)
+
     def disconnect(self, peer: ReliablePeer, now: float, detail: str = "the connection is lost"
                    ) -> None:  # fmt: skip
         """A connection is gone: requests over it fail as "timeout", observations as "cancelled"."""
@@ -68,9 +79,10 @@ class ReliableEndpoint:
         return connection is not None and connection.state == "open"
 
     def wants_bytes(self, peer: Hashable) -> bool:
-        """Whether more may be read: not while too many requests wait, or the peer does not read."""
+        """Whether more may be read: not while too many requests or messages wait, or the peer does
+        not read."""
         connection = self._exchanges.find(peer)
-        if connection is None:
+        if connection is None or connection.is_behind:
             return False
         return connection.is_writable and not self._exchanges.is_full(connection)
 
@@ -163,12 +175,18 @@ class ReliableEndpoint:
     def _take_events(self, now: float) -> None:
         self._now = now
         exchanges = self._exchanges
+        is_first_round = True
         while True:
             resumed, exchanges.resumed = exchanges.resumed, []
             for connection in resumed:
-                exchanges.read_on(connection)
+                # What is answered at once makes room at once: it would go on without end.
+                if is_first_round and not connection.is_behind:
+                    exchanges.read_on(connection)
+                else:
+                    exchanges.put_off(connection)
             events = exchanges.take_events()
             if not events and not resumed:
                 return
+            is_first_round = False
             for event in events:
                 self._events += self._bodies.take_event(event, now)

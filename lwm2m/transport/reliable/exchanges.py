@@ -65,6 +65,9 @@ _PROXY_OPTIONS: Final = frozenset({opt.PROXY_URI, opt.PROXY_SCHEME})
 _SIGNALING_CLASS: Final = 7
 # Beside the largest body: its options.
 _MESSAGE_OVERHEAD_BYTES: Final = 4_096
+# Own choice: of one connection so many are acted on before others have their turn. The smallest
+# message has two bytes: what one read brings can hold a hundred thousand.
+MESSAGES_PER_TURN: Final = 128
 
 
 class ConnectionGone(LwM2mError, LookupError):
@@ -74,9 +77,9 @@ class ConnectionGone(LwM2mError, LookupError):
 class ReliableExchanges:
     """All connections of one side."""
 
-    __slots__ = ("_by_handle", "_connections", "_events", "_handled", "_message_bytes_max",
-                 "_next_handle", "_parameters", "_timers", "_written", "closing", "resumed",
-                 "slowed")  # fmt: skip
+    __slots__ = ("_behind", "_by_handle", "_connections", "_events", "_handled",
+                 "_message_bytes_max", "_next_handle", "_parameters", "_timers", "_written",
+                 "closing", "resumed", "slowed")  # fmt: skip
 
     def __init__(self, parameters: TransmissionParameters) -> None:
         self._parameters = parameters
@@ -93,6 +96,8 @@ class ReliableExchanges:
         self.resumed: list[Connection] = []
         # Connections that became full, or are so no more: for whoever reads their sockets.
         self.slowed: dict[ReliablePeer, None] = {}
+        # Connections whose next turn is due, in order.
+        self._behind: dict[ReliablePeer, Connection] = {}
         # Connections with output.
         self._written: dict[ReliablePeer, Connection] = {}
 
@@ -112,6 +117,7 @@ class ReliableExchanges:
         connection = self._connections.pop(peer, None)
         if connection is None:
             return
+        self._behind.pop(peer, None)
         if connection.state != "closed":
             connection.advance("lost")
             self._reject(connection, "reset", detail)
@@ -159,20 +165,47 @@ class ReliableExchanges:
         connection = self._connections.get(peer)
         if connection is not None and connection.state != "closed":
             connection.reader.feed(data)
-            self.read_on(connection)
+            if not connection.is_behind:
+                self.read_on(connection)
 
     def read_on(self, connection: Connection) -> None:
-        """Act on the whole messages that are there, while there is room for their requests."""
+        """Act on whole messages that are there, while there is room for their requests.
+
+        After `MESSAGES_PER_TURN` the rest waits for `read_behind`.
+        """
         try:
-            while connection.state != "closed" and not self.is_full(connection):
+            for _ in range(MESSAGES_PER_TURN):
+                if connection.state == "closed" or self.is_full(connection):
+                    return
                 frame = connection.reader.next_frame()
                 if frame is None:
                     return
                 self._take_frame(connection, frame)
+            self.put_off(connection)
         except BadSettings as error:
             self.abort(connection, str(error), error.number)
         except (MalformedFrame, MalformedMessage) as error:
             self.abort(connection, str(error))
+
+    def put_off(self, connection: Connection) -> None:
+        """Let others have their turn first; meanwhile no more is read from this one's socket."""
+        connection.is_behind = True
+        self._behind[connection.peer] = connection
+        self.slowed[connection.peer] = None
+
+    def read_behind(self) -> None:
+        """The next turn of the connection that waits the longest."""
+        for peer, connection in self._behind.items():
+            del self._behind[peer]
+            connection.is_behind = False
+            self.slowed[peer] = None
+            self.read_on(connection)
+            return
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a connection waits for its next turn."""
+        return bool(self._behind)
 
     def is_full(self, connection: Connection) -> bool:
         """Whether this peer has asked as much as may wait: its bytes stay where they are."""

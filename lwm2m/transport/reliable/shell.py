@@ -67,6 +67,7 @@ class TcpDriver:
         self.loop = loop or asyncio.get_running_loop()
         self._flushes_itself = flushes_itself
         self._flush_scheduled = False
+        self._behind_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._protocols: dict[ReliablePeer, TcpProtocol] = {}
@@ -140,6 +141,7 @@ class TcpDriver:
             protocol = self._protocols.get(peer)
             if protocol is not None:
                 protocol.read_while(self.endpoint.wants_bytes(peer))
+        self._read_behind_soon()
         self._set_timer()
 
     def close(self) -> None:
@@ -182,6 +184,10 @@ class TcpDriver:
     def received(self, peer: ReliablePeer, protocol: TcpProtocol, data: bytes) -> None:
         """Plain bytes came."""
         self.endpoint.receive_bytes(peer, data, self.now())
+        if self.endpoint.is_behind:
+            # At once: within this turn of the loop more would be read else.
+            protocol.read_while(self.endpoint.wants_bytes(peer))
+            self._read_behind_soon()
         if self.endpoint.is_open(peer):
             is_new = protocol in self._half_open
             self._half_open.discard(protocol)
@@ -211,6 +217,21 @@ class TcpDriver:
             self._turn()
 
     # ---- inside ----
+
+    def _read_behind_soon(self) -> None:
+        if self.endpoint.is_behind and not self._behind_scheduled and not self._is_closed:
+            self._behind_scheduled = True
+            self.loop.call_soon(self._read_behind)
+
+    def _read_behind(self) -> None:
+        # One connection's share a turn of the loop: sockets and timers come between.
+        self._behind_scheduled = False
+        if self._is_closed:
+            return
+        self.endpoint.read_behind(self.now())
+        self._read_behind_soon()
+        self.flush_soon()
+        self._turn()
 
     def _at(self, now: float | None) -> float:
         return self.loop.time() if now is None else now

@@ -353,8 +353,7 @@ def test_credentials_are_written_step_by_step_and_activated_last() -> None:
         ("create", "/18831/0", False),
         ("create", "/18831/1", False),
         ("delete", "/18831/7", False),
-        ("write", "/18831/0/5", False),
-        ("write", "/18831/1/5", True),
+        ("write_composite", None, True),
     ]
     assert core.counts["credentials_completed"] == 1
 

@@ -123,6 +123,59 @@ def test_only_the_very_last_command_completes() -> None:
     assert completes == [False, False, False, False, True]
 
 
+MAY_TAKE_COMPOSITES = NO_LINKS._replace(may_take_composites=True)
+
+
+def operations(running: CredentialsProcedure, refuses: str = "") -> list[tuple[str, str | None]]:
+    """What is asked of a device that refuses one operation, to the end."""
+    asked = []
+    while running.progress is Progress.RUNNING:
+        command = running.command(0)
+        asked.append((command.operation, command.path))
+        code = "4.05" if command.operation == refuses else "2.04"
+        running.handle_outcome(outcome_of(command, code), is_stored=False)
+    return asked
+
+
+def test_publications_become_active_in_one_exchange_where_the_device_may_take_that() -> None:
+    running = procedure(MAY_TAKE_COMPOSITES)
+    for _ in range(3):
+        running.handle_outcome(outcome_of(running.command(0), "2.01"), is_stored=False)
+    command = running.command(0)
+    assert (command.operation, command.path) == ("write_composite", None)
+    assert [(one.path, one.value) for one in command.values or ()] == [
+        ("/18831/0/5", True),
+        ("/18831/1/5", True),
+    ]
+    assert command.completes is not None
+    assert running.handle_outcome(outcome_of(command, "2.04"), is_stored=False) is (
+        Progress.COMPLETED
+    )
+
+
+def test_a_single_publication_becomes_active_by_a_plain_write() -> None:
+    running = procedure(MAY_TAKE_COMPOSITES, instances=(0,))
+    assert operations(running)[-1] == ("write", "/18831/0/5")
+
+
+def test_who_refuses_the_composite_is_written_to_plainly() -> None:
+    running = procedure(MAY_TAKE_COMPOSITES)
+    assert operations(running, refuses="write_composite")[3:] == [
+        ("write_composite", None),
+        ("write", "/18831/0/5"),
+        ("write", "/18831/1/5"),
+    ]
+    assert running.progress is Progress.COMPLETED
+
+
+def test_who_does_not_answer_the_composite_is_written_to_plainly() -> None:
+    running = procedure(MAY_TAKE_COMPOSITES)
+    for _ in range(3):
+        running.handle_outcome(outcome_of(running.command(0), "2.01"), is_stored=False)
+    running.handle_outcome(outcome_of(running.command(0)), is_stored=False)
+    assert (running.command(0).operation, running.command(0).path) == ("write", "/18831/0/5")
+
+
 def test_fresh_failures_are_bounded() -> None:
     running = procedure(tries_max=3)
     tries = 0
@@ -181,6 +234,7 @@ class Device:
         self.instances: set[str] = set()
         self.active: set[str] = set()
         self.outcomes: dict[str, Outcome] = {}
+        self.refuses_composites = chance.random() < 0.5
         self._chance = chance
         self._loss = loss
 
@@ -199,6 +253,12 @@ class Device:
 
     def _carry_out(self, command: Command) -> str:
         path = command.path or ""
+        if command.operation == "write_composite":
+            paths = {one.path.removesuffix("/5") for one in command.values or ()}
+            if self.refuses_composites or not paths <= self.instances:
+                return "4.05" if self.refuses_composites else "4.04"
+            self.active |= paths
+            return "2.04"
         exists = path in self.instances
         if exists and command.operation == "write":
             self.active.discard(path)
@@ -228,7 +288,7 @@ def test_any_losses_restarts_and_late_links_end_with_everything_written(seed: in
     for _drive in range(200):
         # The server learns of new links by an Update, sooner or later.
         links = links_of(device) if chance.random() < 0.5 else links
-        running = procedure(Held("r1", Links(links)), tries_max=3)
+        running = procedure(Held("r1", Links(links), seed % 2 == 0), tries_max=3)
         while running.progress is Progress.RUNNING and chance.random() > 0.1:
             outcome, is_stored = device.serve(running.command(0))
             running.handle_outcome(outcome, is_stored=is_stored)

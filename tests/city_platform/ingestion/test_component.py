@@ -40,8 +40,8 @@ decode_line = msgspec.json.Decoder(FeedLine).decode
 def make_pki(folder: Path, endpoint: str) -> None:
     """Key files of the broker, of ingestion and of one device."""
     now_us = SystemClock().wall_us()
-    authority = open_pki(folder, ["svc:ingestion"], ["127.0.0.1"], now_us, os.urandom)
-    issued = authority.for_devices(now_us, timedelta(days=1)).issue(endpoint)
+    authorities = open_pki(folder, ["svc:ingestion"], ["127.0.0.1"], now_us, os.urandom)
+    issued = authorities.signing.for_devices(now_us, timedelta(days=1)).issue(endpoint)
     certificate = x509.load_der_x509_certificate(issued.certificate)
     key = serialization.load_der_private_key(issued.key, None)
     (folder / "device.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

@@ -154,7 +154,7 @@ def test_a_renewed_version_is_written_when_told(tell: Tell) -> None:
         await until_confirmed(parts, 2)
         steps = [(one[1], one[2]) for one in server.devices["lamp-1"].done[before:]]
         assert ("write", "/18830/0") in steps
-        assert steps[-1] == ("write", "/18831/1/5")
+        assert steps[-1] == ("write_composite", "")
         await client.close()
 
     tell(story)

@@ -39,7 +39,8 @@ def make_lot(accounts, model="street_lamp"):
     template = make_template(MODELS[model], first, BEGAN_S, 300, device_models(), accounts=accounts)
     return Lot(
         environment, template, MODELS[model], BEGAN_S,
-        lambda number: number / 10, lambda number: f"127.16.1.{number}",
+        lambda endpoint, number: identity(model), lambda number: number / 10,
+        lambda number: f"127.16.1.{number}",
     )  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def identity(model="street_lamp"):
 
 
 def make_device(lot, accounts=(DEFAULT_ACCOUNT,)):
-    return Device.of_lot(lot, identity(lot.model.name), 7, accounts)
+    return Device.of_lot(lot, "lamp-7", 7, accounts)
 
 
 def start(device):

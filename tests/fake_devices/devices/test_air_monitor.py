@@ -74,3 +74,18 @@ def test_daily_means_move_slowly_towards_what_is_measured(drive: Drive) -> None:
     means = [values[air.PM25_DAY] for values in seen]
     assert all(before <= now for before, now in pairwise(means))
     assert means[0] < means[-1] < seen[-1][air.PM25]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rain_washes_cools_and_damps_the_air_while_it_lasts(drive: Drive, seed: int) -> None:
+    device = DeviceIdentity("air-0001", "X", "air_monitor", 53.5, 8.6, seed)
+    times = [MIDNIGHT + 900.0 * step for step in range(48)]
+    rain = [Incident(air.RAIN, times[12], times[24])]
+    dry, wet = drive(MONITOR, device, times), drive(MONITOR, device, times, rain)
+    during = list(zip(dry[12:24], wet[12:24], strict=True))
+    assert all(w[air.PM25] < d[air.PM25] for d, w in during)
+    assert all(w[air.TEMPERATURE.value] < d[air.TEMPERATURE.value] for d, w in during)
+    assert all(w[air.HUMIDITY.value] >= 90 for _, w in during)
+    assert [v[air.TEMPERATURE.value] for v in wet[24:]] == [
+        v[air.TEMPERATURE.value] for v in dry[24:]
+    ]

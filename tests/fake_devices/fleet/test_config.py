@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_devices.fleet.addresses import SHARED_DEVICES_MAX, address_of, choose_mode
-from fake_devices.fleet.commands import End, IllegalCommand, Quiesce, Start, parse_command
+from fake_devices.fleet.commands import (
+    CutPower,
+    End,
+    Follow,
+    IllegalCommand,
+    Quiesce,
+    Start,
+    SwitchOff,
+    SwitchOn,
+    parse_command,
+)
 from fake_devices.fleet.config import FleetConfig, ServerAddress, parse_server, read_devices
 from fake_devices.fleet.loop_health import LoopHealth
 from fake_devices.fleet.process import with_addresses
@@ -19,18 +29,42 @@ LOOPBACK, ELSEWHERE = ServerAddress("127.0.0.1", 5683), ServerAddress("192.0.2.1
     ("line", "command"),
     [
         (b'{"start": {"rate_per_s": 50.0}}', Start(50.0)),
+        (b'{"follow": {"began_ns": 7}}', Follow(7)),
+        (b'{"switch_on": {"positions": [2, 0], "over_s": 1.0}}', SwitchOn([2, 0], 1.0)),
+        (b'{"switch_off": {"positions": [1]}}', SwitchOff([1])),
+        (b'{"cut_power": {"outage_s": 3, "return_within_s": 5}}', CutPower(3.0, 5.0)),
         (b'{"quiesce": {"within_s": 10}}', Quiesce(10.0)),
+        (b'{"quiesce": {"within_s": 10, "ends_samples": true}}', Quiesce(10.0, True)),
         (b'{"end": {}}', End()),
     ],
 )
 def test_commands_are_read(line, command):
-    assert parse_command(line) == command
+    assert parse_command(line, devices=3) == command
 
 
-@given(st.binary(max_size=80) | st.sampled_from([b"{}", b'{"start": {"rate_per_s": 0}}']))
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"{}", "expected one of start, follow, switch_on"),
+        (b'{"end": {}, "quiesce": {"within_s": 1}}', "expected one of"),
+        (b'{"start": {"rate_per_s": 0}}', "rate_per_s must be above 0"),
+        (b'{"switch_on": {"positions": [3]}}', "position 3: there are 3 devices"),
+        (b'{"switch_off": {"positions": [-1]}}', "position -1"),
+        (b'{"switch_on": {"positions": [0], "over_s": -1}}', "over_s"),
+        (b'{"cut_power": {"outage_s": 1, "return_within_s": 1, "ratio": 2}}', "ratio"),
+        (b'{"restart": {}}', "not a command"),
+        (b"\xff", "not a command"),
+    ],
+)
+def test_what_is_no_command_is_told_so(line, told):
+    with pytest.raises(IllegalCommand, match=told):
+        parse_command(line, devices=3)
+
+
+@given(st.binary(max_size=80) | st.dictionaries(st.text(), st.none()).map(msgspec.json.encode))
 def test_a_line_that_is_no_command_is_refused(line):
     with pytest.raises(IllegalCommand):
-        parse_command(line)
+        parse_command(line, devices=3)
 
 
 def test_servers_are_read():

@@ -1,4 +1,7 @@
-"""A fleet in virtual time: the late count from their intended start, and a power cut is silent."""
+"""A fleet in virtual time: the late count from their intended start, and a power cut is silent.
+
+Stories wait with `asyncio.sleep`, on a loop whose time is virtual: no test here really sleeps.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,11 @@ from contracts.journal import DeviceRegistered, DeviceStarted
 from contracts.load import DevicePowerLost, DevicePowerRestored
 from fake_devices.fleet import DeviceLine, Fleet, FleetConfig
 from fake_devices.fleet.addresses import SharedPeers
-from fake_devices.fleet.arrivals import at_rate, of_profile
+from fake_devices.fleet.arrivals import arrival_order, at_rate, of_profile
 from fake_devices.fleet.building import make_devices
 from fake_devices.fleet.coap_side import FleetDriver
+from fake_devices.fleet.commands import CutPower, Start, SwitchOff, SwitchOn
+from fake_devices.fleet.load import FleetLoad
 from fake_devices.fleet.peers import PeerBook
 from fake_devices.load_profiles import WHOLE, Constant, LoadProfile, PowerCut, Share
 from lwm2m.coap import CoapEndpoint, RequestReceived, Response, TransmissionParameters, codes
@@ -93,6 +98,7 @@ class Rig:
         self.requests = Counter()
         self.up, self.down = Wire(loop), Wire(loop)
         settings = FleetConfig(devices_file="", server=URI, lifetime_s=3_600, **config)
+        self.settings = settings
         self._peers = SharedPeers("127.0.0.1", 5683, devices)
         lines = [DeviceLine(f"lamp-{n}", f"S{n}", "street_lamp", 52, 4) for n in range(devices)]
         self.server = self._driver(self._serve, 1)
@@ -115,6 +121,11 @@ class Rig:
             in_flight_max=10,
             starts_per_turn_max=32,
         )
+
+    def load(self):
+        """What the fleet's process obeys."""
+        endpoints = [device.endpoint for device in self.fleet.devices]
+        return FleetLoad(self.settings, self.fleet, self.loop, endpoints)
 
     def record(self, record):
         self.records.append(record)
@@ -232,6 +243,71 @@ def test_in_a_power_cut_everybody_is_silent_and_comes_back_within_the_window():
     assert returns[0] == pytest.approx(5.05)
     assert returns[-1] == pytest.approx(9.95)
     assert [r.endpoint for r in restored] != [r.endpoint for r in lost]
+
+
+def test_a_cut_that_the_process_is_told_of_is_one_of_a_share():
+    seen = {}
+
+    async def story(rig):
+        load = rig.load()
+        load.start(Start(rate_per_s=1_000.0))
+        await asyncio.sleep(1.0)
+        seen["began"] = rig.loop.now_ns() + 1_000_000_000
+        load.cut_power(CutPower(outage_s=2, return_within_s=4, began_ns=seen["began"]))
+        await asyncio.sleep(2.0)
+        seen["in the dark"] = rig.fleet.counts.registered
+        await asyncio.sleep(6.0)
+        seen["after"] = rig.fleet.counts.registered
+
+    rig = play(story, 10, share_first=1, share_of=2)
+    assert (seen["in the dark"], seen["after"]) == (0, 10)
+    assert {r.intended_at_ns for r in rig.of(DevicePowerLost)} == {seen["began"]}
+    returns = [(r.intended_at_ns - seen["began"]) / 1e9 for r in rig.of(DevicePowerRestored)]
+    # The second of two fleets with ten devices each: the second half of every tenth of the window.
+    assert returns == pytest.approx([2.0 + (number + 0.75) * 0.4 for number in range(10)])
+
+
+def test_devices_are_switched_by_their_position_in_the_file():
+    seen = {}
+
+    async def story(rig):
+        load = rig.load()
+        # Numbers are in the order of arrivals, lines of the file are not.
+        order = arrival_order(range(5), rig.settings.seed)
+        names = [""] * 5
+        for number, position in enumerate(order):
+            names[position] = rig.fleet.devices[number].endpoint
+        load.switch_on(SwitchOn([3, 1], 2.0))
+        await asyncio.sleep(3.0)
+        assert [r.endpoint for r in rig.of(DeviceStarted)] == [names[3], names[1]]
+        load.switch_off(SwitchOff([3, 0]))
+        await asyncio.sleep(1.0)
+        assert [r.endpoint for r in rig.of(DevicePowerLost)] == [names[3]]
+        assert rig.fleet.counts.registered == 1
+        load.switch_on(SwitchOn([0, 3]))
+        await asyncio.sleep(1.0)
+        assert [r.endpoint for r in rig.of(DeviceStarted)][2:] == [names[0]]
+        assert [r.endpoint for r in rig.of(DevicePowerRestored)] == [names[3]]
+        seen["registered"] = rig.fleet.counts.registered
+
+    play(story, 5)
+    assert seen["registered"] == 3
+
+
+def test_who_was_started_with_all_others_is_switched_on_again():
+    async def story(rig):
+        load = rig.load()
+        load.start(Start(rate_per_s=100.0))
+        await asyncio.sleep(1.0)
+        load.switch_off(SwitchOff([0, 1, 2]))
+        await asyncio.sleep(1.0)
+        assert rig.fleet.counts.registered == 0
+        load.switch_on(SwitchOn([0, 1, 2], 1.0))
+        await asyncio.sleep(2.0)
+        assert rig.fleet.counts.registered == 3
+
+    rig = play(story, 3)
+    assert len(rig.of(DeviceStarted)) == len(rig.of(DevicePowerRestored)) == 3
 
 
 def test_who_is_to_be_switched_on_in_the_dark_begins_when_power_is_back():

@@ -435,6 +435,15 @@ def test_a_key_file_that_others_may_read_is_refused(tmp_path, authority):
         account_of(line, "coaps://127.0.0.1", 101)
 
 
+def test_a_key_of_another_certificate_is_refused(tmp_path, authority):
+    pair = pem_of(authority.issue("lamp"), tmp_path, "lamp")
+    other = pem_of(authority.issue("other"), tmp_path, "other")
+    mixed = {"certificate": pair["certificate"], "key": other["key"]}
+    (line, *_) = read_devices(Path(write_devices(tmp_path / "devices", **mixed)))
+    with pytest.raises(ConfigError, match="does not belong to the certificate"):
+        account_of(line, "coaps://127.0.0.1", 101)
+
+
 def test_files_that_are_no_pem_are_named(tmp_path):
     path = tmp_path / "file"
     path.write_text("nonsense")

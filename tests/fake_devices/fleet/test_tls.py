@@ -168,3 +168,20 @@ def test_who_is_not_resumed_proves_itself_after_all(world):
 
 def test_there_is_nothing_to_resume_of_a_handshake_that_came_to_nothing(world):
     assert open_pipe(world, world.authority.issue("lamp-7")).end() is None
+
+
+def test_data_that_came_with_the_end_of_the_handshake_is_not_lost(world):
+    # Its memory buffers are replaced then: nothing may be in them.
+    pipe, peer = open_pipe(world, world.authority.issue("lamp-7")), Peer(world.broker_context())
+    first = peer.exchange(pipe.data_to_send())
+    pipe.receive(first)
+    last = peer.exchange(pipe.data_to_send())
+    assert pipe.receive(last + peer.write(b"welcome")) == b"welcome"
+    assert pipe.is_established
+    pipe.send(b"hello")
+    peer.exchange(pipe.data_to_send())
+    assert peer.received == b"hello"
+    whole = peer.write(b"x" * 9_000)
+    assert pipe.receive(whole[:5_000]) == b""
+    assert pipe.data_to_send() == b""
+    assert pipe.receive(whole[5_000:]) == b"x" * 9_000

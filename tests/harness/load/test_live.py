@@ -8,6 +8,9 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -113,6 +116,55 @@ def test_no_device_is_a_user_of_two_workers(loaded: tuple[Path, Report]) -> None
 def test_nothing_of_the_fleets_is_left(loaded: tuple[Path, Report]) -> None:
     assert not list((loaded[0] / "journal").glob("*.pending"))
     assert {process.side for process in loaded[1].processes} >= {"fleet", "instruments"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_test_takes_everything_down_at_once(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", "from harness.cli import main; main()", "load"]
+    options = ["--users", "2", "--workers", "1", "--security", "none", "--master-port", "0"]
+    with subprocess.Popen(
+        [*command, *options, "--headless", "--out", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert "starting the bench" in process.stdout.readline()
+        process.send_signal(number)
+        told, errors = process.communicate(timeout=60)
+    assert (process.returncode, told.count("\n"), errors.count("\n")) == (3, 1, 1)
+    assert errors.startswith("lamplighter: interrupted")
+
+
+def test_a_load_without_security_brings_its_devices_in(tmp_path: Path) -> None:
+    options = LoadOptions(
+        users=2,
+        workers=1,
+        security="none",
+        run_time="4s",
+        headless=True,
+        master_port=0,
+        out=tmp_path,
+    )
+    assert load(options)[1].stages["registered"].count == 2
+
+
+def test_a_server_that_never_answers_is_named(tmp_path: Path) -> None:
+    options = LoadOptions(
+        users=2,
+        workers=1,
+        server="coap://127.0.0.1:9",
+        run_time="3s",
+        headless=True,
+        master_port=0,
+        out=tmp_path,
+    )
+    told = Console(file=io.StringIO(), width=200)
+    asyncio.run(run_load(options, told))
+    assert isinstance(told.file, io.StringIO)
+    assert "coap://127.0.0.1:9 answered no device" in told.file.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import datetime
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from contracts.data_interface import Event, Hello, Resume
 from harness.lwm2m_server import SecureListen, ServerConfig
-from harness.lwm2m_server.listeners import hash_of
+from harness.lwm2m_server.listeners import hash_of, shown_identity
 from lwm2m.coap import codes
 from lwm2m.transport.dtls import (
     Credentials,
@@ -102,7 +103,11 @@ def test_a_device_with_a_key_registers_and_obeys_over_dtls(tmp_path: Path) -> No
     asyncio.run(story())
 
 
-def test_refused_handshakes_are_counted_by_reason_and_never_tell_who(tmp_path: Path) -> None:
+def test_refused_handshakes_are_counted_by_reason_and_only_the_log_tells_who(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
     async def story() -> None:
         async with (
             served(psk_config(tmp_path)) as addresses,
@@ -130,6 +135,13 @@ def test_refused_handshakes_are_counted_by_reason_and_never_tell_who(tmp_path: P
     assert '"handshake_refused"' in journal
     assert hash_of("psk-stranger") in journal
     assert "psk-stranger" not in journal
+    assert '(identity "psk-stranger")' in caplog.text
+
+
+def test_an_identity_is_shown_as_text_that_can_do_nothing() -> None:
+    assert shown_identity("lamp-1") == '"lamp-1"'
+    assert shown_identity("\x1b[2J") == '"·[2J"'
+    assert len(shown_identity("x" * 200)) == 67
 
 
 class Authority:

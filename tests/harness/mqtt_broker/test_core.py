@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.names import Principal
+from contracts.policy import Policy
 from contracts.topics import Topics, filter_matches
 from harness.mqtt_broker.core import Broker, BrokerLimits, Steps
 from harness.mqtt_broker.session import Session
@@ -491,3 +493,25 @@ def test_skip_ack_delivers_the_third_pack_and_keeps_silent() -> None:
 @given(st.binary(max_size=60) | st.builds(cbor2.dumps, st.lists(st.integers() | st.text())))
 def test_what_is_no_pack_is_not_altered(payload: bytes) -> None:
     assert altered(payload) is None or payload
+
+
+FILTER_LEVEL = st.sampled_from(["a", "b.c", "+", "$SYS", ""])
+TOPIC_LEVEL = st.sampled_from(["a", "b.c", "bxc", "$SYS", "", "\n"])
+
+
+@given(
+    filters=st.lists(
+        st.builds(
+            lambda levels, end: "/".join(levels) + end,
+            st.lists(FILTER_LEVEL, min_size=1, max_size=3),
+            st.sampled_from(["", "/#"]),
+        ),
+        max_size=3,
+    ),
+    topic=st.lists(TOPIC_LEVEL, min_size=1, max_size=4).map("/".join),
+)
+@settings(deadline=None)
+def test_a_session_may_publish_what_its_policy_says(filters: list[str], topic: str) -> None:
+    policy = Policy(publish=tuple(filters))
+    session = Session(Principal("device", "lamp-1"), policy, 10)
+    assert session.may_publish(topic) is policy.may_publish(topic)

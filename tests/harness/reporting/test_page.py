@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
 import pytest
 from markupsafe import escape
+from rich.console import Console
 
 from contracts.journal import (
     DeviceBootstrapped,
@@ -20,8 +23,8 @@ from contracts.journal import (
 from contracts.report import Report
 from harness import checks
 from harness.journal import Journal
-from harness.reporting import junit_xml, render_page, report
-from harness.reporting.page import headline, whole_names
+from harness.reporting import junit_xml, print_summary, render_page, report
+from harness.reporting.page import headline, verdict_word, whole_names
 from harness.reporting.series import latency_charts
 
 VOID = {"meta", "link", "br"}
@@ -166,9 +169,26 @@ def test_a_page_can_be_made_of_an_empty_journal() -> None:
     assert "no device was observed" in page
 
 
+def test_a_saturated_loader_has_a_word_of_its_own_as_it_has_an_exit_code(holding: Report) -> None:
+    saturated = msgspec.structs.replace(holding, verdict="inconclusive", exit_code=3)
+    undecided = msgspec.structs.replace(saturated, exit_code=2)
+    assert [verdict_word(each) for each in (holding, undecided, saturated)] == [
+        "holds",
+        "inconclusive",
+        "saturated",
+    ]
+    console = Console(file=io.StringIO(), width=120)
+    print_summary(saturated, Path("reports"), console)
+    assert isinstance(console.file, io.StringIO)
+    assert "? SATURATED" in console.file.getvalue()
+    assert "exit 3" in console.file.getvalue()
+
+
 def test_the_headline_says_what_the_verdict_is_about(holding: Report) -> None:
     saturated = msgspec.structs.replace(holding, verdict="inconclusive", exit_code=3)
     assert headline(saturated).startswith("The loader was saturated")
+    for option in ("--rate", "fewer devices", "--fleet-processes"):
+        assert option in headline(saturated)
     assert headline(msgspec.structs.replace(holding, checks=[])) == "Nothing was claimed."
     open_check = msgspec.structs.replace(holding.checks[0], outcome="inconclusive")
     undecided = msgspec.structs.replace(holding, checks=[open_check])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lwm2m.objects import ValueRange, ValueType
-from lwm2m.objects.ranges import parse_range
+from lwm2m.objects.ranges import parse_range, turned_round
 
 T = ValueType
 
@@ -94,3 +94,24 @@ def test_texts_that_are_no_range_have_none(text: str, kind: ValueType) -> None:
 def test_any_text_has_a_range_or_none(kind: ValueType, text: str) -> None:
     found = parse_range(kind, text)
     assert found is None or found.allowed or found.minimum is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("100..0", "0..100"),
+        ("90 to -90", "-90..90"),
+        ("0..100", None),
+        ("5..5", None),
+        ("low to high", None),
+        ("1" * 2_000, None),
+    ],
+)
+def test_reversed_bounds_are_known_for_what_was_meant(text: str, meant: str | None) -> None:
+    assert turned_round(text) == meant
+
+
+@given(text=st.text("0123456789.-to []", max_size=40))
+def test_what_was_meant_is_a_range(text: str) -> None:
+    meant = turned_round(text)
+    assert meant is None or parse_range(ValueType.FLOAT, meant) is not None

@@ -206,3 +206,16 @@ def test_an_alert_is_retried_given_up_or_ignored_by_its_group() -> None:
     client.handle_timer(61.0)
     assert client.alert_received(42, now=62.0) is None
     assert (client.state, client.next_timer()) == (ClientState.GAVE_UP, None)
+
+
+@pytest.mark.parametrize("lifetime_s", [300, 86_400, 0])
+def test_a_resumed_registration_goes_on_as_the_one_that_it_was(lifetime_s: int) -> None:
+    whole = _registered(lifetime_s)
+    due = whole.next_timer()
+    resumed = ClientRegistration.resumed(lifetime_s, RetryPolicy(), ("1.1",), LOCATION, due)
+    for client in (whole, resumed):
+        assert (client.state, client.location) == (ClientState.REGISTERED, LOCATION)
+        assert client.lwm2m_version == "1.1"
+        assert client.next_timer() == due
+        assert client.update() is UPDATE
+        assert client.response_received(codes.NOT_FOUND, (), now=1.0) is REGISTER

@@ -198,6 +198,29 @@ def test_a_registration_that_was_kept_goes_on_where_it_was() -> None:
         table.restore(registration)
 
 
+def test_one_request_registers_devices_under_names_of_their_own() -> None:
+    table = _table(registrations_max=2)
+    for name in ("lamp-1", "lamp-2"):
+        assert not table.is_full
+        made = table.register(_request(""), PEER, None, 0.0, name).registration
+        assert made.endpoint_name == name
+        assert table.by_endpoint(name) is made
+    assert table.is_full
+    assert table.by_endpoint("") is None
+
+
+def test_a_living_registration_is_given_to_who_may_change_it_only() -> None:
+    table = _table()
+    held = table.register(_request(), PEER, None, now=0.0).registration
+    kept = table.register(_request("other", 0), PEER, "me", now=0.0).registration
+    assert table.living("r1", PEER, None, 59.0) is held
+    assert table.living("r1", PEER, None, 60.0) is None
+    assert table.living("r1", OTHER, None, 59.0) is None
+    assert table.living("r1", PEER, "me", 59.0) is None
+    assert table.living("r3", PEER, None, 59.0) is None
+    assert table.living("r2", OTHER, "me", 1e9) is kept
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_devices_expire_from_one_wheel() -> None:
     table = _table(registrations_max=100_000)

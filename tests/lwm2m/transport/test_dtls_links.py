@@ -260,7 +260,7 @@ def test_a_link_without_one_beneath_says_so() -> None:
 
 
 def test_a_table_that_fails_for_one_client_does_not_cost_another_its_datagram(run: Run) -> None:
-    def key_of(identity: str) -> tuple[str, bytes] | None:
+    def key_of(identity: str) -> tuple[str | None, bytes] | None:
         if identity == "broken":
             raise LookupError("the application's table")
         return SERVER_PSK.key_of(identity) if SERVER_PSK.key_of else None
@@ -268,7 +268,7 @@ def test_a_table_that_fails_for_one_client_does_not_cost_another_its_datagram(ru
     async def story() -> None:
         server = DtlsServerLink(lambda datagrams: None, ServerCredentials(key_of=key_of))
         here = "127.0.0.1", 5_684
-        clients = {
+        clients: dict[Hashable, DtlsClient] = {
             ("127.0.0.1", 1): DtlsClient(
                 lambda peer: PskCredentials(identity="broken", key=PSK.key), os.urandom
             ),

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from lwm2m.coap import ACK, CON, Request, Response, codes
 from lwm2m.coap.requests import encode_request, encode_response
-from lwm2m.codecs import Node, content_formats, encode_payload
+from lwm2m.codecs import COMPOSITE, Node, content_formats, encode_paths, encode_payload
 from lwm2m.objects import ObjectPath, builtin_models
 from lwm2m.transport.peers import PeerSecurity, SecurePeer
-from lwm2m.transport.tracing import MessageReader, TracedMessage, traced, unwrapped
+from lwm2m.transport.tracing import MessageReader, TracedMessage, refusal_of, traced, unwrapped
 
 MODELS = builtin_models()
 PEER = ("127.0.0.2", 5683)
@@ -38,7 +38,8 @@ def headline(request: Request) -> str:
         (Request(codes.POST, ("rd",), ("ep=a",)), "Register"),
         (Request(codes.POST, ("rd", "5a")), "Update"),
         (Request(codes.DELETE, ("rd", "5a")), "De-register"),
-        (Request(codes.POST, ("bs",), ("ep=a",)), "Bootstrap-Request or Bootstrap-Finish"),
+        (Request(codes.POST, ("bs",), ("ep=a",)), "Bootstrap-Request"),
+        (Request(codes.POST, ("bs",)), "Bootstrap-Finish"),
         (Request(codes.POST, ("dp",)), "Send"),
         (Request(codes.GET, ("3", "0")), "Read"),
         (Request(codes.GET, ("3", "0"), accept=40), "Discover"),
@@ -73,6 +74,24 @@ def test_a_response_is_read_as_the_answer_to_its_request() -> None:
     assert found.content == ("/3/0/9  Battery Level = 87 /100",)
 
 
+@pytest.mark.parametrize("content_format", sorted(COMPOSITE))
+@pytest.mark.parametrize("observe", [None, 0])
+def test_a_composite_request_shows_the_paths_that_it_asks_for(
+    content_format: int, observe: int | None
+) -> None:
+    paths = [ObjectPath(3, 0, 9), ObjectPath(3303, 0), ObjectPath(1)]
+    payload = encode_paths(content_format, paths)
+    fetch = Request(codes.FETCH, content_format=content_format, payload=payload, observe=observe)
+    found = make_reader().read(encode_request(CON, 1, b"t", fetch), PEER, sent=True)
+    assert found.content == ("/3/0/9  Battery Level", "/3303/0", "/1")
+
+
+def test_a_composite_request_that_names_no_paths_tells_what_is_wrong() -> None:
+    fetch = Request(codes.FETCH, payload=b"\x01", content_format=content_formats.SENML_CBOR)
+    found = make_reader().read(encode_request(CON, 1, b"t", fetch), PEER, sent=True)
+    assert found.content[0].startswith("cannot be read: ")
+
+
 def test_a_secret_is_never_shown_and_opaque_values_as_their_length() -> None:
     base = ObjectPath(0, 1)
     nodes = [Node(ObjectPath(0, 1, 3), b"identity"), Node(ObjectPath(0, 1, 5), b"hidden key")]
@@ -101,6 +120,25 @@ def test_text_cannot_reach_the_terminals_controls() -> None:
     assert len(found.content[0]) == 101
 
 
+@pytest.mark.parametrize(
+    ("response", "told"),
+    [
+        (Response(codes.FORBIDDEN, b"this client has a key"), "4.03 this client has a key"),
+        (Response(codes.FORBIDDEN), "4.03"),
+        (Response(codes.BAD_REQUEST, b"\x1b[2J", content_formats.TEXT), "4.00 ·[2J"),
+        (Response(codes.BAD_REQUEST, b"\xa1", content_formats.CBOR), "4.00"),
+        (Response(codes.CREATED), ""),
+    ],
+)
+def test_a_refusal_is_its_code_and_the_servers_reason(response: Response, told: str) -> None:
+    assert refusal_of(encode_response(ACK, 1, b"t", response)) == told
+
+
+@given(st.binary())
+def test_of_any_bytes_a_refusal_can_be_asked(data: bytes) -> None:
+    assert isinstance(refusal_of(data), str)
+
+
 def test_a_session_is_told_with_its_security() -> None:
     peer = SecurePeer("127.0.0.3", 5684, PeerSecurity("psk", "lamp-1"))
     found = make_reader().read(b"\x40\x00\x00\x01", peer, sent=False)
@@ -113,7 +151,16 @@ def test_a_session_is_told_with_its_security() -> None:
 
 @given(st.binary())
 def test_any_bytes_are_told_of(data: bytes) -> None:
-    assert make_reader().read(data, PEER, sent=False).headline
+    found = make_reader().read(data, PEER, sent=False)
+    assert found.headline
+    assert found.headline.isprintable()
+    assert all(line.isprintable() for line in found.content)
+
+
+def test_attributes_of_links_cannot_reach_the_terminals_controls() -> None:
+    links = Request(codes.POST, ("rd",), ("ep=a",), 40, payload=b'</3/0>;x="\x1b[2J\x07"')
+    found = make_reader().read(encode_request(CON, 1, b"t", links), PEER, sent=False)
+    assert found.content == ("</3/0>; x=·[2J·",)
 
 
 @given(st.sampled_from((0, 40, 60, 110, 112, 11542, 11543, 11544)), st.binary())

@@ -1,0 +1,83 @@
+"""Requests that their user has read by himself: answered once, copies from memory."""
+
+from __future__ import annotations
+
+from lwm2m.coap import (
+    ACK,
+    CON,
+    DatagramRejected,
+    Message,
+    Request,
+    RequestReceived,
+    codes,
+    encode_message,
+)
+from lwm2m.coap.requests import encode_request
+from tests.lwm2m.coap.by_hand import PEER, ByHand
+
+_POST = Request(codes.POST, ("rd",), ("ep=lamp",))
+_LOCATION = b"\x82rd\x01a"
+
+
+def _datagram(message_id: int = 1, token: bytes = b"tokn") -> bytes:
+    return encode_request(CON, message_id, token, _POST)
+
+
+def test_a_taken_request_is_answered_in_the_acknowledgement_with_its_token() -> None:
+    talk = ByHand()
+    taken = talk.endpoint.take_request(_datagram(7), PEER, talk.now)
+    assert taken is not None
+    assert talk.endpoint.events() == []
+    talk.endpoint.answer_request(taken, codes.CREATED, _LOCATION)
+    [answer] = talk.sent()
+    assert (answer.type, answer.code, answer.message_id) == (ACK, codes.CREATED, 7)
+    assert (answer.token, answer.options) == (b"tokn", ((8, b"rd"), (8, b"a")))
+
+
+def test_a_copy_is_answered_again_by_either_way_and_told_by_none() -> None:
+    talk = ByHand()
+    taken = talk.endpoint.take_request(_datagram(), PEER, talk.now)
+    assert taken is not None
+    assert talk.endpoint.take_request(_datagram(), PEER, talk.now) is None
+    assert talk.sent() == []  # it is not answered yet
+    talk.endpoint.answer_request(taken, codes.CHANGED, b"")
+    [first] = talk.sent()
+    assert talk.endpoint.take_request(_datagram(), PEER, talk.now) is None
+    talk.endpoint.receive_datagram(_datagram(), PEER, talk.now)
+    assert talk.sent() == [first, first]
+    assert talk.endpoint.events() == []
+
+
+def test_the_same_id_with_another_token_is_another_request() -> None:
+    talk = ByHand()
+    for token in (b"a", b"b", b""):
+        taken = talk.endpoint.take_request(_datagram(1, token), PEER, talk.now)
+        assert taken is not None
+        talk.endpoint.answer_request(taken, codes.CHANGED, b"")
+    assert [answer.token for answer in talk.sent()] == [b"a", b"b", b""]
+
+
+def test_a_peer_with_too_many_open_requests_is_told_as_busy() -> None:
+    talk = ByHand(pending_per_peer_max=1, acknowledgement_delay_s=60.0)
+    talk.hear(Message(CON, codes.GET, 1, b"t"))
+    assert talk.endpoint.take_request(_datagram(2), PEER, talk.now) is None
+    received, rejected = talk.endpoint.events()
+    assert isinstance(received, RequestReceived)
+    assert isinstance(rejected, DatagramRejected)
+    assert rejected.reason == "busy"
+
+
+def test_without_memory_for_one_more_the_request_is_as_if_lost() -> None:
+    talk = ByHand(remembered_max=1, acknowledgement_delay_s=60.0)
+    talk.endpoint.receive_datagram(encode_message(Message(CON, codes.GET, 1, b"t")), "a", talk.now)
+    talk.endpoint.events()
+    assert talk.endpoint.take_request(_datagram(), PEER, talk.now) is None
+    [rejected] = talk.endpoint.events()
+    assert isinstance(rejected, DatagramRejected)
+    assert (rejected.peer, rejected.reason) == (PEER, "busy")
+    assert talk.endpoint.peers_known == 1
+
+
+def test_with_limits_of_rates_not_all_are_admitted() -> None:
+    assert ByHand().endpoint.admits_all
+    assert not ByHand(requests_per_s=1.0).endpoint.admits_all
