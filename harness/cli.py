@@ -195,6 +195,9 @@ def up(
         Path | None, typer.Option(help="Keep stores and keys here; default: a temporary folder.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for logs and journal.")] = Path("reports"),
+    host: Annotated[
+        str, typer.Option(help="Where devices reach this machine: the LwM2M server and the broker.")
+    ] = "127.0.0.1",
     coap_port: PortOption = 0,
     coaps_port: PortOption = 0,
     mqtt_port: PortOption = 0,
@@ -202,7 +205,7 @@ def up(
     control_port: PortOption = 0,
 ) -> None:
     """Bring the bench up and keep it until Ctrl-C, so that a real device or client can connect."""
-    from harness.runner.keep_up import keep_up
+    from harness.runner.keep_up import UpOptions, keep_up
 
     ports = {
         "coap": coap_port,
@@ -211,7 +214,17 @@ def up(
         "data": data_port,
         "control": control_port,
     }
-    run_loop(keep_up(broker, security, manifest, devices, state, out, ports, Console()))
+    options = UpOptions(
+        broker=broker,
+        security=security,
+        manifest=manifest,
+        devices=devices,
+        state=state,
+        out=out,
+        host=host,
+        ports=ports,
+    )
+    run_loop(keep_up(options, Console()))
 
 
 @app.command()

@@ -178,6 +178,16 @@ class Authority:
         return Issuer(builder, self.key, self._draw, expires_at_us)
 
 
+def server_names(certificate: x509.Certificate) -> set[str]:
+    """The host names and IP addresses that a certificate is for."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return set()
+    addresses = map(str, names.get_values_for_type(x509.IPAddress))
+    return {*names.get_values_for_type(x509.DNSName), *addresses}
+
+
 def make_authority(name: str, now_us: int, lifetime: timedelta, draw: Draw) -> Authority:
     """A new authority that signs itself and may sign no other authority."""
     key = draw_key(draw)

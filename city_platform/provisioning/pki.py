@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from city_platform.provisioning.certificates import Draw, Issuer
+from city_platform.provisioning.certificates import Draw, Issuer, server_names
 from city_platform.provisioning.key_files import (
     AUTHORITY_LIFETIME,
     SERVICE_LIFETIME,
@@ -77,7 +77,8 @@ def issue_for_services(
 
     for identity in services:
         _issue(folder, service_file(identity), identity, for_services, authorities, [])
-    _issue(folder, "broker", "broker", for_the_broker, authorities, authorities.broker_chain)
+    chain = authorities.broker_chain
+    _issue(folder, "broker", "broker", for_the_broker, authorities, chain, broker_hosts)
 
 
 def service_file(identity: str) -> str:
@@ -92,6 +93,7 @@ def _issue(
     issuer: Callable[[], Issuer],
     authorities: AuthorityFiles,
     chain: Sequence[bytes],
+    hosts: Sequence[str] = (),
 ) -> None:
     path = folder / f"{name}.pem"
     if not path.exists():
@@ -100,7 +102,11 @@ def _issue(
         if not chain:
             return
     found = read_certificates(path)
-    if authorities.is_of_signing(found[0]) and len(found) == 1 + len(chain):
+    if (
+        authorities.is_of_signing(found[0])
+        and len(found) == 1 + len(chain)
+        and server_names(found[0]).issuperset(hosts)
+    ):
         return
     # The key stays: file by file, what is there fits together at any time.
     public = read_key(folder / f"{name}.key").public_key()

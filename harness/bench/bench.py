@@ -43,7 +43,6 @@ READY_WITHIN_S = 20.0
 SETTLE_S = 0.3
 IMPORT_ASKED_EVERY_S = 0.02
 IMPORT_STANDS_S = 120.0
-SERVER_HOST = "127.0.0.1"
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +56,8 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     topics: Topics = Topics()
     # How devices and the LwM2M server know each other; `none` is CoAP without DTLS.
     security: Security = "none"
+    # Where devices reach the LwM2M server and the broker; everything else is on loopback.
+    host: str = "127.0.0.1"
     # Whether the server listens for plain CoAP beside DTLS; its devices then get no credentials.
     listens_for_nosec: bool = False
     journals: bool = True
@@ -266,7 +267,7 @@ class Bench:
             (self.plan.output_dir / directory).mkdir(parents=True, exist_ok=True)
         self.plan.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.plan.security == "x509":
-            make_server_identity(self.plan.state_dir, SERVER_HOST, self._clock.wall_us())
+            make_server_identity(self.plan.state_dir, self.plan.host, self._clock.wall_us())
         for path in (configs.token_file(self.plan), configs.data_token_file(self.plan)):
             if not path.exists():  # another bench may be using this state: it is refused later
                 write_secret(path, secrets.token_urlsafe(32).encode())

@@ -119,6 +119,7 @@ def provisioning(plan: BenchPlan) -> Config:
         "token_file": str(token_file(plan)),
         "http_port": plan.ports.get("provisioning", 0),
         "services": identities,
+        "broker_hosts": sorted({"127.0.0.1", "localhost", plan.host}),
         "topics": msgspec.to_builtins(plan.topics),
     }
 
@@ -137,6 +138,7 @@ def broker(plan: BenchPlan) -> Config:
     pki = plan.state_dir / "pki"
     config: Config = {
         "kind": plan.broker,
+        "host": plan.host,
         "port": plan.ports.get("mqtt", 0),
         "ca_file": str(pki / "ca.pem"),
         "certificate_file": str(pki / "broker.pem"),
@@ -158,7 +160,7 @@ def server(plan: BenchPlan) -> Config:
         "state_dir": str(state),
         "token_file": str(token_file(plan)),
         "data_token_file": str(data_token_file(plan)),
-        "coap": _listen(plan, "coap") if plan.serves_nosec else None,
+        "coap": _listen_for_devices(plan, "coap") if plan.serves_nosec else None,
         "data": _listen(plan, "data"),
         "admin": _listen(plan, "admin"),
         "journal_file": _journal(plan, "server"),
@@ -170,7 +172,7 @@ def server(plan: BenchPlan) -> Config:
         limits = {"registrations_max": plan.devices * 11 // 10}
         config["limits"] = {**limits, **config.get("limits", {})}
     if plan.security != "none":
-        config["coaps"] = {**_listen(plan, "coaps"), "psk": plan.security == "psk"}
+        config["coaps"] = {**_listen_for_devices(plan, "coaps"), "psk": plan.security == "psk"}
         if plan.security == "x509":
             config["coaps"] |= server_files(plan.state_dir)
     if plan.defect and plan.defect["kind"] == "swap_credentials":
@@ -340,6 +342,10 @@ def _broker_access(plan: BenchPlan, addresses: Mapping[str, str], identity: str)
 
 def _listen(plan: BenchPlan, what: str) -> Config:
     return {"port": plan.ports.get(what, 0)}
+
+
+def _listen_for_devices(plan: BenchPlan, what: str) -> Config:
+    return {**_listen(plan, what), "host": plan.host}
 
 
 def _journal(plan: BenchPlan, source: str) -> str | None:

@@ -109,22 +109,30 @@ def server_files(state_dir: Path) -> ServerFiles:
 
 
 def make_server_identity(state_dir: Path, host: str, wall_us: int) -> None:
-    """Make the authority and the server's certificate, unless they are there.
+    """Make the authority and the server's certificate for `host`, unless they are there.
 
     `wall_us` (Unix microseconds) is when they begin to be valid.
     """
     directory = state_dir / PKI_DIRECTORY
-    if (directory / "server.pem").exists():
-        return
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    authority = _Authority.new(wall_us)
-    write_secret(directory / "ca.key", _key_pem(authority.key))
-    write_atomically(directory / "ca.pem", _certificate_pem(authority.certificate))
-    key = ec.generate_private_key(ec.SECP256R1())
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
+    if (directory / "server.pem").exists():
+        if _names_of(directory / "server.pem") == names:
+            return
+        authority = _Authority.read(directory, wall_us)
+    else:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        authority = _Authority.new(wall_us)
+        write_secret(directory / "ca.key", _key_pem(authority.key))
+        write_atomically(directory / "ca.pem", _certificate_pem(authority.certificate))
+    key = ec.generate_private_key(ec.SECP256R1())
     certificate = authority.issue("lwm2m-server", key, ExtendedKeyUsageOID.SERVER_AUTH, names)
     write_secret(directory / "server.key", _key_pem(key))
     write_atomically(directory / "server.pem", _certificate_pem(certificate))
+
+
+def _names_of(certificate_file: Path) -> x509.SubjectAlternativeName:
+    certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+    return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
 
 
 def certificate_fields(

@@ -53,6 +53,8 @@ class ServerLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command_lifetime_s_max: float = 86_400.0
     # Events kept until they are acknowledged; beyond it the oldest go and the bridge gets a gap.
     events_kept_max: int = 200_000
+    # And bytes of them, in memory and, until the next compaction twice as many, in the log.
+    events_bytes_max: int = 134_217_728
     # Events sent to the bridge and not yet acknowledged; beyond it the server waits.
     events_in_flight_max: int = 20_000
     # One frame of the data interface.

@@ -85,7 +85,7 @@ class ServerCore:
         bounds = limits or ServerLimits()
         timing = parameters or bounds.transmission()
         self._server = server
-        self._events = state.event_log(bounds.events_kept_max)
+        self._events = state.event_log(bounds.events_kept_max, bounds.events_bytes_max)
         self._held_frames: list[tuple[BridgeSession, bytes]] = []
         self._writer = TurnWriter(server, self._events, clock, is_tapped=is_tapped)
         # Other transports add theirs; see `Endpoints`.

@@ -8,7 +8,8 @@ _TRIM_AT = 4_096
 
 
 class EventLog:
-    """Frames by sequence number within one epoch. At most `kept_max`; older ones are dropped."""
+    """Frames by sequence number within one epoch. At most `kept_max` of `bytes_max` together; older
+    ones are dropped, the newest never is."""
 
     def __init__(
         self,
@@ -17,15 +18,18 @@ class EventLog:
         newest: int,
         acknowledged: int,
         kept_max: int,
+        bytes_max: int,
         frames: Sequence[bytes] = (),
     ) -> None:
         """`frames` are those of the events up to `newest` that are there already."""
         self.epoch = epoch
         self.newest = newest - len(frames)
         self.acknowledged = acknowledged
-        # Events that went unacknowledged because `kept_max` was reached.
+        # Events that went unacknowledged because a bound was reached.
         self.dropped = 0
         self._kept_max = kept_max
+        self._bytes_max = bytes_max
+        self._bytes = 0
         self._frames: list[bytes] = []
         self._skip = 0
         for frame in frames:
@@ -40,9 +44,12 @@ class EventLog:
         """Keep the frame of event `newest` + 1."""
         self.newest += 1
         self._frames.append(frame)
-        if len(self._frames) - self._skip > self._kept_max:
+        self._bytes += len(frame)
+        kept = len(self._frames) - self._skip
+        while kept > self._kept_max or (self._bytes > self._bytes_max and kept > 1):
             self.dropped += 1
             self._forget(1)
+            kept -= 1
 
     def acknowledge(self, seq: int) -> bool:
         """Move the acknowledged position; False when it was there already."""
@@ -58,7 +65,9 @@ class EventLog:
         return self._frames[start : start + count]
 
     def _forget(self, count: int) -> None:
-        self._skip += count
+        end = self._skip + count
+        self._bytes -= sum(map(len, self._frames[self._skip : end]))
+        self._skip = end
         if self._skip > _TRIM_AT and self._skip * 2 > len(self._frames):
             del self._frames[: self._skip]
             self._skip = 0

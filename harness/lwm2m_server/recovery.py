@@ -60,13 +60,14 @@ class ServerState:
     # Endpoints in queue mode that are asleep; values mean nothing.
     asleep: dict[str, bool] = field(default_factory=dict)
 
-    def event_log(self, kept_max: int) -> EventLog:
+    def event_log(self, kept_max: int, bytes_max: int) -> EventLog:
         """The events from the first that was not acknowledged, to which more are added."""
         return EventLog(
             self.epoch,
             newest=self.newest,
             acknowledged=self.acknowledged,
             kept_max=kept_max,
+            bytes_max=bytes_max,
             frames=self.events,
         )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import ipaddress
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 
 from contracts.manifest import ManifestRow
@@ -27,21 +29,29 @@ from runtime.clock import SystemClock
 from runtime.journal import NoJournal
 
 
-async def keep_up(
-    broker: Broker,
-    security: Security,
-    manifest: Path | None,
-    devices: int | None,
-    state: Path | None,
-    out: Path,
-    ports: Mapping[str, int],
-    console: Console,
-) -> None:
+class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user may choose."""
+
+    broker: Broker = "embedded"
+    security: Security = "psk"
+    manifest: Path | None = None
+    devices: int | None = None
+    state: Path | None = None
+    out: Path = Path("reports")
+    host: str = "127.0.0.1"
+    """Where devices reach the LwM2M server and the broker: an address of this machine."""
+    ports: Mapping[str, int] = {}
+    """Of `coap`, `coaps`, `mqtt`, `data`, `control`; the others take free ones."""
+
+
+async def keep_up(options: UpOptions, console: Console) -> None:
     """Bring everything but the fleet up, say how to use it, and wait for Ctrl-C.
 
-    `ports` fixes some of `coap`, `coaps`, `mqtt`, `data`, `control`; the others take free ones.
+    Raises `ScenarioError` with what to do.
     """
-    cohort = choose(manifest, devices, seed=1)
+    _check_host(options.host)
+    out, state = options.out, options.state
+    cohort = choose(options.manifest, options.devices, seed=1)
     for line in told_rejections(cohort):
         console.out(line, style="yellow", highlight=False)
     with (
@@ -52,16 +62,29 @@ async def keep_up(
         plan = BenchPlan(
             output_dir=out / "up",
             state_dir=kept,
-            broker=broker,
-            security=security,
+            broker=options.broker,
+            security=options.security,
+            host=options.host,
             listens_for_nosec=True,
             with_fleet=False,
-            ports=ports,
+            ports=options.ports,
         )
         try:
             await _keep(plan, cohort, console)
         except asyncio.CancelledError:
             console.print("The bench is down.")
+
+
+def _check_host(host: str) -> None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise ScenarioError(
+            f"--host {host!r}: an address in figures, which `ip address` shows"
+        ) from None
+    if address.is_unspecified or address.version != 4:
+        # Devices are told where the broker is, and its certificate names it.
+        raise ScenarioError(f"--host {host}: the IPv4 address by which devices reach this machine")
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ def test_what_was_appended_is_there_for_the_next(tmp_path: Path, sync: bool) -> 
 
 
 def test_the_event_window_keeps_what_is_not_acknowledged() -> None:
-    log = EventLog("e", newest=10, acknowledged=10, kept_max=100)
+    log = EventLog("e", newest=10, acknowledged=10, kept_max=100, bytes_max=1_000)
     assert log.oldest == 11
     for number in range(11, 15):
         log.append(b"%d" % number)
@@ -75,9 +75,12 @@ def test_the_event_window_keeps_what_is_not_acknowledged() -> None:
 @given(
     steps=st.lists(st.tuples(st.integers(0, 9_000), st.integers(0, 9_000)), max_size=8),
     kept_max=st.integers(1, 12_000),
+    bytes_max=st.integers(0, 50_000),
 )
-def test_the_event_window_is_a_bounded_queue(steps: list[tuple[int, int]], kept_max: int) -> None:
-    log = EventLog("e", newest=0, acknowledged=0, kept_max=kept_max)
+def test_the_event_window_is_a_bounded_queue(
+    steps: list[tuple[int, int]], kept_max: int, bytes_max: int
+) -> None:
+    log = EventLog("e", newest=0, acknowledged=0, kept_max=kept_max, bytes_max=bytes_max)
     for added, acknowledged in steps:
         for number in range(log.newest + 1, log.newest + 1 + added):
             log.append(b"%d" % number)
@@ -85,6 +88,7 @@ def test_the_event_window_is_a_bounded_queue(steps: list[tuple[int, int]], kept_
         kept = list(log.frames(log.oldest, 20_000))
         assert kept == [b"%d" % number for number in range(log.oldest, log.newest + 1)]
         assert len(kept) <= kept_max
+        assert len(kept) <= 1 or sum(map(len, kept)) <= bytes_max
         assert len(log._frames) <= 2 * kept_max + 4_097
 
 

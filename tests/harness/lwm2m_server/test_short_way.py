@@ -167,7 +167,7 @@ class _Parts:
     """A short way by itself, and what comes of it."""
 
     def __init__(self, **parameters: Any) -> None:
-        events = EventLog("e1", newest=0, acknowledged=0, kept_max=100)
+        events = EventLog("e1", newest=0, acknowledged=0, kept_max=100, bytes_max=1_000_000)
         self.writer = TurnWriter("s1", events, HandMovedClock())
         self.endpoint = CoapEndpoint(TransmissionParameters(**parameters), seeded_draw(1))
         self.registrar = Registrar(self.writer, ServerLimits(), seeded_draw(2))

@@ -13,14 +13,16 @@ from rich.console import Console
 
 from harness.errors import ScenarioError
 from harness.run_device import run_device
-from harness.runner.keep_up import keep_up
+from harness.runner.keep_up import UpOptions, keep_up
 from harness.security import Security
 from tests.harness.commands_beside import Command, device_options
 
 
-def up(out: Path, security: Security, console: Console) -> Coroutine[Any, Any, None]:
+def up(
+    out: Path, security: Security, console: Console, host: str = "127.0.0.1"
+) -> Coroutine[Any, Any, None]:
     """Two devices, free ports."""
-    return keep_up("embedded", security, None, 2, None, out, {}, console)
+    return keep_up(UpOptions(security=security, devices=2, out=out, host=host), console)
 
 
 @pytest.mark.slow
@@ -35,6 +37,27 @@ def test_the_command_that_up_prints_brings_a_device_in(security: Security, tmp_p
                 await lamp.until("registered at /rd/")
 
     uvloop.run(story())
+
+
+@pytest.mark.slow
+@pytest.mark.bench
+def test_devices_come_in_by_another_address_of_this_machine(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Command(lambda console: up(tmp_path, "x509", console, "127.0.0.7")) as bench:
+            line = await bench.until("lamplighter device (.*)")
+            assert "coaps://127.0.0.7:" in line[1]
+            await bench.until("mqtts://127.0.0.7:")
+            device = device_options(line[1])
+            async with Command(lambda console: run_device(device, console)) as lamp:
+                await lamp.until("registered at /rd/")
+
+    uvloop.run(story())
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::1", "here", ""])
+def test_an_address_that_devices_cannot_be_told_is_refused(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ScenarioError, match="--host"):
+        uvloop.run(up(tmp_path, "none", Console(file=io.StringIO()), host))
 
 
 @pytest.mark.slow
