@@ -48,10 +48,10 @@ class Watchdog:
         self._told: set[str] = set()
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled; the first time at once, to know what is there."""
         while True:
-            await asyncio.sleep(EVERY_S)
             self.look()
+            await asyncio.sleep(EVERY_S)
 
     def look(self) -> None:
         """Look once."""

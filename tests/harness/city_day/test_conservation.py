@@ -71,7 +71,7 @@ def test_every_incident_that_begins_ends(troubled: Any) -> None:
     found: dict[tuple[str, Any], list[str]] = {}
     for event in troubled.of_kind("incident_begins", "incident_ends"):
         found.setdefault((event.endpoint, event.value), []).append(event.kind)
-    assert {kind for _, kind in found} == {"lamp_failure", "overstay", "overfilled"}
+    assert {kind for _, kind in found} == {"lamp_failure", "overstay", "overfilled", "rain"}
     for kinds in found.values():
         assert kinds == ["incident_begins", "incident_ends"] * (len(kinds) // 2)
 
