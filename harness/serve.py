@@ -9,9 +9,9 @@ import ipaddress
 import logging
 import secrets
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from cryptography import x509
@@ -94,9 +94,21 @@ async def serve(options: ServeOptions, console: Console) -> None:
             _bootstrap_config(options, state), clock, told.bootstrap, wrap=wrap
         )
         try:
-            await asyncio.gather(server, bootstrap)
+            await _both(server, bootstrap)
         except asyncio.CancelledError:
             console.print("The servers are down.")
+
+
+async def _both(*works: Coroutine[Any, Any, None]) -> None:
+    """Until one fails or this is cancelled, and all have ended: `gather` alone comes back with the
+    first, while another still has its sockets and the lock of its state."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextlib.contextmanager
