@@ -39,6 +39,20 @@ class PortInUse(OSError):
         return self.strerror or super().__str__()
 
 
+class BodyTooLarge(Exception):
+    """A request's body is longer than it may be; the text says how long that is."""
+
+
+async def read_body(request: Request, bytes_max: int) -> bytes:
+    """A request's body. Raises `BodyTooLarge` as soon as it is longer than `bytes_max`."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > bytes_max:
+            raise BodyTooLarge(f"at most {bytes_max} bytes")
+    return bytes(body)
+
+
 def json_response(body: msgspec.Struct | dict[str, Any] | list[Any], status: int = 200) -> Response:
     """A JSON answer."""
     return Response(msgspec.json.encode(body), status, media_type="application/json")

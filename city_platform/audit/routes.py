@@ -13,7 +13,7 @@ from city_platform.audit.keeper import AuditKeeper, TooManyWait
 from city_platform.identity.gate import caller_of
 from city_platform.identity.operations import operation_named
 from city_platform.stores.audit_log import SEARCH_LIMIT_MAX, AuditLog
-from runtime.http import json_response, problem
+from runtime.http import BodyTooLarge, json_response, problem, read_body
 
 BODY_BYTES_MAX = 4_194_304
 
@@ -50,12 +50,12 @@ class AuditRoutes:
 
     async def _record(self, request: Request) -> Response:
         try:
-            entries = read_entries(await _body(request))
+            entries = read_entries(await read_body(request, BODY_BYTES_MAX))
             kept = [self._keeper.keep(entry) for entry in entries]
         except MalformedEntries as error:
             return problem(422, "wrong entries", str(error))
-        except _TooLarge:
-            return problem(413, "request too large", f"at most {BODY_BYTES_MAX} bytes")
+        except BodyTooLarge as error:
+            return problem(413, "request too large", str(error))
         except TooManyWait as error:
             return problem(503, "too many entries wait", f"{error}: send them again later")
         try:
@@ -64,16 +64,3 @@ class AuditRoutes:
         except Exception as error:  # the disk's: the sender keeps its entries and sends them again
             return problem(503, "not kept", f"{type(error).__name__}: send them again later")
         return json_response({"head": self._keeper.head.sequence})
-
-
-class _TooLarge(Exception):
-    pass
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise _TooLarge
-    return bytes(body)

@@ -15,7 +15,7 @@ from city_platform.control.dispatch import Dispatch
 from city_platform.control.requests import REQUEST_BYTES_MAX, InvalidRequest, read_request
 from contracts.api import CommandRecord, CommandRequest
 from contracts.names import IllegalName, check_endpoint_name
-from runtime.http import json_response, problem
+from runtime.http import BodyTooLarge, json_response, problem, read_body
 
 IDEMPOTENCY_KEY = "idempotency-key"
 NOT_ANNOUNCED = (
@@ -48,13 +48,13 @@ class ControlRoutes:
     async def _post(self, request: Request) -> Response:
         try:
             endpoint = check_endpoint_name(request.path_params["endpoint"])
-            wanted = read_request(await _body(request))
+            wanted = read_request(await read_body(request, REQUEST_BYTES_MAX))
         except IllegalName as error:
             return problem(422, "illegal endpoint name", str(error))
         except InvalidRequest as error:
             return problem(422, "invalid command", str(error))
-        except _TooLarge:
-            return problem(413, "request too large", f"at most {REQUEST_BYTES_MAX} bytes")
+        except BodyTooLarge as error:
+            return problem(413, "request too large", str(error))
         key = request.headers.get(IDEMPOTENCY_KEY)
         if key is not None:
             found = await self._dispatch.find(_id_for(endpoint, key))
@@ -94,19 +94,6 @@ class ControlRoutes:
             outcome=row.outcome,
             detail=NOT_ANNOUNCED if is_waiting else None,
         )
-
-
-class _TooLarge(Exception):
-    pass
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > REQUEST_BYTES_MAX:
-            raise _TooLarge
-    return bytes(body)
 
 
 def _id_for(endpoint: str, key: str) -> str:

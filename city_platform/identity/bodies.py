@@ -129,7 +129,7 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     operations: list[str]
 
 
-def read_body(data: bytes, kind: type[_T]) -> _T:
+def decode_body(data: bytes, kind: type[_T]) -> _T:
     """A request's body. Raises `MalformedBody`."""
     try:
         return msgspec.json.decode(data, type=kind)

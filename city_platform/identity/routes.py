@@ -24,7 +24,7 @@ from city_platform.identity.bodies import (
     SignIn,
     UserChange,
     as_document,
-    read_body,
+    decode_body,
 )
 from city_platform.identity.callers import Caller
 from city_platform.identity.desk import IdentityDesk, Refusal
@@ -32,7 +32,7 @@ from city_platform.identity.gate import caller_of
 from city_platform.identity.operations import operation_named
 from city_platform.identity.passwords import TooManySignIns
 from city_platform.identity.people import People, Tenants
-from runtime.http import json_response, problem
+from runtime.http import BodyTooLarge, json_response, problem, read_body
 
 _T = TypeVar("_T")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -173,8 +173,8 @@ def _guarded(handler: Handler) -> Handler:
             return found
         except MalformedBody as error:
             return problem(400, "wrong body", str(error))
-        except _TooLarge:
-            return problem(413, "request too large", f"at most {BODY_BYTES_MAX} bytes")
+        except BodyTooLarge as error:
+            return problem(413, "request too large", str(error))
         except TooManySignIns:
             return problem(503, "too many sign-ins", "try again in a moment")
         except OutboxFull as error:
@@ -183,17 +183,8 @@ def _guarded(handler: Handler) -> Handler:
     return answer
 
 
-class _TooLarge(Exception):
-    pass
-
-
 async def _body(request: Request, kind: type[_T]) -> _T:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise _TooLarge
-    return read_body(bytes(body), kind)
+    return decode_body(await read_body(request, BODY_BYTES_MAX), kind)
 
 
 def _caller(request: Request) -> Caller:

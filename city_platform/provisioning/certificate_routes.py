@@ -41,7 +41,7 @@ from contracts.api import (
     RotationState,
     ThingGroups,
 )
-from runtime.http import json_response, problem
+from runtime.http import BodyTooLarge, json_response, problem, read_body
 
 BODY_BYTES_MAX: Final = 2 * REQUEST_BYTES_MAX
 LIMIT_MAX: Final = 999
@@ -260,14 +260,9 @@ def caller_of(request: Request) -> str:
 
 
 async def _read(request: Request, kind: type[_B]) -> _B:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise _WrongBody(f"at most {BODY_BYTES_MAX} bytes")
     try:
-        return msgspec.json.decode(bytes(body) or b"{}", type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return msgspec.json.decode(await read_body(request, BODY_BYTES_MAX) or b"{}", type=kind)
+    except (BodyTooLarge, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _WrongBody(str(error)) from None
 
 

@@ -17,7 +17,7 @@ from city_platform.stores.device_directory import DeviceDirectory
 from contracts.api import FirmwareReport, GraphKind, GraphNodes
 from contracts.manifest import TEXT_LENGTH_MAX
 from contracts.names import is_endpoint_name
-from runtime.http import json_response, problem
+from runtime.http import BodyTooLarge, json_response, problem, read_body
 
 # How long an answer waits for the graph to have what the directory had when it was asked.
 CAUGHT_UP_WITHIN_S: Final = 5.0
@@ -97,8 +97,10 @@ class SearchRoutes:
     async def _put_firmware(self, request: Request) -> Response:
         endpoint = request.path_params["endpoint"]
         try:
-            report = msgspec.json.decode(await _body(request), type=FirmwareReport)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            report = msgspec.json.decode(
+                await read_body(request, BODY_BYTES_MAX), type=FirmwareReport
+            )
+        except (BodyTooLarge, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return problem(400, "wrong report", str(error))
         if not 0 < len(report.version) <= TEXT_LENGTH_MAX or not report.version.isprintable():
             return problem(
@@ -134,15 +136,6 @@ def _tenants_of(request: Request) -> tuple[str, ...] | None:
         return ()
     tenants = caller.tenants_for(operation_named(SEARCH_OPERATION))
     return None if tenants is None else tuple(sorted(tenants))
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            return b""  # which is no JSON
-    return bytes(body)
 
 
 def _unavailable(error: GraphUnavailable) -> Response:
