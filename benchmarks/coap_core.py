@@ -27,7 +27,7 @@ import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -48,7 +48,7 @@ from lwm2m.transport import Link, open_many_addresses, open_udp
 
 OUTSTANDING = 20
 Result = dict[str, float]
-Datagrams = list[tuple[bytes, Any]]
+Datagrams = Iterable[tuple[bytes, Any]]
 # Of a Register and of its answer.
 REQUEST_BYTES, ANSWER_BYTES = 183, 22
 
@@ -125,8 +125,9 @@ async def _ask_links(server: tuple[str, int], pipe: Connection, exchanges: int) 
 
     def receive(datagrams: Datagrams) -> None:
         nonlocal ended
-        ended += len(datagrams)
-        send_more(len(datagrams), link)
+        count = sum(1 for _ in datagrams)
+        ended += count
+        send_more(count, link)
         if ended == exchanges:
             done.set_result(None)
 

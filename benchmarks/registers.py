@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable
 
 from lwm2m.coap import (
     CoapEndpoint,
     Event,
     Request,
+    Response,
     ResponseReceived,
     TransmissionParameters,
     codes,
 )
 from lwm2m.coap.plain import read_plain_request
+from lwm2m.registration.plain_register import split_register
 from lwm2m.transport import EndpointDriver
+from lwm2m.transport.driver import HandleEvents
 
 DEVICES = 1_000
 OBJECTS = (1, 3, 4, 5, 6, 7, 3301, 3303, 3304, 3311, 3416, 3417, 3418)
@@ -47,15 +50,19 @@ def answer_registers() -> EndpointDriver:
 class _AnsweringDriver(EndpointDriver):
     """Answers as the server emulator does what looks as most requests do: as soon as it is read."""
 
-    def receive_datagrams(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
+    def __init__(self, endpoint: CoapEndpoint, handle_events: HandleEvents) -> None:
+        super().__init__(endpoint, handle_events)
+        self._known: set[bytes] = set()
+
+    def receive_datagrams(self, datagrams: Iterable[tuple[bytes, Hashable]]) -> None:
         """See `EndpointDriver.receive_datagrams`."""
-        now, endpoint = self.now(), self.endpoint
+        now, endpoint, known = self.now(), self.endpoint, self._known
         for data, peer in datagrams:
-            read = read_plain_request(data)
-            if read is None:
+            split = split_register(data)
+            if split is None or not (split[1] in known or self._understands(data, split[1])):
                 endpoint.receive_datagram(data, peer, now)
                 continue
-            name = read[2].query[0].removeprefix("ep=").encode()
+            name = split[0]
             taken = endpoint.take_request(data, peer, now)
             if taken is not None:
                 # Location-Path twice (RFC 7252 §3.1): names here have less than 13 bytes.
@@ -63,16 +70,27 @@ class _AnsweringDriver(EndpointDriver):
                 endpoint.answer_request(taken, codes.CREATED, location)
         self._flush()
 
+    def _understands(self, data: bytes, tail: bytes) -> bool:
+        """Whether what follows the name is in order: read once, and then known by its bytes."""
+        if read_plain_request(data) is None:
+            return False
+        self._known.add(tail)
+        return True
+
 
 class Registers:
     """Registers device after device, `outstanding` exchanges at a time, over `driver`'s link."""
 
     def __init__(self, server: tuple[str, int], outstanding: int) -> None:
         self._outstanding = outstanding
-        self._names: dict[Hashable, str] = {
-            (local_address(number), *server): device_name(number) for number in range(DEVICES)
-        }
-        self._devices = list(self._names.items())
+        # Each device keeps its Register, and what is the only right answer to it.
+        self._devices: list[tuple[Hashable, Request]] = []
+        self._answers: dict[Hashable, Response] = {}
+        for number in range(DEVICES):
+            peer, name = (local_address(number), *server), device_name(number)
+            query = (f"ep={name}", *PARAMETERS)
+            self._devices.append((peer, Request(codes.POST, ("rd",), query, 40, payload=LINKS)))
+            self._answers[peer] = Response(codes.CREATED, location_path=("rd", name))
         self.endpoint = CoapEndpoint(TransmissionParameters(), os.urandom)
         self.driver = EndpointDriver(self.endpoint, self._handle)
         self.failed = 0
@@ -90,10 +108,8 @@ class Registers:
         await self._done
 
     def _register(self, now: float) -> None:
-        peer, name = self._devices[self._begun % DEVICES]
+        peer, request = self._devices[self._begun % DEVICES]
         self._begun += 1
-        query = (f"ep={name}", *PARAMETERS)
-        request = Request(codes.POST, ("rd",), query, 40, payload=LINKS)
         self.endpoint.send_request(peer, request, now)
 
     def _handle(self, events: list[Event]) -> None:
@@ -107,8 +123,4 @@ class Registers:
             self._done.set_result(None)
 
     def _is_right(self, event: Event) -> bool:
-        return (
-            isinstance(event, ResponseReceived)
-            and event.response.code == codes.CREATED
-            and event.response.location_path == ("rd", self._names[event.peer])
-        )
+        return isinstance(event, ResponseReceived) and event.response == self._answers[event.peer]

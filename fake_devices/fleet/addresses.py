@@ -9,7 +9,7 @@ import asyncio
 import socket
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, overload
 
@@ -18,7 +18,7 @@ from lwm2m.transport import Link, SocketLink, UdpLink, open_many_addresses, open
 from lwm2m.transport.udp import UdpAddress
 from runtime.component import ConfigError
 
-Receive = Callable[[Sequence[tuple[bytes, Hashable]]], None]
+Receive = Callable[[Iterable[tuple[bytes, Hashable]]], None]
 
 # 127.0.x.y is left to servers; .0 and .255 to nobody, as on a real network.
 _FIRST_SECOND_BYTE: Final = 16
@@ -213,8 +213,10 @@ async def open_own(server: ServerAddress, devices: int, receive: Receive) -> Ope
     return Opened(_OwnSockets(links), links, peers, host)
 
 
-def _receive_as(number: int, receive: Receive, datagrams: list[tuple[bytes, UdpAddress]]) -> None:
-    receive([(data, (number, *peer[:2])) for data, peer in datagrams])
+def _receive_as(
+    number: int, receive: Receive, datagrams: Iterable[tuple[bytes, UdpAddress]]
+) -> None:
+    receive((data, (number, *peer[:2])) for data, peer in datagrams)
 
 
 async def _resolve(server: ServerAddress) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from fake_devices.fleet.config import FleetConfig, ServerAddress, main_server
 from fake_devices.fleet.credentials import credentials_for, read_trust_anchors
 from fake_devices.fleet.fleet import Fleet
 from fake_devices.fleet.peers import PeerBook
-from fake_devices.fleet.secured_link import Datagrams, SecuredLink
+from fake_devices.fleet.secured_link import SecuredLink
 from lwm2m.coap import CoapEndpoint, TransmissionParameters
 from lwm2m.transport.dtls import Credentials
 from lwm2m.transport.dtls.failures import ALERTS, alert_reason
@@ -155,12 +155,10 @@ def _advice(reason: str) -> str:
 
 
 def _only_when_awake(driver: FleetDriver, fleets: Sequence[Fleet]) -> Receive:
-    def receive(datagrams: Datagrams) -> None:
-        heard: Datagrams = datagrams
+    def receive(datagrams: Iterable[tuple[bytes, Hashable]]) -> None:
         if fleets and fleets[0].may_be_deaf:
-            heard = [each for each in datagrams if fleets[0].is_listening(each[1])]
-        if heard:
-            driver.receive_datagrams(heard)
+            datagrams = [each for each in datagrams if fleets[0].is_listening(each[1])]
+        driver.receive_datagrams(datagrams)
 
     return receive
 

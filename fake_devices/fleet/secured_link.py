@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from fake_devices.fleet.peers import PeerBook
 from lwm2m.transport import Link
@@ -19,7 +19,7 @@ class SecuredLink:
 
     def __init__(
         self,
-        receive: Callable[[Datagrams], None],
+        receive: Callable[[Iterable[tuple[bytes, Hashable]]], None],
         credentials_of: CredentialsOf,
         failed: Callable[[Hashable, str], None],
     ) -> None:
@@ -33,9 +33,9 @@ class SecuredLink:
         self._plain, self._book = link, book
         self.dtls.attach(link)
 
-    def receive_datagrams(self, datagrams: Datagrams) -> None:
+    def receive_datagrams(self, datagrams: Iterable[tuple[bytes, Hashable]]) -> None:
         """The callback of the link beneath."""
-        secure, plain = self._split(datagrams)
+        secure, plain = self._split(list(datagrams))
         if secure:
             self.dtls.receive_datagrams(secure)
         if plain:

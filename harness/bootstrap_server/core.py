@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from typing import Final, Protocol
 
 import msgspec
@@ -133,7 +133,7 @@ class BootstrapCore:
 
     # ---- datagrams and time ----
 
-    def receive_datagrams(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
+    def receive_datagrams(self, datagrams: Iterable[tuple[bytes, Hashable]]) -> None:
         """Take what came on a socket. Never raises, whatever the bytes."""
         now = self._now()
         for data, peer in datagrams:

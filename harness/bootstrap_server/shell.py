@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,7 @@ class BootstrapServer:
         self._connections = connections
         self.core.endpoints.add(ReliablePeer, connections.endpoint)
 
-    def receive_datagrams(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
+    def receive_datagrams(self, datagrams: Iterable[tuple[bytes, Hashable]]) -> None:
         """See `Receiver`."""
         self.core.receive_datagrams(datagrams)
         self._end_turn()

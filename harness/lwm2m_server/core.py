@@ -5,7 +5,7 @@ One turn: feed it, then take the records and put them on disk, and only then sen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -128,7 +128,7 @@ class ServerCore:
 
     # ---- datagrams, sessions and time ----
 
-    def receive_datagrams(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
+    def receive_datagrams(self, datagrams: Iterable[tuple[bytes, Hashable]]) -> None:
         """Take what came on the CoAP sockets. Never raises, whatever the bytes."""
         now = self._writer.now()
         receive = self.endpoints.datagrams.receive_datagram

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.lwm2m_server.config import Listen, SecureListen, TlsListen
@@ -27,13 +27,11 @@ _HASH_BYTES = 8
 REFUSALS_TOLD_MAX = 20
 _IDENTITY_SHOWN_MAX = 64
 
-Datagrams = Sequence[tuple[bytes, Hashable]]
-
 
 class Receiver(Protocol):
     """Who gets what the sockets tell."""
 
-    def receive_datagrams(self, datagrams: Datagrams) -> None:
+    def receive_datagrams(self, datagrams: Iterable[tuple[bytes, Hashable]]) -> None:
         """Datagrams came, on whichever socket."""
 
     def peer_established(self, peer: SecurePeer) -> None:
@@ -108,7 +106,7 @@ class Listeners:
         self._secure_out = wrap_link(self._secure)
         return address_text(self._secure.address)
 
-    def send(self, datagrams: Datagrams) -> None:
+    def send(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
         """Send each by the socket of its peer; what has none is dropped."""
         if self._secure_out is None:
             if self._plain_out is not None:

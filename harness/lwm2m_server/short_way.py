@@ -19,18 +19,10 @@ from harness.lwm2m_server.registrar import Registrar
 from harness.lwm2m_server.registration_frames import middle_of
 from lwm2m import registration as rd
 from lwm2m.coap import CoapEndpoint, codes
-from lwm2m.coap.plain import CON_HEAD, TOKEN_BYTES_MAX, read_plain_request
+from lwm2m.coap.plain import read_plain_request
 from lwm2m.errors import RegistrationRefused
+from lwm2m.registration.plain_register import OPTIONS_AT, OPTIONS_AT_MAX, split_register
 
-# Where the options of a confirmable message begin, less its first byte.
-_OPTIONS_AT = 4 - CON_HEAD
-_OPTIONS_AT_MAX = 4 + TOKEN_BYTES_MAX
-# Options of a Register up to its query: Uri-Path and Content-Format of 40.
-_REGISTER = b"\xb2rd\x11\x28"
-# Uri-Query behind them, less its length; 13 announces a byte with the length beyond 13.
-_QUERY_HEAD = 0x30
-_LONG = 13
-_EP = b"ep="
 _ENDPOINT_NAME = re.compile(rd.ENDPOINT_NAME_PATTERN.encode())
 # Options of an Update without query: Uri-Path twice, the second with a registration id of ours.
 _UPDATE = b"\xb2rd\x0c"
@@ -67,29 +59,21 @@ class ShortWay:
         """Deal with a datagram; False, and nothing has happened, when it goes the general way."""
         if len(data) < _BYTES_MIN or data[1] != codes.POST:
             return False
-        at = data[0] + _OPTIONS_AT
-        if not 4 <= at <= _OPTIONS_AT_MAX:
+        split = split_register(data)
+        if split is not None:
+            return self._register(data, *split, peer, now)
+        at = data[0] + OPTIONS_AT
+        if not 4 <= at <= OPTIONS_AT_MAX or len(data) != at + len(_UPDATE) + _ID_BYTES:
             return False
-        if data.startswith(_REGISTER, at):
-            return self._register(data, at + len(_REGISTER), peer, now)
-        if data.startswith(_UPDATE, at) and len(data) == at + len(_UPDATE) + _ID_BYTES:
-            return self._update(data, at + len(_UPDATE), peer, now)
-        return False
+        return data.startswith(_UPDATE, at) and self._update(data, at + len(_UPDATE), peer, now)
 
-    def _register(self, data: bytes, at: int, peer: Hashable, now: float) -> bool:
-        length = data[at] - _QUERY_HEAD
-        at += 1
-        if length == _LONG:
-            length += data[at]
-            at += 1
-        elif not 0 <= length < _LONG:
+    def _register(
+        self, data: bytes, name_bytes: bytes, tail: bytes, peer: Hashable, now: float
+    ) -> bool:
+        shape = self._shapes.get(tail) or self._learn(data, tail)
+        if shape is None or _ENDPOINT_NAME.fullmatch(name_bytes) is None:
             return False
-        end = at + length
-        shape = self._shapes.get(data[end:]) or self._learn(data, data[end:])
-        at += len(_EP)
-        if shape is None or _ENDPOINT_NAME.fullmatch(data, at, end) is None:
-            return False
-        name = data[at:end].decode()
+        name = name_bytes.decode()
         registrar = self._registrar
         security = registrar.security_to_register(name, peer)
         if security is None:
@@ -122,7 +106,7 @@ class ShortWay:
     def _learn(self, data: bytes, tail: bytes) -> _Shape | None:
         """The shape of a Register, which is kept by its `tail`; None when it has none."""
         read = read_plain_request(data) if len(tail) <= _TAIL_BYTES_MAX else None
-        if read is None or not read[2].query[0].startswith("ep="):
+        if read is None:
             return None
         try:
             said, links = self._registrar.read_register(read[2], None)

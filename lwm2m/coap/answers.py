@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from lwm2m.coap.message import HEADER_BYTES
 from lwm2m.coap.parameters import TransmissionParameters
 from lwm2m.coap.peers import Peer, PeerTable
 from lwm2m.coap.redaction import show, shown_fields
@@ -26,7 +27,8 @@ _HIDDEN = frozenset({"answer"})
 
 class Remembered(msgspec.Struct, gc=False, eq=False):
     """A message that came. `answer` is None while the application has not decided; `b""` when a
-    duplicate is to be ignored."""
+    duplicate is to be ignored. Without `token`, that of the answer is its own: most are kept for
+    minutes, and one copy is enough."""
 
     peer: Peer
     message_id: int
@@ -69,8 +71,8 @@ class AnswerMemory:
         if (
             found is None
             or found.message_id != message_id
-            or found.token != token
             or found.expires_at <= now
+            or (found.token or _token_of(found.answer)) != token
         ):
             return None
         return found
@@ -84,18 +86,19 @@ class AnswerMemory:
         if order and order[0].expires_at <= now:
             self.expire(now, at_most=2)
         recent = peer.recent
-        count = 0 if recent is None else len(recent) if isinstance(recent, dict) else 1
+        count = 0 if recent is None else len(recent) if type(recent) is dict else 1
         if (
             count >= self._per_peer_max
             or len(order) >= self._count_max
             or self._answer_bytes > self._bytes_max
-        ) and not self._make_room(peer, count):
-            return None
+        ):
+            if not self._make_room(peer, count):
+                return None
+            recent = peer.recent
         entry = Remembered(peer, message_id, token, expires_at)
-        recent = peer.recent
         if recent is None:
             peer.recent = entry
-        elif isinstance(recent, dict) and message_id not in recent:
+        elif type(recent) is dict and message_id not in recent:
             recent[message_id] = entry
         else:
             self._add(peer, recent, entry)
@@ -198,6 +201,11 @@ class AnswerMemory:
         self._answer_bytes -= len(entry.answer or b"")
         entry.answer = None
         entry.expires_at = _FORGOTTEN
+
+
+def _token_of(answer: bytes | None) -> bytes:
+    """The token of a message, of at most 8 bytes."""
+    return answer[HEADER_BYTES : HEADER_BYTES + (answer[0] & 15)] if answer else b""
 
 
 def _entries(recent: Remembered | dict[int, Remembered] | None) -> list[Remembered]:

@@ -26,6 +26,8 @@ _LONG_DELTA = 0xD0
 _LONG = 13
 # The value of that byte for the 255 bytes that any option here has at most.
 _LONG_MAX = 255 - _LONG
+# Location-Path of what nearly all Registers are answered with, before the registration id.
+_OF_REGISTER = b"\x82rd"
 _TAILS_KEPT = 1_024
 _TAIL_BYTES_MAX = 1_024
 
@@ -115,6 +117,11 @@ def read_plain_response(data: bytes, at: int) -> Response | None:
     size = len(data)
     if at == size:
         return Response(code)
+    if data.startswith(_OF_REGISTER, at):
+        id_at = at + len(_OF_REGISTER) + 1
+        # The option with the id is the last, its length in its first byte.
+        if 0 <= size - id_at < _LONG and data[id_at - 1] == size - id_at:
+            return Response(code, b"", None, ("rd", data[id_at:].decode(errors="replace")))
     number = 0
     content_format: int | None = None
     location: list[str] = []

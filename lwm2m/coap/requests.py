@@ -214,14 +214,12 @@ def encode_request(type_: int, message_id: int, token: bytes, request: Request) 
     code, path = request.code, request.path
     if not 0 < code < 0x20:
         raise ValueError(f"{code:#04x} is not a request code")
-    if "." in path or ".." in path:
-        raise ValueError("a path segment is neither '.' nor '..' (RFC 7252 §5.10.1)")
     parts = [encode_header(type_, code, message_id, token)]
     if request.options or request.observe is not None or request.accept is not None:
+        _check_path(path)
         append_options(parts, _request_options(request))
     else:
         encoded, number = _options_before_query(path, request.content_format)
-        parts.append(encoded)
         query = request.query
         if query:
             # The first part by itself: that is where devices differ.
@@ -229,19 +227,24 @@ def encode_request(type_: int, message_id: int, token: bytes, request: Request) 
             length = len(text)
             if length > 255:
                 raise _too_long(opt.URI_QUERY, length)
-            parts.append(HEADERS_OF_SHORT_OPTIONS[(opt.URI_QUERY - number) << 8 | length])
-            parts.append(text)
-            if len(query) > 1:
-                parts.append(_later_queries(query[1:]))
+            header = HEADERS_OF_SHORT_OPTIONS[(opt.URI_QUERY - number) << 8 | length]
+            parts += (encoded, header, text, _later_queries(query[1:]))
+        else:
+            parts.append(encoded)
     if request.payload:
-        parts.append(b"\xff")
-        parts.append(request.payload)
+        parts += (b"\xff", request.payload)
     return b"".join(parts)
+
+
+def _check_path(path: tuple[str, ...]) -> None:
+    if "." in path or ".." in path:
+        raise ValueError("a path segment is neither '.' nor '..' (RFC 7252 §5.10.1)")
 
 
 @lru_cache(_TEXTS_KEPT)
 def _options_before_query(path: tuple[str, ...], content_format: int | None) -> tuple[bytes, int]:
     """Path and content format encoded, and the number of the last: few make nearly all requests."""
+    _check_path(path)
     parts: list[bytes] = []
     number = 0
     if path:

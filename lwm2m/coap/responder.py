@@ -94,7 +94,8 @@ class Responder(Notifier):
         message_id, token = data[2] << 8 | data[3], data[4 : data[0] - (CON_HEAD - 4)]
         peer = core.peers.by_address.get(address) or core.peers.get(address, now)
         answers = core.answers
-        if peer.recent is not None:
+        recent = peer.recent
+        if recent is not None and (type(recent) is not dict or message_id in recent):
             known = answers.recall(peer, message_id, token, now)
             if known is not None:
                 self._answer_again(known)
@@ -111,6 +112,8 @@ class Responder(Notifier):
         datagram = encode_header(ACK, code, taken.message_id, taken.token) + rest
         core = self._core
         core.answers.store(taken, datagram)
+        # The datagram has it too.
+        taken.token = b""
         core.datagrams.append((datagram, taken.peer.address))
 
     def receive_request(

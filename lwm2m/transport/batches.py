@@ -16,8 +16,6 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
 
 # The layout of the headers below is that of 64-bit Linux.
 AVAILABLE = sys.platform == "linux" and ctypes.sizeof(ctypes.c_void_p) == 8
@@ -32,8 +30,6 @@ _TOO_LONG = 65_536
 _BODIES_BYTES = SLOTS * _TOO_LONG
 _DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _NOT_NOW = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
-
-Datagram = tuple[bytes, Any]
 
 
 class _IoVector(ctypes.Structure):
@@ -109,23 +105,21 @@ class Outgoing:
         self._headers = _Headers(control_bytes)
         self._room, self._address = _make_room(_BODIES_BYTES)
 
-    def send(
-        self, descriptor: int, datagrams: Sequence[Datagram], envelope_of: Callable[[Any], bytes]
-    ) -> tuple[int, int]:
-        """Send them in order: how many were dealt with, and how many of these did not leave.
+    def send(self, descriptor: int, bodies: list[bytes], envelopes: list[bytes]) -> tuple[int, int]:
+        """Send datagrams in order: how many were dealt with, and how many of these did not leave.
 
-        `envelope_of` gives a peer's name and ancillary data. Not all are dealt with when the kernel
+        An envelope is a peer's name and ancillary data. Not all are dealt with when the kernel
         takes no more now.
         """
         failed = 0
-        for begin in range(0, len(datagrams), SLOTS):
-            batch = datagrams[begin : begin + SLOTS]
-            self._lay_out([data for data, _ in batch], [envelope_of(peer) for _, peer in batch])
+        for begin in range(0, len(bodies), SLOTS):
+            batch = bodies[begin : begin + SLOTS]
+            self._lay_out(batch, envelopes[begin : begin + SLOTS])
             done, in_vain = self._hand_over(descriptor, len(batch))
             failed += in_vain
             if done < len(batch):
                 return begin + done, failed
-        return len(datagrams), failed
+        return len(bodies), failed
 
     def _lay_out(self, bodies: list[bytes], envelopes: list[bytes]) -> None:
         headers = self._headers
@@ -160,22 +154,18 @@ class Outgoing:
 
 
 class Incoming:
-    """Takes up to `SLOTS` datagrams at once, with `control_bytes` of ancillary data each.
+    """Takes up to `SLOTS` datagrams at once, with `control_bytes` of ancillary data each."""
 
-    `envelope` unpacks what is of use of a name and of ancillary data.
-    """
-
-    def __init__(self, envelope: struct.Struct) -> None:
-        self._control_bytes = envelope.size - NAME.size
-        self._headers = _Headers(self._control_bytes)
-        self._unpack = envelope.iter_unpack
+    def __init__(self, control_bytes: int = 0) -> None:
+        self._control_bytes = control_bytes
+        self._headers = _Headers(control_bytes)
         self._room, address = _make_room(SLOTS * _ROOM_BYTES)
         for slot in range(SLOTS):
             self._headers.bases[slot] = address + slot * _ROOM_BYTES
             self._headers.lengths[slot] = _ROOM_BYTES
 
-    def receive(self, descriptor: int) -> list[tuple[bytes, tuple[Any, ...]]]:
-        """What is there: each datagram with what its envelope said, of zeros where it said nothing.
+    def receive(self, descriptor: int) -> list[tuple[bytes, bytes]]:
+        """What is there: each datagram with its envelope, of zeros where that says nothing.
 
         Raises `OSError` of an earlier datagram's fate; no datagram is lost by that.
         """
@@ -194,8 +184,12 @@ class Incoming:
             at += _ROOM_BYTES
         if self._control_bytes:
             self._clear_what_was_not_written(count)
-        envelopes = self._unpack(headers.envelopes[: count * headers.envelope_bytes])
-        return list(zip(bodies, envelopes, strict=True))
+        size = headers.envelope_bytes
+        envelopes = headers.envelopes[: count * size].tobytes()
+        return [
+            (body, envelopes[at : at + size])
+            for body, at in zip(bodies, range(0, count * size, size), strict=True)
+        ]
 
     def _clear_what_was_not_written(self, count: int) -> None:
         """Of ancillary data; and let the kernel write all of it the next time."""
@@ -214,18 +208,18 @@ class _OfThread(threading.local):
     """Links of one thread take turns: what one lays out has left before another's turn."""
 
     def __init__(self) -> None:
-        self.batches: dict[str, tuple[Outgoing, Incoming]] = {}
+        self.batches: dict[int, tuple[Outgoing, Incoming]] = {}
 
 
 _of_thread = _OfThread()
 
 
-def open_batches(envelope: struct.Struct) -> tuple[Outgoing, Incoming]:
-    """Those of this thread for datagrams whose envelopes have this form."""
+def open_batches(control_bytes: int) -> tuple[Outgoing, Incoming]:
+    """Those of this thread for datagrams with so much ancillary data."""
     batches = _of_thread.batches
-    if envelope.format not in batches:
-        batches[envelope.format] = Outgoing(envelope.size - NAME.size), Incoming(envelope)
-    return batches[envelope.format]
+    if control_bytes not in batches:
+        batches[control_bytes] = Outgoing(control_bytes), Incoming(control_bytes)
+    return batches[control_bytes]
 
 
 if AVAILABLE:

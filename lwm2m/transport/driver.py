@@ -6,7 +6,7 @@ Datagrams of one turn of the loop leave together at its end; one loop timer serv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 
 from lwm2m.coap import CoapEndpoint, Event, Request, Response
 from lwm2m.transport.link import Link
@@ -44,7 +44,7 @@ class EndpointDriver:
         """The time that the endpoint lives in: the loop's, in seconds."""
         return self._loop.time()
 
-    def receive_datagrams(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
+    def receive_datagrams(self, datagrams: Iterable[tuple[bytes, Hashable]]) -> None:
         """The link's callback."""
         # What is to be sent leaves below, in this turn, also when a handler of events fails.
         self._flush_scheduled = True

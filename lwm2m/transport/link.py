@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 Address = TypeVar("Address", bound=Hashable)
-Datagrams = list[tuple[bytes, Address]]
+# What has come, and what comes while that is being dealt with: to be gone through once, at once.
+Datagrams = Iterable[tuple[bytes, Address]]
 Receive = Callable[[Datagrams[Address]], None]
 
 

@@ -20,11 +20,11 @@ from lwm2m.coap.options import decode_uint
 from lwm2m.codecs import Node, content_formats, decode_paths, decode_payload, link_format
 from lwm2m.errors import LwM2mError
 from lwm2m.objects import ID_MAX, Models, ObjectPath, resource_model
-from lwm2m.transport.link import Link
+from lwm2m.transport.link import Datagrams, Link
 from lwm2m.transport.peers import address_of, security_of
 
 Tell = Callable[["TracedMessage"], None]
-Receive = Callable[[Sequence[tuple[bytes, Hashable]]], None]
+Receive = Callable[[Datagrams[Hashable]], None]
 
 _TYPES: Final = ("CON", "NON", "ACK", "RST")
 _METHODS: Final = {
@@ -202,12 +202,14 @@ def traced(reader: MessageReader, tell: Tell) -> Wrap:
     """What puts a trace between a link and its user."""
 
     def wrap(receive: Receive) -> tuple[Receive, Callable[[Link], Link]]:
-        def received(datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
+        def told(datagrams: Datagrams[Hashable]) -> Datagrams[Hashable]:
             for data, peer in datagrams:
                 tell(reader.read(data, peer, sent=False))
-            receive(datagrams)
+                yield data, peer
 
-        return received, lambda link: TracingLink(link, reader, tell)
+        return lambda datagrams: receive(told(datagrams)), lambda link: TracingLink(
+            link, reader, tell
+        )
 
     return wrap
 

@@ -11,7 +11,8 @@ import socket
 import struct
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, cast
 
 from lwm2m.transport import batches
@@ -20,6 +21,8 @@ from lwm2m.transport.link import Receive
 UdpAddress = tuple[str, int]
 
 DATAGRAMS_PER_WAKE = 64
+# Answers leave after so many: the other side then works while we do, and few are still cheap.
+DATAGRAMS_PER_TURN = 10
 BUFFER_BYTES = 4 * 1024 * 1024
 SEND_QUEUE_MAX = 16_384
 _DATAGRAM_BYTES_MAX = 65_535
@@ -106,17 +109,18 @@ class SocketLink(ABC):
             self._loop.remove_writer(self._socket.fileno())
 
     def _drain(self) -> None:
-        received = self._receive_some()
-        if received:
-            self._receive(received)
+        arrivals = self._arrivals()
+        for first in arrivals:
+            self._receive(chain((first,), islice(arrivals, DATAGRAMS_PER_TURN - 1)))
 
     @abstractmethod
     def _send_some(self, datagrams: Sequence[tuple[bytes, Any]]) -> int:
         """Hand them to the kernel in order: how many it took, or refused for good."""
 
     @abstractmethod
-    def _receive_some(self) -> list[tuple[bytes, Any]]:
-        """Take up to `DATAGRAMS_PER_WAKE` datagrams from the kernel."""
+    def _arrivals(self) -> Iterator[tuple[bytes, Any]]:
+        """Take up to about `DATAGRAMS_PER_WAKE` datagrams from the kernel, each as late as can be:
+        the first of a burst wakes us, and the others are there once it has been dealt with."""
 
 
 class UdpLink(SocketLink):
@@ -150,18 +154,20 @@ class UdpLink(SocketLink):
                 self.errors += 1
         return len(datagrams)
 
-    def _receive_some(self) -> list[tuple[bytes, Any]]:
-        received: list[tuple[bytes, Any]] = []
+    def _arrivals(self) -> Iterator[tuple[bytes, Any]]:
         receive = self._receive_one
-        try:
-            for _ in range(DATAGRAMS_PER_WAKE):
-                received.append(receive())
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError:
-            # An ICMP error of an earlier send arrives here; the socket goes on.
-            self.errors += 1
-        return received
+        for _ in range(DATAGRAMS_PER_WAKE):
+            if self._closed:
+                return
+            try:
+                datagram = receive()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                # An ICMP error of an earlier send arrives here; the socket goes on.
+                self.errors += 1
+                return
+            yield datagram
 
     def _send_one(self, data: bytes, peer: UdpAddress) -> None:
         self._sendto(data, peer)
@@ -185,35 +191,39 @@ class BatchedLink(SocketLink):
     ) -> None:
         super().__init__(sock, receive, loop)
         self._descriptor = sock.fileno()
-        self._outgoing, self._incoming = batches.open_batches(envelope)
+        self._outgoing, self._incoming = batches.open_batches(envelope.size - batches.NAME.size)
         # Both ways, since an address costs more to make than to find.
         self._envelopes: dict[Any, bytes] = {}
-        self._peers: dict[tuple[Any, ...], Any] = {}
+        self._peers: dict[bytes, Any] = {}
+        self._unpack = envelope.unpack
 
     def _send_some(self, datagrams: Sequence[tuple[bytes, Any]]) -> int:
-        taken, failed = self._outgoing.send(self._descriptor, datagrams, self._envelope_of)
+        known, keep = self._envelopes.get, self._keep_envelope
+        bodies = [data for data, _ in datagrams]
+        envelopes = [known(peer) or keep(peer) for _, peer in datagrams]
+        taken, failed = self._outgoing.send(self._descriptor, bodies, envelopes)
         self.errors += failed
         return taken
 
-    def _receive_some(self) -> list[tuple[bytes, Any]]:
-        try:
-            found = self._incoming.receive(self._descriptor)
-        except OSError:
-            # An ICMP error of an earlier send arrives here; the socket goes on.
-            self.errors += 1
-            return []
-        known = self._peers.get
-        received = []
-        for data, envelope in found:
-            peer = known(envelope) or self._keep_peer(envelope)
-            if peer is None:
+    def _arrivals(self) -> Iterator[tuple[bytes, Any]]:
+        peers = self._peers
+        left = DATAGRAMS_PER_WAKE
+        while left > 0 and not self._closed:
+            try:
+                found = self._incoming.receive(self._descriptor)
+            except OSError:
+                # An ICMP error of an earlier send arrives here; the socket goes on.
                 self.errors += 1
-            else:
-                received.append((data, peer))
-        return received
-
-    def _envelope_of(self, peer: Any) -> bytes:
-        return self._envelopes.get(peer) or self._keep_envelope(peer)
+                return
+            if not found:
+                return
+            left -= len(found)
+            for data, envelope in found:
+                peer = peers.get(envelope) or self._keep_peer(envelope)
+                if peer is None:
+                    self.errors += 1
+                else:
+                    yield data, peer
 
     def _keep_envelope(self, peer: Any) -> bytes:
         if len(self._envelopes) >= _ADDRESSES_KEPT:
@@ -221,10 +231,10 @@ class BatchedLink(SocketLink):
         envelope = self._envelopes[peer] = self._make_envelope(peer)
         return envelope
 
-    def _keep_peer(self, envelope: tuple[Any, ...]) -> Any:
+    def _keep_peer(self, envelope: bytes) -> Any:
         if len(self._peers) >= _ADDRESSES_KEPT:
             self._peers.clear()
-        peer = self._peers[envelope] = self._make_peer(*envelope)
+        peer = self._peers[envelope] = self._make_peer(*self._unpack(envelope))
         return peer
 
     @abstractmethod
@@ -254,6 +264,13 @@ class BatchedUdpLink(BatchedLink, UdpLink):
 
     def _make_envelope(self, peer: UdpAddress) -> bytes:
         return make_name(*peer)
+
+    def _keep_peer(self, envelope: bytes) -> UdpAddress:
+        peer: UdpAddress = super()._keep_peer(envelope)
+        # Nothing but a name: the answer goes by the same.
+        if len(self._envelopes) < _ADDRESSES_KEPT:
+            self._envelopes[peer] = envelope
+        return peer
 
     def _make_peer(self, *envelope: bytes) -> UdpAddress:
         return read_place(*envelope)

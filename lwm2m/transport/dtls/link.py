@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from lwm2m.transport.dtls.client import CredentialsOf, DtlsClient
@@ -62,7 +62,7 @@ class _DtlsLink(ABC, Generic[Endpoint]):
         self._link = link
         self._flush()
 
-    def receive_datagrams(self, datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
+    def receive_datagrams(self, datagrams: Iterable[tuple[bytes, Hashable]]) -> None:
         """The callback of the link beneath."""
         now = self._loop.time()
         receive = self.endpoint.receive_datagram

@@ -118,4 +118,4 @@ def test_a_server_that_stands_still_for_a_second_shows_in_p99_and_max(tmp_path):
     assert registered.count == 180
     assert registered.since_start.max >= 950
     assert registered.since_start.p99 >= 900
-    assert sum(second.max_ms > 500 for second in registered.seconds) <= 2
+    assert any(second.max_ms >= 950 for second in registered.seconds)

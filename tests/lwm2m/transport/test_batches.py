@@ -19,6 +19,8 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason="batches need 64-bit Linux
 
 _WITHIN_S = 5.0
 _PLACE = struct.Struct("=2x6s8x")
+# struct cmsghdr and struct in_pktinfo: of use is the destination.
+_CONTROL = struct.Struct("=24x4s4x")
 _IP_PKTINFO = 8
 
 
@@ -40,8 +42,9 @@ def sender() -> Iterator[socket.socket]:
         yield sock
 
 
-def _name_of(peer: tuple[str, int]) -> bytes:
-    return make_name(*peer)
+def _send(sender: socket.socket, datagrams: list[tuple[bytes, Any]]) -> tuple[int, int]:
+    bodies = [data for data, _ in datagrams]
+    return Outgoing().send(sender.fileno(), bodies, [make_name(*peer) for _, peer in datagrams])
 
 
 def _receive_all(incoming: Incoming, sock: socket.socket) -> list[bytes]:
@@ -57,8 +60,8 @@ def test_any_number_leaves_in_order(
 ) -> None:
     sent = [b"%d" % number * (number % 7) for number in range(count)]
     datagrams = [(data, receiver.getsockname()) for data in sent]
-    assert Outgoing().send(sender.fileno(), datagrams, _name_of) == (count, 0)
-    assert _receive_all(Incoming(_PLACE), receiver) == sent
+    assert _send(sender, datagrams) == (count, 0)
+    assert _receive_all(Incoming(), receiver) == sent
 
 
 def test_a_batch_names_the_sender_of_each_datagram(
@@ -66,8 +69,8 @@ def test_a_batch_names_the_sender_of_each_datagram(
 ) -> None:
     sender.sendto(b"one", receiver.getsockname())
     receiver.sendto(b"two", receiver.getsockname())
-    found = Incoming(_PLACE).receive(receiver.fileno())
-    assert [(data, read_place(*envelope)) for data, envelope in found] == [
+    found = Incoming().receive(receiver.fileno())
+    assert [(data, read_place(*_PLACE.unpack(envelope))) for data, envelope in found] == [
         (b"one", sender.getsockname()),
         (b"two", receiver.getsockname()),
     ]
@@ -79,26 +82,26 @@ def test_what_cannot_leave_is_counted_and_its_neighbours_leave(
 ) -> None:
     here = receiver.getsockname()
     datagrams = [(b"before", here), (bytes(size), here), (b"lost", ("a name", 1)), (b"after", here)]
-    assert Outgoing().send(sender.fileno(), datagrams, _name_of) == (4, 2)
-    assert _receive_all(Incoming(_PLACE), receiver) == [b"before", b"after"]
+    assert _send(sender, datagrams) == (4, 2)
+    assert _receive_all(Incoming(), receiver) == [b"before", b"after"]
 
 
 def test_the_longest_datagrams_pass_whole(sender: socket.socket, receiver: socket.socket) -> None:
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     sent = [os.urandom(65_507) for _ in range(2)]
-    Outgoing().send(sender.fileno(), [(data, receiver.getsockname()) for data in sent], _name_of)
-    assert _receive_all(Incoming(_PLACE), receiver) == sent
+    _send(sender, [(data, receiver.getsockname()) for data in sent])
+    assert _receive_all(Incoming(), receiver) == sent
 
 
 def test_ancillary_data_is_not_taken_from_the_datagram_before(
     sender: socket.socket, receiver: socket.socket
 ) -> None:
-    incoming = Incoming(struct.Struct(f"={NAME.size}x24x4s4x"))
+    incoming = Incoming(_CONTROL.size)
 
     def destination() -> bytes:
         sender.sendto(b"x", receiver.getsockname())
-        [(_, (found,))] = incoming.receive(receiver.fileno())
-        return bytes(found)
+        [(_, envelope)] = incoming.receive(receiver.fileno())
+        return bytes(_CONTROL.unpack(envelope[NAME.size :])[0])
 
     receiver.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     assert destination() == bytes((127, 0, 0, 1))
@@ -113,7 +116,7 @@ def test_receiving_tells_what_is_wrong_with_the_socket() -> None:
         socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock,
         pytest.raises(OSError, match="connected"),
     ):
-        Incoming(_PLACE).receive(sock.fileno())
+        Incoming().receive(sock.fileno())
 
 
 class _Inbox:
