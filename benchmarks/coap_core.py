@@ -33,7 +33,6 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.child_process import tune_collector
 from benchmarks.registers import (
     DEVICES,
     LINKS,
@@ -45,6 +44,7 @@ from benchmarks.registers import (
     local_address,
 )
 from lwm2m.transport import Link, open_many_addresses, open_udp
+from runtime.tuning import tune_process
 
 OUTSTANDING = 20
 Result = dict[str, float]
@@ -83,7 +83,7 @@ async def _serve_ours(pipe: Connection) -> None:
     driver = answer_registers()
     link = await open_udp("127.0.0.1", 0, driver.receive_datagrams)
     driver.attach(link)
-    tune_collector()
+    tune_process()
     await _until_told(pipe, link.address)
 
 
@@ -91,7 +91,7 @@ async def _ask_ours(server: tuple[str, int], pipe: Connection, exchanges: int) -
     registers = Registers(server, OUTSTANDING)
     link = await open_many_addresses(registers.driver.receive_datagrams)
     registers.driver.attach(link)
-    tune_collector()
+    tune_process()
     result = await _measure(lambda: registers.run(exchanges), exchanges, pipe)
     result["failed"] = registers.failed
     result["dropped_by_kernel"] = link.dropped_by_kernel
@@ -107,7 +107,7 @@ async def _serve_links(pipe: Connection) -> None:
         link.send([(data[:ANSWER_BYTES], peer) for data, peer in datagrams])
 
     link = await open_udp("127.0.0.1", 0, echo)
-    tune_collector()
+    tune_process()
     await _until_told(pipe, link.address)
 
 
@@ -132,7 +132,7 @@ async def _ask_links(server: tuple[str, int], pipe: Connection, exchanges: int) 
             done.set_result(None)
 
     link = await open_many_addresses(receive)
-    tune_collector()
+    tune_process()
 
     async def story() -> None:
         send_more(OUTSTANDING, link)
@@ -163,7 +163,7 @@ async def _serve_theirs(pipe: Connection) -> None:
     site = coap_resource.Site()
     site.add_resource(["rd"], Registry())
     context = await aiocoap.Context.create_server_context(site, bind=address, transports=["udp6"])
-    tune_collector()
+    tune_process()
     await _until_told(pipe, address)
     await context.shutdown()
 
@@ -200,7 +200,7 @@ async def _ask_theirs(server: tuple[str, int], pipe: Connection, exchanges: int)
     async def story() -> None:
         await asyncio.gather(*map(register_some, contexts, remotes))
 
-    tune_collector()
+    tune_process()
     result = await _measure(story, exchanges, pipe)
     for context in contexts:
         await context.shutdown()

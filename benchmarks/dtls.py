@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from benchmarks.child_process import cpu_s, tune_collector
+from benchmarks.child_process import cpu_s
 from benchmarks.registers import DEVICES, Registers, answer_registers, local_address
 from lwm2m.transport import Link, open_many_addresses, open_udp
 from lwm2m.transport.dtls import (
@@ -43,6 +43,7 @@ from lwm2m.transport.dtls import (
     X509Credentials,
     open_dtls_server,
 )
+from runtime.tuning import tune_process
 
 WINDOW = 64
 KEY = bytes(range(16))
@@ -94,7 +95,7 @@ async def _serve(credentials: ServerCredentials | None, pipe: Connection) -> Non
         secure = await open_dtls_server("127.0.0.1", 0, driver.receive_datagrams, credentials)
         address, link = secure.address, secure  # type: ignore[assignment]  # either is a Link
     driver.attach(link)
-    tune_collector()
+    tune_process()
     pipe.send(address)
     loop = asyncio.get_running_loop()
     while True:
@@ -177,7 +178,7 @@ async def _measure_handshakes(
     handshakes = Handshakes(server, credentials, settings or DtlsSettings())
     await handshakes.open()
     await handshakes.connect(WINDOW)
-    tune_collector()
+    tune_process()
     figures: dict[str, Figures] = {}
     own_before = psutil.Process().memory_info().rss
     _, server_before = _ask(pipe)
@@ -222,7 +223,7 @@ async def _measure_exchanges(
         )
     registers.driver.attach(link)
     await registers.run(DEVICES)  # sessions stand from here on
-    tune_collector()
+    tune_process()
     server_cpu, _ = _ask(pipe)
     cpu, begun = cpu_s(), time.perf_counter()
     await registers.run(exchanges)

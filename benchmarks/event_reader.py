@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
-from benchmarks.child_process import Told, cpu_s, serve_pipe, tune_collector
+from benchmarks.child_process import Told, cpu_s, serve_pipe
 from contracts.data_interface import Ack, Resume, encode
+from runtime.tuning import tune_process
 
 # As often as a bridge whose MQTT broker answers in no time.
 ACKNOWLEDGE_EVERY = 256
@@ -165,7 +166,7 @@ async def _read(pipe: Connection, url: str, token: str) -> None:
     transport, reader = await asyncio.get_running_loop().create_connection(
         lambda: EventReader(url, token), address.hostname, address.port
     )
-    tune_collector()
+    tune_process()
     await reader.snapshot_ended
 
     async def report(told: Told) -> object:

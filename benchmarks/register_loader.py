@@ -17,10 +17,11 @@ from multiprocessing.connection import Connection
 import msgspec
 import uvloop
 
-from benchmarks.child_process import Told, cpu_s, serve_pipe, tune_collector
+from benchmarks.child_process import Told, cpu_s, serve_pipe
 from lwm2m.coap import CON, Request, codes, decode_message
 from lwm2m.coap.requests import encode_request
 from lwm2m.transport import LocalAndRemote, ManyAddressesLink, open_many_addresses
+from runtime.tuning import tune_process
 
 # What a street lamp of the built-in models lists.
 LINKS = (
@@ -297,7 +298,7 @@ class Loader:
 async def _obey(pipe: Connection, server: tuple[str, int], lifetime_s: int) -> None:
     loader = Loader(server, lifetime_s)
     link = loader.link = await open_many_addresses(loader.receive)
-    tune_collector()
+    tune_process()
 
     async def carry_out(told: Told) -> object:
         dropped = link.dropped_by_kernel

@@ -28,6 +28,7 @@ COMPONENTS = {
     "ingestion": _Place("city_platform.ingestion", "IngestionConfig"),
     "identity": _Place("city_platform.identity", "IdentityConfig"),
     "audit": _Place("city_platform.audit", "AuditConfig"),
+    "dashboard": _Place("city_platform.dashboard", "DashboardConfig"),
 }
 
 

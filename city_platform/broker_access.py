@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from mqtt.connection import InboundMessage
+from mqtt.packets import Will
 from mqtt.transport.client import MqttClient, client_tls
 from runtime.clock import Clock
 
@@ -63,12 +65,14 @@ def open_client(
     on_message: Callable[[InboundMessage], None],
     on_connected: Callable[[], None] = lambda: None,
     draw: Draw = os.urandom,
+    will: Will | None = None,
 ) -> MqttClient:
     """A client with the identity's certificate, every subscription at QoS 1; the caller runs it."""
     return MqttClient(
         client_id=identity,
         address=split_address(access.address),
-        tls=client_tls(access.ca_file, access.certificate_file, access.key_file),
+        # For each connection: certificates are renewed and authorities follow one another.
+        tls=partial(client_tls, access.ca_file, access.certificate_file, access.key_file),
         clock=clock,
         chance=chance_from(draw),
         clean_session=access.clean_session,
@@ -78,4 +82,5 @@ def open_client(
         subscriptions=[(one, 1) for one in subscriptions],
         on_message=on_message,
         on_connected=on_connected,
+        will=will,
     )

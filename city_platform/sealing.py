@@ -56,6 +56,10 @@ class CannotOpen(ValueError):
     """A sealed text is damaged, forged, or for somebody else's key. Never repeats the content."""
 
 
+class ForAnotherCertificate(CannotOpen):
+    """A sealed text names another certificate than the opener's."""
+
+
 class _EphemeralKey(msgspec.Struct, frozen=True):
     kty: Literal["EC"]
     crv: Literal["P-256"]
@@ -134,7 +138,7 @@ def opener(certificate_pem: bytes, key_pem: bytes) -> Callable[[str], bytes]:
     def agree(protected: str) -> AESGCM:
         header = _read_header(protected)
         if header.kid != own_kid:
-            raise CannotOpen("sealed for another certificate")
+            raise ForAnotherCertificate("sealed for another certificate")
         return AESGCM(_content_key(key.exchange(ec.ECDH(), _read_point(header.epk))))
 
     def open_sealed(sealed: str) -> bytes:
@@ -149,6 +153,31 @@ def opener(certificate_pem: bytes, key_pem: bytes) -> Callable[[str], bytes]:
             raise CannotOpen("damaged or forged") from None
 
     return open_sealed
+
+
+def renewed_opener(read: Callable[[], tuple[bytes, bytes]]) -> Callable[[str], bytes]:
+    """An `opener` of the certificate and key that `read` gives (PEM): read now, and once more when
+    something is sealed for another certificate, since one's own may have been renewed.
+
+    Raises what `read` raises now; later that is a `CannotOpen`.
+    """
+    open_sealed = opener(*read())
+
+    def open_with_newest(sealed: str) -> bytes:
+        nonlocal open_sealed
+        try:
+            return open_sealed(sealed)
+        except ForAnotherCertificate:
+            try:
+                newest = opener(*read())
+            except (OSError, ValueError):
+                reason = "sealed for another certificate, and ours cannot be read"
+                raise CannotOpen(reason) from None
+            plaintext = newest(sealed)
+            open_sealed = newest
+            return plaintext
+
+    return open_with_newest
 
 
 def _split(sealed: str) -> tuple[str, bytes, bytes]:

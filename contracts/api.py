@@ -27,9 +27,17 @@ Every request carries `Authorization: Bearer <token>`; `/healthz` and `/readyz` 
 |              | `GET /v1/policies/{name}` | `Policy` |
 |              | `PUT /v1/settings` `Settings` | `Settings` |
 | control      | `POST /v1/devices/{endpoint}/commands` `CommandRequest` | 202 `CommandRecord` |
-|              | `GET /v1/commands/{id}` | `CommandRecord` |
+|              | `GET /v1/devices/{endpoint}/commands?state=&from_us=&to_us=` | |
+|              | `…&limit=&cursor=`, and `GET /v1/commands?device=…` with the same | `CommandPage` |
+|              | `GET /v1/commands/{id}`, `POST /v1/commands/{id}/cancel` | `CommandRecord` |
+|              | `POST /v1/commands` `GroupCommandRequest` | 202 `GroupCommandRecord` |
+|              | `GET /v1/group-commands?limit=&cursor=` | `GroupCommandPage` |
+|              | `GET /v1/group-commands/{id}`, `POST /v1/group-commands/{id}/cancel` | |
+|              |  | `GroupCommandRecord` |
+|              | `GET /v1/group-commands/{id}/commands?state=&limit=&cursor=` | `CommandPage` |
 | ingestion    | `GET /v1/feed?after=0` (NDJSON stream, stays open) | `FeedLine` a line |
-|              | `GET /v1/devices/{endpoint}/readings?path=&from_us=&to_us=&limit=` | `Readings` |
+|              | `GET /v1/devices/{endpoint}/readings?path=&from_us=&to_us=` | |
+|              | `…&limit=&cursor=` | `Readings` |
 |              | `GET /v1/devices/{endpoint}/alarms?limit=` | `Alarms` |
 |              | `GET /v1/counts` | `IngestionCounts` |
 """
@@ -40,15 +48,23 @@ from typing import Literal
 
 import msgspec
 
-from contracts.data_interface import Operation, Outcome, Value
+from contracts import commands
 from contracts.manifest import RowError
 from contracts.telemetry import Alarm
 
+# Control's bodies are of this interface, and in a module of their own.
+FINAL_COMMAND_STATES = commands.FINAL_COMMAND_STATES
+CommandPage = commands.CommandPage
+CommandRecord = commands.CommandRecord
+CommandRequest = commands.CommandRequest
+CommandState = commands.CommandState
+CommandTarget = commands.CommandTarget
+GroupCommandPage = commands.GroupCommandPage
+GroupCommandRecord = commands.GroupCommandRecord
+GroupCommandRequest = commands.GroupCommandRequest
+GroupCommandState = commands.GroupCommandState
+
 ImportState = Literal["running", "finished", "failed"]
-CommandState = Literal["queued", "sent", "delivered", "succeeded", "refused", "expired", "unknown"]
-FINAL_COMMAND_STATES: frozenset[CommandState] = frozenset(
-    {"succeeded", "refused", "expired", "unknown"}
-)
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -119,36 +135,6 @@ class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
     certificate_expires_at_us: int
 
 
-class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an operator asks of a device. `expires_in_s` counts from the request."""
-
-    operation: Operation
-    path: str
-    values: list[Value] | None = None
-    arguments: str | None = None
-    mode: Literal["replace", "update"] = "replace"
-    format: int | None = None
-    expires_in_s: float = 60.0
-
-
-class CommandRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A command and how far it has come. Times are Unix microseconds.
-
-    `detail` says why it goes no further for now, for a person.
-    """
-
-    id: str
-    endpoint: str
-    operation: Operation
-    path: str
-    state: CommandState
-    issued_at_us: int
-    expires_at_us: int
-    ended_at_us: int | None = None
-    outcome: Outcome | None = None
-    detail: str | None = None
-
-
 ReadingRow = tuple[str, str, int, float | int | bool | str]
 """endpoint, path, device time in microseconds, value (opaque as base64)."""
 
@@ -207,10 +193,11 @@ class FeedGap(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
 FeedLine = Commit | AlarmStored | DeadLettered | FeedGap
 
 
-class Readings(msgspec.Struct, frozen=True):
-    """Readings of one device, newest first."""
+class Readings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Readings of one device, newest first; `next_cursor` is absent at the end."""
 
     readings: list[ReadingRow]
+    next_cursor: str | None = None
 
 
 class Alarms(msgspec.Struct, frozen=True):
@@ -346,6 +333,19 @@ class RotationState(msgspec.Struct, frozen=True, kw_only=True):
     """How many devices wait for another certificate."""
 
     waiting: int
+
+
+class DevicesAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Asks the bootstrap handler which credentials these devices have."""
+
+    endpoints: list[str]
+
+
+class ConfirmedVersions(msgspec.Struct, frozen=True, kw_only=True):
+    """By endpoint, the version of the credentials that the device was last seen to have taken.
+    Those of whom that is not known are left out."""
+
+    versions: dict[str, str]
 
 
 RolloverState = Literal["one_anchor", "two_anchors", "new_signs"]

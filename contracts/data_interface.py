@@ -302,7 +302,10 @@ class Command(_Frame, frozen=True, tag="command"):
 
 
 class Cancel(_Frame, frozen=True, tag="cancel"):
-    """Take a command back that has not been sent; its outcome is then `cancelled`."""
+    """Take a command back that has not been sent; its outcome is then `cancelled`.
+
+    Also a payload of the command topics: the bridge that holds the device passes it on.
+    """
 
     id: str
 

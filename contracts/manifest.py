@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from base64 import b64decode
 from datetime import date
 from typing import Final, Literal
 
@@ -36,9 +37,11 @@ REQUIRED_COLUMNS: Final = (
     "psk_identity",
 )
 # `group` defaults to "<site>/<model>"; `psk` (hex, 16 to 64 bytes) is generated when absent;
-# `attributes` is a JSON object or `key=value;key=value`; `reports` is what the device publishes,
-# `/3303/0;/3304/0/5700` or a JSON array of such paths: a model that is none of `MODELS` needs it.
-OPTIONAL_COLUMNS: Final = ("group", "psk", "attributes", "reports")
+# `csr` is a signing request of a device that keeps its private key (PKCS #10; PEM, or its DER as
+# base64); `attributes` is a JSON object or `key=value;key=value`; `reports` is what the device
+# publishes, `/3303/0;/3304/0/5700` or a JSON array of such paths: a model that is none of `MODELS`
+# needs it.
+OPTIONAL_COLUMNS: Final = ("group", "psk", "csr", "attributes", "reports")
 COLUMNS: Final = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 
 # What an installer writes as a number; `float` would take 1_0 and other scripts' digits too.
@@ -49,6 +52,13 @@ _REPORTED: Final = re.compile(r"(/(0|[1-9][0-9]{0,4})){2,4}", re.ASCII)
 # A model is part of group names, file names and reports.
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
+# RFC 7468 §7, with the label that some tools still write.
+_REQUEST: Final = re.compile(
+    r"-----BEGIN (NEW )?CERTIFICATE REQUEST-----(.*)-----END (NEW )?CERTIFICATE REQUEST-----",
+    re.DOTALL,
+)
+
+REQUEST_BYTES_MAX: Final = 8_192
 REPORTS_MAX: Final = 50
 ATTRIBUTES_MAX: Final = 50
 ATTRIBUTE_LENGTH_MAX: Final = 800
@@ -59,7 +69,7 @@ class ManifestRow(msgspec.Struct, frozen=True, kw_only=True):
     """One device to provision. Positions are WGS 84 degrees.
 
     `reports` are the paths that the device publishes; empty for one of `MODELS` that publishes
-    what its model does.
+    what its model does. `csr` is the DER of a signing request whose form alone was looked at.
     """
 
     endpoint: str
@@ -74,6 +84,7 @@ class ManifestRow(msgspec.Struct, frozen=True, kw_only=True):
     installed_on: date
     psk_identity: str
     psk: bytes | None = None
+    csr: bytes | None = None
     attributes: dict[str, str] = {}
     reports: tuple[str, ...] = ()
 
@@ -122,6 +133,7 @@ def read_row(fields: dict[str, object]) -> ManifestRow:
         installed_on=_day(fields, "installed_on"),
         psk_identity=_text(fields, "psk_identity", length_max=128),
         psk=_psk(fields.get("psk")),
+        csr=_csr(fields.get("csr")),
         attributes=_attributes(fields.get("attributes")),
         reports=_reports(fields.get("reports"), model),
     )
@@ -227,6 +239,27 @@ def _psk(value: object) -> bytes | None:
     if not 16 <= len(key) <= 64:
         raise InvalidField("psk", "must be 16 to 64 bytes as hex digits")
     return key
+
+
+def _csr(value: object) -> bytes | None:
+    if value is None or value == "":
+        return None
+    text = value if isinstance(value, str) else ""
+    found = _REQUEST.fullmatch(text.strip())
+    # base64 in lines, as a PEM file has it, or in one.
+    body = "".join((found.group(2) if found else text).split())
+    try:
+        request = b64decode(body, validate=True)
+    except ValueError:
+        request = b""
+    # An ASN.1 SEQUENCE: another kind of PEM, or a path, is refused here and not as a bad signature.
+    if not request.startswith(b"\x30") or len(request) > REQUEST_BYTES_MAX:
+        raise InvalidField(
+            "csr",
+            "must be a signing request (PKCS #10), in PEM or its DER as base64, of at most "
+            f"{REQUEST_BYTES_MAX} bytes",
+        )
+    return request
 
 
 def _attributes(value: object) -> dict[str, str]:

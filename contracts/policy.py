@@ -29,14 +29,31 @@ class Policy(msgspec.Struct, frozen=True):
 
 # Per kind: the names of `Topics` it publishes to, those it reads, and whether `{endpoint}` and
 # `{server}` are bound to its own. A bridge hears every command topic: it must ignore most of them.
+# Nobody publishes `lifecycle`: it is the broker's own.
 POLICY_TABLE: dict[PrincipalKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "device": (("state", "alarm"), ()),
-    "bridge": (("event",), ("credentials", "command", "held_command")),
+    "device": (("state", "alarm", "presence"), ()),
+    "bridge": (
+        ("event", "bridge_status"),
+        ("credentials", "command", "held_command", "holder"),
+    ),
     "bootstrap": (("credentials",), ("event",)),
-    "ingestion": ((), ("state", "alarm")),
-    "control": (("command", "held_command"), ("event",)),
+    "ingestion": ((), ("state", "alarm", "presence", "lifecycle")),
+    "control": (("command", "held_command", "holder"), ("event", "bridge_status")),
     "audit": ((), ("event", "command", "held_command")),
-    "tap": ((), ("event", "credentials", "command", "held_command", "state", "alarm")),
+    "tap": (
+        (),
+        (
+            "event",
+            "credentials",
+            "command",
+            "held_command",
+            "holder",
+            "state",
+            "alarm",
+            "presence",
+            "bridge_status",
+        ),
+    ),
 }
 
 

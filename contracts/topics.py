@@ -27,8 +27,13 @@ class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     credentials: str = "lwm2m/{server}/{endpoint}/credentials"
     command: str = "lwm2m/{endpoint}/command"
     held_command: str = "lwm2m/{server}/{endpoint}/command"
+    holder: str = "lwm2m/{server}/{endpoint}/holder"
     state: str = "devices/{endpoint}/state"
     alarm: str = "devices/{endpoint}/alarm"
+    presence: str = "devices/{endpoint}/presence"
+    bridge_status: str = "bridges/{server}/status"
+    # What a broker itself tells of connections; `kind` is connected or disconnected.
+    lifecycle: str = "$aws/events/presence/{kind}/{endpoint}"
 
     def read_event(self, topic: str) -> EventTopic:
         """Server, endpoint and kind of an event topic. Raises `ContractError` for another topic."""

@@ -68,6 +68,14 @@ ProfileOption = Annotated[
 FleetProcessesOption = Annotated[
     int, typer.Option(metavar="N", help="Processes that share the devices.")
 ]
+ServersOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="LwM2M servers, each with its bridge; they share the devices."),
+]
+TargetOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Where the platform keeps its data (TOML); see deploy/aws."),
+]
 DurationOption = Annotated[
     float | None, typer.Option(help="Seconds of telemetry after the last device is online.")
 ]
@@ -131,11 +139,14 @@ def run(
     keep_state: Annotated[bool, typer.Option(help="Keep stores and keys after the run.")] = False,
     profile: ProfileOption = None,
     fleet_processes: FleetProcessesOption = 1,
+    servers: ServersOption = None,
+    target: TargetOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print report.json instead of text.")
     ] = False,
 ) -> None:
     """Run a scenario: exit 0 holds, 1 broken, 2 inconclusive, 3 anything else."""
+    from harness.bench.target import load_target
     from harness.runner.scenario import load_profile
 
     options = RunOptions(
@@ -153,6 +164,8 @@ def run(
         keep_state=keep_state,
         profile=None if profile is None else load_profile(profile),
         fleet_processes=fleet_processes,
+        servers=servers,
+        target=None if target is None else load_target(target),
     )
     _run_and_print(scenario, options, as_json=as_json)
 
@@ -203,6 +216,7 @@ def up(
     mqtt_port: PortOption = 0,
     data_port: PortOption = 0,
     control_port: PortOption = 0,
+    servers: ServersOption = None,
 ) -> None:
     """Bring the bench up and keep it until Ctrl-C, so that a real device or client can connect."""
     from harness.runner.keep_up import UpOptions, keep_up
@@ -223,6 +237,7 @@ def up(
         out=out,
         host=host,
         ports=ports,
+        servers=servers or 1,
     )
     run_loop(keep_up(options, Console()))
 
@@ -433,7 +448,11 @@ def _add_commands() -> None:
     asked = sys.argv[1:2]
     for found in importlib.metadata.entry_points(group="lamplighter.commands"):
         if asked in ([], ["--help"], [found.name]):
-            app.add_typer(found.load(), name=found.name)
+            command = found.load()
+            if isinstance(command, typer.Typer):
+                app.add_typer(command, name=found.name)
+            else:
+                app.command(found.name)(command)
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def _tell_unforeseen(error: Exception) -> None:
             "lamplighter: there is not enough memory: ask for less, or fewer devices\n"
         )
         return
-    if os.environ.get(LOG_VARIABLE, "").upper() == "DEBUG":
+    if "DEBUG" in os.environ.get(LOG_VARIABLE, "").upper():
         traceback.print_exception(error)
         how = ""
     else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from harness import features, state_pages
+from harness import features, metric_pages, state_pages
 from harness.feature_lists import GROUPS
 
 ROOT: Final = Path(__file__).parents[1]
@@ -17,6 +17,7 @@ def printed_pages() -> Mapping[str, str]:
     return {
         state_pages.PAGE: state_pages.states_page(),
         features.PAGE: features.features_page(GROUPS),
+        metric_pages.PAGE: metric_pages.metrics_page(),
     }
 
 

@@ -50,8 +50,15 @@ _PAYLOADS: Final[dict[str, str]] = {
     "credentials": "[`SealedCredentials`](#sealedcredentials)",
     "command": "[`Command`](#command), when no server is known to hold the device",
     "held_command": "[`Command`](#command), for the server that holds the device",
+    "holder": "JSON: a registration that a later one elsewhere has overtaken "
+    "([many bridges](../operations/many_bridges.md#two-servers-claim-one-device))",
     "state": "[a pack of readings](#packs-of-readings-and-alarms), SenML CBOR",
     "alarm": "[a pack of alarms](#packs-of-readings-and-alarms), SenML CBOR",
+    "presence": "JSON: birth, last will or good-bye of the device's connection "
+    "([presence](../operations/many_bridges.md#presence-of-devices))",
+    "bridge_status": "JSON: how a bridge stands and what it carries "
+    "([many bridges](../operations/many_bridges.md#what-a-bridge-says-of-itself))",
+    "lifecycle": "JSON of the broker itself, as AWS IoT Core publishes it; nobody else may",
 }
 _EVENT_KINDS: Final[dict[frames.EventKind, str]] = {
     "registered": "the device registered; `registration` has all of it",
@@ -97,17 +104,18 @@ _COMMAND_STATES: Final[dict[api.CommandState, str]] = {
     "delivered": "the broker has it; there is no outcome yet. A command for a device that no "
     "server holds stays here until it expires",
     "succeeded": "the device did it: its answer was 2.xx; `outcome` has code and values",
-    "refused": "the device answered with an error, or the server did not send it; `outcome` "
-    "says which",
+    "refused": "the device answered with an error; `outcome` has its code",
+    "failed": "no device was asked: `outcome` says at which stage it ended",
     "expired": "its time was over before it was sent to the device. A command for an unknown "
     "device ends here",
+    "cancelled": "it was taken back before it was sent to the device",
     "unknown": "it went to the server that holds the device, and no outcome came within 93 s of "
     "its expiry, or the outcome says so: it may or may not have happened",
 }
 # What it means, and the state in which a command of the control API then ends.
 OUTCOME_STAGES: Final[dict[frames.Stage, tuple[str, api.CommandState]]] = {
-    "invalid": ("the server cannot make a request of it", "refused"),
-    "not_registered": ("this server, or the named holder, does not hold the device", "refused"),
+    "invalid": ("the server cannot make a request of it", "failed"),
+    "not_registered": ("this server, or the named holder, does not hold the device", "failed"),
     "expired": ("it waited for the device until `expires_at_us`", "expired"),
     "timeout": ("it was sent and never answered: it may have happened", "unknown"),
     "coap": (
@@ -115,7 +123,7 @@ OUTCOME_STAGES: Final[dict[frames.Stage, tuple[str, api.CommandState]]] = {
         "device did it, and its answer cannot be used",
         "refused",
     ),
-    "cancelled": ("it was taken back before it was sent", "refused"),
+    "cancelled": ("it was taken back before it was sent", "cancelled"),
     "unknown": ("it was sent and its answer was lost: it may have happened", "unknown"),
 }
 _PACK_KEYS: Final[dict[str, tuple[str, str, str]]] = {
@@ -152,6 +160,9 @@ _COLUMNS: Final[dict[str, str]] = {
     "group": f"group of the tenant's devices; {_TEXT}. Default: `<site>/<model>`",
     "psk": "pre-shared key as hex digits, 16 to 64 bytes (32 to 128 digits). Default: the key "
     "that the device has already, else 16 bytes drawn by chance",
+    "csr": "signing request of a device that keeps its private key (PKCS #10 for a P-256 key, "
+    "signed with it; its only name the endpoint's): PEM, or its DER as base64, at most "
+    f"{manifest.REQUEST_BYTES_MAX} bytes. Default: the platform makes the key",
     "attributes": "`key=value;key=value` (spaces around both are cut off), or a JSON object of "
     f"texts; at most {manifest.ATTRIBUTES_MAX} entries, each key and value at most "
     f"{manifest.ATTRIBUTE_LENGTH_MAX} characters. Default: none",
@@ -187,6 +198,11 @@ _API_BODIES: Final[tuple[type[msgspec.Struct], ...]] = (
     api.DeviceRecord,
     api.CommandRequest,
     api.CommandRecord,
+    api.CommandPage,
+    api.CommandTarget,
+    api.GroupCommandRequest,
+    api.GroupCommandRecord,
+    api.GroupCommandPage,
     api.Readings,
     api.Alarms,
     api.Commit,

@@ -205,11 +205,9 @@ class ClientConnection:
         self._outgoing: list[bytes] = []
         self._timer_at: float | None = None
         self._has_sent = self._awaits_ping_response = self._is_resumed = False
-        self._connection = 0
-        self._last_packet_id = 0
-        # Encoded, in the order of publishing; what waits for the window follows what is in flight.
-        # It and what was received are made when first needed: thousands of devices only publish,
-        # within their window.
+        self._connection = self._last_packet_id = 0
+        # Encoded, as published; what waits for the window follows what is in flight. It and what
+        # was received are made when first needed: most devices only publish, within their window.
         self._inflight: dict[int, bytes] = {}
         self._waiting: OrderedDict[int, bytes] | None = None
         self._asked: dict[int, tuple[str, ...]] = {}
@@ -225,6 +223,10 @@ class ClientConnection:
     def outstanding(self) -> int:
         """Messages that no PUBACK came for yet, sent or not."""
         return len(self._inflight) + len(self._waiting or ())
+
+    def introduce_as(self, packet: Connect) -> None:
+        """Begin the next connections with this packet: the same client, with another last will."""
+        self._connect_packet = encode(packet)
 
     def connect(self, now: float) -> None:
         """Begin a connection over a transport that has just opened."""
@@ -280,8 +282,7 @@ class ClientConnection:
 
     def unsubscribe(self, filters: Iterable[str]) -> int:
         """Give topic filters up; returns the packet id."""
-        names = tuple(filters)
-        packet_id = self._ask(names)
+        packet_id = self._ask(names := tuple(filters))
         self._send(encode(Unsubscribe(packet_id, names)))
         return packet_id
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import logging
 import os
 import signal
@@ -22,6 +21,9 @@ import msgspec
 import uvloop
 
 from runtime.clock import Clock, SystemClock
+from runtime.logs import VARIABLE as LOG_VARIABLE
+from runtime.logs import LogChoiceError, read_choice, set_up_logs
+from runtime.tuning import tune_process
 
 Ready = Callable[[Mapping[str, str]], None]
 Component = Callable[[Any, Clock, Ready], Awaitable[None]]
@@ -58,15 +60,13 @@ def _read_line(descriptor: int) -> bytes:
 
 def run_process(component: Component, config: msgspec.Struct, *, name: str) -> int:
     """Run one component until it ends or SIGTERM or SIGINT asks it to. Returns the exit code."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=os.environ.get("LAMPLIGHTER_LOG", "INFO"),
-        format=f"%(asctime)s {name} %(levelname)s %(name)s: %(message)s",
-    )
-    # What lives after the imports lives until the end: keep the collector from walking it.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    try:
+        choice = read_choice(os.environ.get(LOG_VARIABLE, ""))
+    except LogChoiceError as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+    set_up_logs(name, choice, sys.stderr)
+    tune_process()
     try:
         uvloop.run(_until_signalled(component, config))
     except Exception as error:

@@ -90,8 +90,14 @@ def make_app(routes: Sequence[BaseRoute], token: str | None) -> ASGIApp:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]:
-    """Serve `app` on `listener` while the block runs; yields its `host:port`."""
+async def serving(
+    app: ASGIApp, listener: socket.socket, *, tls: tuple[str, str] | None = None
+) -> AsyncIterator[str]:
+    """Serve `app` on `listener` while the block runs; yields its `host:port`.
+
+    With `tls`, PEM files of a certificate chain and its key, over HTTPS (TLS 1.2 or newer).
+    """
+    certificate_file, key_file = tls or (None, None)
     config = uvicorn.Config(
         app,
         http=_BoundedHttp,
@@ -100,6 +106,8 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]:
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=1,
+        ssl_certfile=certificate_file,
+        ssl_keyfile=key_file,
     )
     server = _Server(config)
     task = asyncio.ensure_future(server.serve(sockets=[listener]))

@@ -7,7 +7,7 @@ httptools and has no thread, pool or redirect.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any, TypeVar
 
 import httptools
@@ -34,14 +34,21 @@ class ConnectionLost(OSError):
 class HttpClient:
     """Requests to one `host:port`, one after the other. Reconnects when the connection was lost.
 
-    The connection is kept until `close`, or the end of an `async with`.
+    The connection is kept until `close`, or the end of an `async with`. `token` is the bearer
+    token, or what gives the one that is good now, asked for each request.
     """
 
-    def __init__(self, address: str, token: str | None = None, *, within_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        token: str | Callable[[], str] | None = None,
+        *,
+        within_s: float = 30.0,
+    ) -> None:
         host, _, port = address.rpartition(":")
         self._host, self._port = host, int(port)
         self._within_s = within_s
-        self._authorization = f"Authorization: Bearer {token}\r\n" if token else ""
+        self._token = token
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._turn = asyncio.Lock()
 
@@ -173,9 +180,11 @@ class HttpClient:
         return answer.take()
 
     def _head(self, method: str, path: str, headers: str, connection: str) -> bytes:
+        token = self._token() if callable(self._token) else self._token
+        authorization = f"Authorization: Bearer {token}\r\n" if token else ""
         return (
             f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
-            f"{self._authorization}{headers}Connection: {connection}\r\n\r\n"
+            f"{authorization}{headers}Connection: {connection}\r\n\r\n"
         ).encode()
 
     @staticmethod

@@ -125,7 +125,9 @@ class AuditOutbox:
                 pause_s = RETRY_S_MIN
             except (OSError, HttpError, msgspec.DecodeError) as error:
                 self.counts["audit.retried"] += 1
-                _log.warning("the audit component has not taken what happened: %s", error)
+                if pause_s > RETRY_S_MIN:
+                    # Not of the first: where all start together, audit is not the first to listen.
+                    _log.warning("the audit component has not taken what happened: %s", error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(RETRY_S_MAX, 2 * pause_s)
                 self._wanted.set()

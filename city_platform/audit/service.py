@@ -63,7 +63,7 @@ async def serve(
 
         app = await opened.enter_async_context(
             gated(
-                [*standard_routes(counts), *AuditRoutes(keeper, log).routes],
+                [*standard_routes(counts, "audit"), *AuditRoutes(keeper, log).routes],
                 config.access, config.token_file, "audit", clock, draw,
             )
         )  # fmt: skip

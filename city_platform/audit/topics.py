@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 
 import msgspec
 
 from city_platform.audit.entries import AuditEntry, AuditOutcome, shortened
-from contracts.data_interface import Command, Outcome, decode_command, decode_event
+from contracts.data_interface import (
+    Cancel,
+    Command,
+    Outcome,
+    decode_bridge_frame,
+    decode_command,
+    decode_event,
+)
 from contracts.errors import ContractError
 from contracts.topics import Topics, match_template
 
@@ -29,12 +37,18 @@ def published_entry(topics: Topics, topic: str, payload: bytes, at_us: int) -> A
     """
     device = _device(topics, topic)
     try:
-        command = decode_command(payload)
+        command = _decode(payload)
     except ContractError as error:
         return AuditEntry(
             id=f"published:{hashlib.sha256(topic.encode() + bytes(1) + payload).hexdigest()}",
             at_us=at_us, operation="unreadable_command", outcome="published", source=SOURCE,
             device=device, detail=shortened(f"{len(payload)} bytes on {topic[:200]}: {error}"),
+        )  # fmt: skip
+    if isinstance(command, Cancel):
+        digest = hashlib.sha256(f"cancel\0{device}\0{command.id}".encode()).hexdigest()
+        return AuditEntry(
+            id=f"published:{digest}", at_us=at_us, operation="command.cancel", outcome="published",
+            source=SOURCE, device=device, reference=shortened(command.id, NAME_LENGTH_MAX),
         )  # fmt: skip
     return AuditEntry(
         id=f"published:{_digest(command, device)}",
@@ -77,6 +91,17 @@ def outcome_of(outcome: Outcome) -> AuditOutcome:
     if outcome.error is not None and outcome.code is None:
         return _STAGES.get(outcome.error.stage, "refused")
     return "refused" if outcome.code is not None else "unknown"
+
+
+def _decode(payload: bytes) -> Command | Cancel:
+    """A command, or that one is taken back. Raises `ContractError` as for a command."""
+    try:
+        return decode_command(payload)
+    except ContractError:
+        with contextlib.suppress(ContractError):
+            if isinstance(frame := decode_bridge_frame(payload), Cancel):
+                return frame
+        raise
 
 
 def _end_detail(outcome: Outcome) -> str:

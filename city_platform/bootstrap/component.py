@@ -4,6 +4,7 @@ them again until the server's `bootstrap` event confirms them."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections import Counter
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -22,13 +24,15 @@ from city_platform.bootstrap.drives import Drives
 from city_platform.bootstrap.handler import Message, decide_on, document_version, seal
 from city_platform.bootstrap.keys import BridgeKeys
 from city_platform.bootstrap.stands import StandStore
-from city_platform.broker_access import Draw, chance_from, open_client, read_token, split_address
-from city_platform.counts_http import serving_counts
+from city_platform.broker_access import Draw, chance_from, open_client, split_address
+from city_platform.counts_http import standard_routes
 from city_platform.due_timer import DueTimer
 from city_platform.endpoint_topics import read_event_topic
+from city_platform.identity.gated import gated
 from city_platform.rules import CallbackTarget, Rule, RuleRunner, default_rules, load_rules
 from city_platform.stores.device_directory import DeviceDirectory, SqliteDeviceDirectory
-from city_platform.stores.object_store import FileObjectStore
+from city_platform.stores.opening import open_object_store
+from contracts.api import ConfirmedVersions, DevicesAsked
 from contracts.data_interface import decode_event
 from contracts.errors import ContractError
 from contracts.names import service_identity
@@ -37,19 +41,22 @@ from mqtt.connection import QueueFull
 from mqtt.transport.client import MqttClient
 from runtime.clock import Clock
 from runtime.component import Ready
-from runtime.http import json_response, problem
+from runtime.http import BodyTooLarge, bind, json_response, problem, read_body, serving
 
 _log = logging.getLogger(__name__)
 
 # How many are driven again in one go, before the loop may do something else.
 DRIVES_AT_ONCE = 100
+# Thousands of endpoint names.
+ASKED_BYTES_MAX = 1_048_576
 
 
 async def run(
     config: BootstrapConfig, clock: Clock, ready: Ready, *, draw: Draw = os.urandom
 ) -> None:
     """Hand out credentials until cancelled; ready once subscribed and serving HTTP."""
-    store = FileObjectStore(Path(config.objects_dir))
+    kept, chance = contextlib.AsyncExitStack(), chance_from(draw)
+    store = await open_object_store(config.stores, Path(config.objects_dir), kept, chance)
     stands = StandStore(Path(config.state_dir) / "bootstrap.sqlite")
     drives = Drives(config.times, chance_from(draw), await stands.load())
     documents = Documents(store)
@@ -66,12 +73,12 @@ async def run(
     runner.use_client(client)
     component.use_client(client)
     try:
-        await _serve(config, component, runner, client, ready)
+        await _serve(config, clock, draw, component, runner, client, ready)
     finally:
         await runner.close()
         await stands.close()
         await documents.close()
-        store.close()
+        await kept.aclose()
         if directory is not None:
             directory.close()
         _log.info("counts: %s", dict(sorted(component.all_counts(runner).items())))
@@ -79,19 +86,21 @@ async def run(
 
 async def _serve(
     config: BootstrapConfig,
+    clock: Clock,
+    draw: Draw,
     component: BootstrapComponent,
     runner: RuleRunner,
     client: MqttClient,
     ready: Ready,
 ) -> None:
+    routes = [
+        *standard_routes(lambda: component.all_counts(runner), "bootstrap"),
+        *component.routes,
+    ]
     async with (
         asyncio.TaskGroup() as tasks,
-        serving_counts(
-            split_address(config.http),
-            lambda: component.all_counts(runner),
-            token=read_token(config.token_file),
-            routes=component.routes,
-        ) as address,
+        gated(routes, config.access, config.token_file, "bootstrap", clock, draw) as app,
+        serving(app, bind(*split_address(config.http))) as address,
     ):
         tasks.create_task(client.run())
         tasks.create_task(component.drive())
@@ -135,8 +144,11 @@ class BootstrapComponent:
 
     @property
     def routes(self) -> list[Route]:
-        """HTTP: a device's credentials were renewed."""
-        return [Route("/v1/devices/{endpoint}/renewed", self._renewed, methods=["POST"])]
+        """HTTP: a device's credentials were renewed; which devices have theirs."""
+        return [
+            Route("/v1/devices/{endpoint}/renewed", self._renewed, methods=["POST"]),
+            Route("/v1/confirmed", self._confirmed_versions, methods=["POST"]),
+        ]
 
     def use_client(self, client: MqttClient) -> None:
         """The client to publish with."""
@@ -337,6 +349,17 @@ class BootstrapComponent:
         if self._drives.may_send(endpoint, self._clock.wall_us()):
             await self._send_again(sends)
         return json_response({"endpoint": endpoint, "driven": True}, 202)
+
+    async def _confirmed_versions(self, request: Request) -> Response:
+        try:
+            asked = msgspec.json.decode(
+                await read_body(request, ASKED_BYTES_MAX), type=DevicesAsked
+            )
+        except (BodyTooLarge, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return problem(400, "wrong request", str(error))
+        found = {name: self._drives.confirmed_version(name) for name in asked.endpoints}
+        versions = {name: version for name, version in found.items() if version is not None}
+        return json_response(ConfirmedVersions(versions=versions))
 
 
 def _directory(config: BootstrapConfig) -> DeviceDirectory | None:

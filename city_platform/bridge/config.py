@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from city_platform.broker_access import BrokerAccess
+from contracts.bridge_status import EVERY_S
 from contracts.topics import Topics
 
 
@@ -49,5 +50,7 @@ class BridgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # First and longest pause before the server is tried again, in seconds.
     reconnect_s: float = 0.1
     reconnect_s_max: float = 10.0
+    # How often it tells how it stands when nothing changes, in seconds.
+    status_every_s: float = EVERY_S
     # `host:port` to serve `GET /v1/counts` on (port 0 takes a free one); None serves nothing.
     http: str | None = None

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Hashable
-from typing import Literal, NamedTuple, cast
+from typing import Literal
 from zlib import crc32
 
 import msgspec
 
 from city_platform.bridge.acknowledgements import ContiguousProgress
+from city_platform.bridge.commands import CommandGate
 from city_platform.bridge.config import Limits
 from city_platform.bridge.credentials import CredentialsDesk, OpenSealed
 from city_platform.bridge.frames import (
@@ -24,52 +25,27 @@ from city_platform.bridge.frames import (
     read_registration,
 )
 from city_platform.bridge.link import Happening, Link, PeerError, follow
-from city_platform.bridge.procedure import ID_PREFIX, ISSUED_BY
+from city_platform.bridge.procedure import ID_PREFIX
+from city_platform.bridge.publications import Publication, SnapshotEntry, Token
 from city_platform.bridge.registry import RegistrationHead, Registry
 from city_platform.endpoint_topics import EndpointTopic
+from contracts.bridge_status import BridgeLoad
 from contracts.data_interface import (
     Ack,
     Completes,
     Event,
-    Holder,
     Outcome,
-    Registration,
     Resume,
-    decode_command,
     encode,
 )
 from contracts.errors import ContractError, UnsupportedVersion
 from contracts.names import is_endpoint_name
 from contracts.topics import Topics
 
-
-class Token(NamedTuple):
-    """What a PUBACK stands for. `seq` is None for an entry of a snapshot."""
-
-    epoch: str
-    seq: int | None
-
-
-class Publication(NamedTuple):
-    """One message for MQTT, QoS 1."""
-
-    topic: str
-    payload: bytes
-    token: Token
-
-
 # What the server complained of and nobody has asked about yet; the oldest are forgotten.
 COMPLAINTS_MAX = 10
 # Kinds of events whose topics are remembered; servers have a dozen.
 _KINDS_MAX = 100
-
-
-class _Snapshot(NamedTuple):
-    epoch: str
-    as_of: int
-    registration: msgspec.Raw
-    registration_id: str
-    endpoint: str
 
 
 class BridgeCore:
@@ -91,6 +67,7 @@ class BridgeCore:
         self.link = Link.OFFLINE
         self.counts: Counter[str] = Counter()
         self.registry = Registry()
+        self._gate = CommandGate(server, self.registry, self.counts)
         self._topics = topics
         self._limits = limits
         self._epoch: str | None = None
@@ -99,7 +76,7 @@ class BridgeCore:
         self._ack_due = False
         self._staged: dict[str, tuple[RegistrationHead, msgspec.Raw]] = {}
         self._frames: deque[bytes] = deque()
-        self._lanes: list[deque[Publication | _Snapshot]] = [deque() for _ in range(lanes)]
+        self._lanes: list[deque[Publication | SnapshotEntry]] = [deque() for _ in range(lanes)]
         self._told_unacknowledged = 0
         self._complaints: deque[str] = deque(maxlen=COMPLAINTS_MAX)
         self._waiting: deque[tuple[str, bytes, Hashable]] = deque()
@@ -117,6 +94,7 @@ class BridgeCore:
             EndpointTopic(topics.held_command, server=server),
             EndpointTopic(topics.command),
         )
+        self._holder_topic = EndpointTopic(topics.holder, server=server)
         self._event_topics: dict[str, EndpointTopic] = {}
 
     # ---- what the shell asks ----
@@ -124,7 +102,22 @@ class BridgeCore:
     @property
     def subscriptions(self) -> list[str]:
         """The topic filters that this bridge reads."""
-        return [self._credentials_topic.filter, *(one.filter for one in self._command_topics)]
+        topics = (self._credentials_topic, *self._command_topics, self._holder_topic)
+        return [topic.filter for topic in topics]
+
+    def load(self, events_per_s: float = 0.0, commands_per_s: float = 0.0) -> BridgeLoad:
+        """What it carries now; the rates are the caller's."""
+        return BridgeLoad(
+            devices_held=len(self.registry),
+            devices_superseded=self.registry.superseded,
+            events_per_s=events_per_s,
+            commands_per_s=commands_per_s,
+            queue_depth=sum(map(len, self._lanes)),
+            events_unacknowledged=self._unacknowledged,
+            credentials_under_way=self._desk.running,
+            credentials_waiting=self._desk.waiting,
+            messages_waiting=len(self._waiting),
+        )
 
     @property
     def is_full(self) -> bool:
@@ -277,7 +270,7 @@ class BridgeCore:
             self.registry.put(head)
             self._told_unacknowledged += 1
             self._lane_of(endpoint).append(
-                _Snapshot(frame.epoch, frame.as_of, raw, head.registration_id, endpoint)
+                SnapshotEntry(frame.epoch, frame.as_of, raw, head.registration_id, endpoint)
             )
         self._staged = {}
         self._desk.drop_ended()
@@ -408,23 +401,10 @@ class BridgeCore:
     def _move(self, happening: Happening) -> None:
         self.link = follow(self.link, happening)
 
-    def _encoded(self, item: Publication | _Snapshot, now_us: int) -> Publication:
+    def _encoded(self, item: Publication | SnapshotEntry, now_us: int) -> Publication:
         if isinstance(item, Publication):
             return item
-        event = Event(
-            server=self.server,
-            epoch=item.epoch,
-            seq=item.as_of,
-            kind="registered",
-            endpoint=item.endpoint,
-            at_us=now_us,
-            registration_id=item.registration_id,
-            # Encoded as it came: the server's own JSON of this registration.
-            registration=cast(Registration, item.registration),
-            snapshot=True,
-        )
-        topic = self._event_topic(item.endpoint, "registered")
-        return Publication(topic, encode(event), Token(item.epoch, None))
+        return item.encoded(self.server, self._event_topic(item.endpoint, "registered"), now_us)
 
     def _event_topic(self, endpoint: str, kind: str) -> str:
         topic = self._event_topics.get(kind)
@@ -435,7 +415,7 @@ class BridgeCore:
             self._event_topics[kind] = topic
         return topic.of(endpoint)
 
-    def _lane_of(self, endpoint: str) -> deque[Publication | _Snapshot]:
+    def _lane_of(self, endpoint: str) -> deque[Publication | SnapshotEntry]:
         lanes = self._lanes
         # A checksum and not `hash`, which is another one in each process.
         return lanes[0] if len(lanes) == 1 else lanes[crc32(endpoint.encode()) % len(lanes)]
@@ -464,26 +444,11 @@ class BridgeCore:
         for command_topic in self._command_topics:
             endpoint = command_topic.read(topic)
             if endpoint is not None:
-                self._pass_on(endpoint, payload)
+                if self._gate.passes(endpoint, payload):
+                    self._frames.append(payload)
                 return
-        self.counts["messages_on_other_topics"] += 1
-
-    def _pass_on(self, endpoint: str, payload: bytes) -> None:
-        held = self.registry.get(endpoint)
-        if held is None:
-            self.counts["commands_not_held"] += 1
-            return
-        try:
-            command = decode_command(payload)
-        except ContractError:
-            self.counts["commands_malformed"] += 1
-            return
-        if command.endpoint != endpoint:
-            self.counts["commands_for_another_endpoint"] += 1
-        elif command.id.startswith(ID_PREFIX) or command.issued_by == ISSUED_BY:
-            self.counts["commands_with_a_reserved_id"] += 1
-        elif command.holder not in (None, Holder(self.server, held.registration_id)):
-            self.counts["commands_for_another_holder"] += 1
-        else:
-            self.counts["commands_passed_on"] += 1
-            self._frames.append(payload)
+        endpoint = self._holder_topic.read(topic)
+        if endpoint is None:
+            self.counts["messages_on_other_topics"] += 1
+        elif self._gate.supersede(endpoint, payload) and self._desk.drop_if_ended(endpoint):
+            self._frames.extend(self._desk.begin_waiting(now_us))

@@ -46,6 +46,16 @@ class CredentialsDesk:
         self._waiting: dict[str, bytes] = {}
         self._completed: Completes | None = None
 
+    @property
+    def running(self) -> int:
+        """How many devices' credentials are being written."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for others to end."""
+        return len(self._waiting)
+
     def begin(self, endpoint: str, payload: bytes, now_us: int) -> list[bytes]:
         """Check what came on a credentials topic and start writing it: the first command.
 

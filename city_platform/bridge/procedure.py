@@ -27,6 +27,7 @@ from contracts.data_interface import (
 
 BROKER_OBJECT = 18830
 PUBLICATION_OBJECT = 18831
+_BROKER, _SECRET_KEY = "/18830/0", "/18830/0/9"
 _ACTIVE = 5
 ISSUED_BY = "credentials"
 ID_PREFIX = "credentials:"
@@ -148,6 +149,11 @@ class Step(NamedTuple):
         path = f"{self.path}/{_ACTIVE}"
         return path if any(one.path == path for one in self.values) else None
 
+    @property
+    def leaves_key(self) -> bool:
+        """Whether this step writes a broker and not its secret key: that must stay as it is."""
+        return self.path == _BROKER and all(one.path != _SECRET_KEY for one in self.values)
+
 
 class Progress(Enum):
     """Where a procedure stands."""
@@ -180,7 +186,7 @@ def steps_for(document: CredentialsDocument, held: Held) -> list[Step]:
     wanted = sorted(document.publications, key=lambda publication: publication.instance)
     stale = sorted(existing - {publication.instance for publication in wanted})
     return [
-        Step("/18830/0", _put(0 in brokers), broker_values(document.broker)),
+        Step(_BROKER, _put(0 in brokers), broker_values(document.broker)),
         *(
             Step(_instance(one.instance), _put(one.instance in existing), publication_values(one))
             for one in wanted
@@ -191,7 +197,8 @@ def steps_for(document: CredentialsDocument, held: Held) -> list[Step]:
 
 
 def broker_values(broker: BrokerCredentials) -> tuple[Value, ...]:
-    """The resources of `/18830/0`."""
+    """The resources of `/18830/0`; without the secret key of a device that has it to itself."""
+    secret_key = Value(_SECRET_KEY, "opaque", _base64(broker.secret_key))
     return (
         Value("/18830/0/0", "string", broker.uri),
         Value("/18830/0/1", "string", broker.client_id),
@@ -200,7 +207,7 @@ def broker_values(broker: BrokerCredentials) -> tuple[Value, ...]:
         Value("/18830/0/6", "integer", broker.security_mode),
         Value("/18830/0/7", "opaque", _base64(broker.certificate)),
         Value("/18830/0/8", "opaque", _base64(broker.ca_certificate)),
-        Value("/18830/0/9", "opaque", _base64(broker.secret_key)),
+        *([secret_key] if broker.secret_key else ()),
         Value("/18830/0/10", "integer", broker.certificate_usage),
     )
 
@@ -257,6 +264,8 @@ class CredentialsProcedure:
         values = list(step.values)
         active_path = step.active_path if self._manner is Manner.REPLACE else None
         keeps_active = active_path is not None
+        # A Write that replaces would take away what is not in it (LwM2M 1.1 core §6.3.3).
+        keeps_others = keeps_active or step.leaves_key
         if keeps_active:
             values = [one for one in values if one.path != active_path]
         return Command(
@@ -266,7 +275,7 @@ class CredentialsProcedure:
             expires_at_us=expires_at_us,
             path=step.path or None,
             values=values or None,
-            mode="update" if keeps_active else "replace",
+            mode="update" if keeps_others else "replace",
             holder=self._holder,
             completes=Completes("credentials", self.version) if is_last else None,
             issued_by=ISSUED_BY,

@@ -59,14 +59,25 @@ class Held(NamedTuple):
 
 
 class Registry:
-    """Endpoint name to registration. Equal link lists, one per model, are kept once."""
+    """Endpoint name to registration. Equal link lists, one per model, are kept once.
+
+    A device whose registration was overtaken elsewhere is not held until it speaks here again: who
+    keeps the holders hears of that too, and says whether the other registration still counts.
+    """
 
     def __init__(self) -> None:
         self._held: dict[str, Held] = {}
+        # Registrations that a later one at another server has overtaken: nothing is sent to them.
+        self._superseded: dict[str, str] = {}
         self._known_links: dict[bytes, Links] = {}
 
     def __len__(self) -> int:
         return len(self._held)
+
+    @property
+    def superseded(self) -> int:
+        """How many registrations of this server were overtaken by a later one elsewhere."""
+        return len(self._superseded)
 
     def get(self, endpoint: str) -> Held | None:
         """The device's registration, None when this server does not hold it."""
@@ -79,6 +90,7 @@ class Registry:
 
     def put(self, registration: RegistrationHead) -> None:
         """A device registered, or its registration changed."""
+        self._superseded.pop(registration.endpoint, None)
         # A Raw is a view: kept as it is, it would keep its whole frame in memory.
         object_links = bytes(registration.object_links)
         links = self._known_links.get(object_links)
@@ -94,9 +106,24 @@ class Registry:
     def clear(self) -> None:
         """Hold nothing: a snapshot follows."""
         self._held.clear()
+        self._superseded.clear()
+
+    def supersede(self, endpoint: str, registration_id: str) -> bool:
+        """This registration was overtaken elsewhere; whether it was held."""
+        if not self.holds(endpoint, registration_id):
+            return False
+        del self._held[endpoint]
+        self._superseded[endpoint] = registration_id
+        return True
+
+    def is_superseded(self, endpoint: str, registration_id: str) -> bool:
+        """Whether the device's registration here was overtaken elsewhere."""
+        return self._superseded.get(endpoint) == registration_id
 
     def remove(self, endpoint: str, registration_id: str | None) -> bool:
         """A registration ended. A newer one of the same device stays."""
+        if registration_id is not None and self.is_superseded(endpoint, registration_id):
+            del self._superseded[endpoint]
         if registration_id is None or not self.holds(endpoint, registration_id):
             return False
         del self._held[endpoint]

@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from city_platform.bridge.config import BridgeConfig
-from city_platform.bridge.core import BridgeCore, Token
+from city_platform.bridge.core import BridgeCore
 from city_platform.bridge.credentials import OpenSealed
 from city_platform.bridge.link import Link, PeerError
+from city_platform.bridge.publications import Token
+from city_platform.bridge.telling import StatusTeller
 from city_platform.broker_access import (
     BrokerAccess,
     Draw,
@@ -22,7 +24,7 @@ from city_platform.broker_access import (
     read_token,
     split_address,
 )
-from city_platform.sealing import opener
+from city_platform.sealing import renewed_opener
 from contracts.names import bridge_identity
 from mqtt.connection import InboundMessage
 from mqtt.transport.client import MqttClient
@@ -37,6 +39,7 @@ TIMER_PERIOD_S = 30.0
 # How long the server may take to answer the closing handshake.
 CLOSE_WITHIN_S = 1.0
 CLOSE_PROTOCOL_ERROR = 1002
+INSTANCE_BYTES = 8
 
 
 async def run(config: BridgeConfig, clock: Clock, ready: Ready, *, draw: Draw = os.urandom) -> None:
@@ -51,11 +54,15 @@ async def run(config: BridgeConfig, clock: Clock, ready: Ready, *, draw: Draw = 
                 tasks.create_task(client.run())
             tasks.create_task(shell.keep_connected())
             tasks.create_task(shell.keep_time())
+            tasks.create_task(shell.status.run())
             for client in shell.clients:
                 await client.connected.wait()
             await shell.live.wait()
             ready(addresses)
-            await asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                shell.status.say_stopped()
     finally:
         _log.info("counts: %s", dict(sorted(core.counts.items())))
 
@@ -79,8 +86,10 @@ class BridgeShell:
         self._flush_is_due = False
         self._is_paused = False
         self._peer_failed = False
+        self.status = StatusTeller(core, config, clock, draw(INSTANCE_BYTES).hex())
         accesses = [config.broker, *config.more_connections]
         self.clients = [self._open(number, access, draw) for number, access in enumerate(accesses)]
+        self.status.use(self.clients[0])
 
     async def keep_connected(self) -> None:
         """Connect to the server, and again with back-off, until cancelled."""
@@ -106,7 +115,9 @@ class BridgeShell:
             self._clock,
             subscriptions=() if lane else self._core.subscriptions,
             on_message=self._message_arrived,
+            on_connected=self.status.look if lane else self.status.broker_is_back,
             draw=draw,
+            will=None if lane else self.status.will,
         )
 
     async def keep_time(self) -> None:
@@ -166,6 +177,7 @@ class BridgeShell:
         if self._connection is not None:
             self._connection = None
             self._core.server_disconnected()
+            self.status.look()
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(reason)
 
@@ -184,6 +196,7 @@ class BridgeShell:
 
     def _flush(self) -> None:
         self._flush_is_due = False
+        self.status.look()
         self._publish()
         for message in self._core.messages_to_acknowledge():
             assert isinstance(message, InboundMessage)
@@ -207,7 +220,8 @@ class BridgeShell:
 
 
 def _own_opener(access: BrokerAccess) -> OpenSealed:
-    return opener(Path(access.certificate_file).read_bytes(), Path(access.key_file).read_bytes())
+    certificate, key = Path(access.certificate_file), Path(access.key_file)
+    return renewed_opener(lambda: (certificate.read_bytes(), key.read_bytes()))
 
 
 @contextlib.asynccontextmanager
@@ -217,5 +231,5 @@ async def _serving_counts(config: BridgeConfig, core: BridgeCore) -> AsyncIterat
         return
     from city_platform.counts_http import serving_counts
 
-    async with serving_counts(split_address(config.http), lambda: core.counts) as address:
+    async with serving_counts(split_address(config.http), lambda: core.counts, "bridge") as address:
         yield {"http": address}

@@ -12,12 +12,21 @@ from typing import NamedTuple
 
 import msgspec
 
+from city_platform.control.rows import ISSUED_BY, CommandRow, HolderRow
 from city_platform.control.states import TRANSITIONS, Occurrence, occurrence_of
-from contracts.api import FINAL_COMMAND_STATES, CommandRequest, CommandState
-from contracts.data_interface import NEVER_SENT_TWICE, Command, Holder, Outcome, encode
+from contracts.data_interface import (
+    NEVER_SENT_TWICE,
+    Cancel,
+    Command,
+    Holder,
+    Outcome,
+    encode,
+)
 from contracts.topics import Topics, fill
 
-ISSUED_BY = "control"
+# A question what became of a command expires so long before it is asked: no server, whose clock may
+# be off, carries it out.
+ASKED_EXPIRED_US = 5_000_000
 
 
 class Times(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,37 +38,6 @@ class Times(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     longest_s: float = 30.0
     # How long after its expiry an outcome may still come: MAX_TRANSMIT_WAIT, RFC 7252 §4.8.2.
     grace_s: float = 93.0
-
-
-class HolderRow(NamedTuple):
-    """Which server holds a device, in which epoch of its log."""
-
-    endpoint: str
-    server: str
-    epoch: str
-    registration_id: str
-
-
-class CommandRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A command as it is kept. Times are Unix microseconds.
-
-    `sent_to` is the log (server, epoch) that may have seen the command: only there is its id known.
-    """
-
-    id: str
-    endpoint: str
-    request: CommandRequest
-    state: CommandState
-    issued_at_us: int
-    expires_at_us: int
-    ended_at_us: int | None = None
-    outcome: Outcome | None = None
-    sent_to: tuple[str, str] | None = None
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the operator's question is answered."""
-        return self.state in FINAL_COMMAND_STATES
 
 
 class Publication(NamedTuple):
@@ -133,17 +111,18 @@ class CommandDesk:
         """Publish an open command now, and again later until it has its outcome.
 
         Without a known holder it goes to every bridge, in case one knows the device, and stays
-        `queued`: it was sent to nobody in particular.
+        `queued`: it was sent to nobody in particular. Execute and Create wait for the holder.
         """
         row = self._open.get(command_id)
         if row is None:
             return Turn([], [])
         self._postpone(row, now_us)
-        if not self._may_be_sent(row):
-            self.counts["not_sent_to_another_log"] += 1
+        holder = self._holders.get(row.endpoint)
+        if row.cancel_asked_at_us is not None:
+            return Turn([], self._asked_back(row, holder, row.cancel_asked_at_us))
+        if not self._may_be_sent(row, holder):
             return Turn([], [])
         self.counts["published"] += 1
-        holder = self._holders.get(row.endpoint)
         rows: list[CommandRow] = []
         if holder is not None and row.sent_to is None:
             row = msgspec.structs.replace(row, sent_to=(holder.server, holder.epoch))
@@ -154,6 +133,30 @@ class CommandDesk:
         moved = self._moved(row, Occurrence.PUBLISHED, now_us) if row.sent_to else None
         return Turn([moved] if moved else rows, [self._publication(row, holder)])
 
+    def not_published(self, command_id: str) -> None:
+        """It could not be kept to whom a command goes, so it did not go: it waits as before."""
+        row = self._open.get(command_id)
+        if row is not None:
+            self._open[row.id] = msgspec.structs.replace(row, sent_to=None, state="queued")
+
+    def cancel(self, command_id: str, now_us: int) -> Turn:
+        """Take an open command back. What went to nobody has ended; the rest is asked back."""
+        row = self._open.get(command_id)
+        if row is None or row.cancel_asked_at_us is not None:
+            return Turn([], [])
+        self.counts["cancellations"] += 1
+        row = msgspec.structs.replace(row, cancel_asked_at_us=now_us)
+        if row.sent_to is not None:
+            self._open[row.id] = row
+            return Turn([row], self.publish(command_id, now_us).publications)
+        # A bridge that nobody knows to hold the device may have passed it on all the same.
+        is_out = command_id in self._attempts
+        ended = self._moved(row, Occurrence.CANCELLED, now_us)
+        assert ended is not None
+        topic = fill(self._topics.command, endpoint=row.endpoint)
+        cancel = Publication(row.id, topic, encode(Cancel(id=row.id)))
+        return Turn([ended], [cancel] if is_out else [])
+
     def acknowledged(self, command_id: str, now_us: int) -> Turn:
         """The broker has the command: its PUBACK came."""
         row = self._open.get(command_id)
@@ -163,14 +166,43 @@ class CommandDesk:
     def conclude(self, row: CommandRow, outcome: Outcome, now_us: int) -> CommandRow | None:
         """The outcome of `row`, open or ended, arrived. The row to keep, None when it is old."""
         occurrence = occurrence_of(outcome)
+        if row.cancel_asked_at_us is not None and occurrence is Occurrence.EXPIRED:
+            # That it was taken back is why it expired.
+            occurrence = Occurrence.CANCELLED
         if occurrence not in TRANSITIONS[row.state]:
             self.counts["outcomes_repeated"] += 1
             return None
         return self._moved(msgspec.structs.replace(row, outcome=outcome), occurrence, now_us)
 
+    def follow(self, command_id: str, outcome: Outcome, log: tuple[str, str], now_us: int) -> Turn:
+        """A server of `log` says that it did not hold the device. Where another one does now, the
+        command goes there; an empty turn says that it does not."""
+        row = self._open.get(command_id)
+        holder = None if row is None else self._holders.get(row.endpoint)
+        if (
+            row is None
+            or holder is None
+            or outcome.error is None
+            or outcome.error.stage != "not_registered"
+            or row.sent_to != log
+            or log == (holder.server, holder.epoch)
+            or row.cancel_asked_at_us is not None
+            or row.expires_at_us <= now_us
+        ):
+            return Turn([], [])
+        self.counts["followed"] += 1
+        moved = self._moved(row, Occurrence.DEVICE_MOVED, now_us)
+        assert moved is not None
+        self._open[row.id] = msgspec.structs.replace(moved, sent_to=None)
+        return self.publish(command_id, now_us)
+
     def hold(self, holder: HolderRow, now_us: int, *, is_snapshot: bool) -> Turn:
         """A device registered. Its open commands are published when that may help."""
         before = self._holders.get(holder.endpoint)
+        if before is not None and before.is_later_than(holder):
+            # A server that has not noticed yet that the device went elsewhere.
+            self.counts["older_registrations"] += 1
+            return Turn([], [])
         self._holders[holder.endpoint] = holder
         if before == holder and not is_snapshot:
             return Turn([], [])
@@ -182,6 +214,14 @@ class CommandDesk:
                 rows += turn.rows
                 publications += turn.publications
         return Turn(rows, publications)
+
+    def holder_of(self, endpoint: str) -> HolderRow | None:
+        """Who holds a device."""
+        return self._holders.get(endpoint)
+
+    def devices_held(self) -> dict[str, int]:
+        """How many devices each server holds."""
+        return Counter(holder.server for holder in self._holders.values())
 
     def release(self, endpoint: str, registration_id: str | None) -> bool:
         """A registration ended. Whether the device has no holder now."""
@@ -220,18 +260,38 @@ class CommandDesk:
             return Turn([], [])
         # No server was ever known to hold the device: none can have begun.
         occurrence = Occurrence.EXPIRED if row.sent_to is None else Occurrence.LOST
+        if row.sent_to is None and row.cancel_asked_at_us is not None:
+            occurrence = Occurrence.CANCELLED
         moved = self._moved(row, occurrence, now_us)
         return Turn([moved] if moved else [], [])
 
     def _latest_us(self, row: CommandRow) -> int:
         return row.expires_at_us + round(self._times.grace_s * 1e6)
 
-    def _may_be_sent(self, row: CommandRow) -> bool:
-        """Only the log that knows an id keeps an Execute or Create from happening twice."""
-        holder = self._holders.get(row.endpoint)
-        if row.request.operation not in NEVER_SENT_TWICE or row.sent_to is None:
+    def _may_be_sent(self, row: CommandRow, holder: HolderRow | None) -> bool:
+        """Only the log that knows an id keeps an Execute or Create from happening twice: they go
+        to one log, and never to whoever may hold the device."""
+        if row.request.operation not in NEVER_SENT_TWICE:
             return True
-        return holder is None or row.sent_to == (holder.server, holder.epoch)
+        if holder is None:
+            self.counts["waits_for_holder"] += 1
+            return False
+        if row.sent_to in (None, (holder.server, holder.epoch)):
+            return True
+        self.counts["not_sent_to_another_log"] += 1
+        return False
+
+    def _asked_back(
+        self, row: CommandRow, holder: HolderRow | None, asked_at_us: int
+    ) -> list[Publication]:
+        """A cancellation, and the command again, expired: a server that has never seen it ends it
+        so, one that has tells its outcome, and none sends it. Another log would not know."""
+        if holder is None or row.sent_to != (holder.server, holder.epoch):
+            return []
+        self.counts["asked_back"] += 1
+        expired = msgspec.structs.replace(row, expires_at_us=asked_at_us - ASKED_EXPIRED_US)
+        question = self._publication(expired, holder)
+        return [question._replace(payload=encode(Cancel(id=row.id))), question]
 
     def _publication(self, row: CommandRow, holder: HolderRow | None) -> Publication:
         request = row.request
@@ -240,13 +300,17 @@ class CommandDesk:
             endpoint=row.endpoint,
             operation=request.operation,
             expires_at_us=row.expires_at_us,
-            path=request.path,
+            path=request.path or None,
+            paths=request.paths,
             values=request.values,
             mode=request.mode,
             arguments=request.arguments,
+            attributes=request.attributes,
             format=request.format,
+            depth=request.depth,
+            passive=request.passive,
             holder=Holder(holder.server, holder.registration_id) if holder else None,
-            issued_by=ISSUED_BY,
+            issued_by=row.issued_by or ISSUED_BY,
         )
         if holder is None:
             topic = fill(self._topics.command, endpoint=row.endpoint)

@@ -5,27 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 
-from city_platform.control.desk import CommandDesk, CommandRow, HolderRow, Publication, Turn
+from city_platform.control.desk import CommandDesk, Publication, Turn
+from city_platform.control.keeping import Keeper
+from city_platform.control.rows import CommandRow, HolderRow
 from city_platform.control.store import CommandStore
 from city_platform.due_timer import DueTimer
 from city_platform.endpoint_topics import read_event_topic
 from city_platform.rules import CallbackTarget
-from contracts.api import CommandRequest
-from contracts.data_interface import NEVER_SENT_TWICE, Event, Outcome, decode_event
+from contracts.bridge_status import HolderNotice
+from contracts.data_interface import (
+    NEVER_SENT_TWICE,
+    Event,
+    Holder,
+    Outcome,
+    decode_event,
+    encode,
+)
 from contracts.errors import ContractError
-from contracts.topics import Topics
+from contracts.topics import Topics, fill
 from mqtt.connection import QueueFull
 from mqtt.transport.client import MqttClient
 from runtime.clock import Clock
 
 # How many are published again in one go, before the loop may do something else.
 AT_ONCE = 200
-# How long the disk may be behind on how far a command has come. Most have ended by then, and that
-# is kept at once; after a restart one that is kept as `queued` is published again under its id.
-KEEP_LATER_S = 0.1
 
 
 class Dispatch:
@@ -41,16 +47,32 @@ class Dispatch:
         self._clock = clock
         self._timer = DueTimer(clock)
         self._client: MqttClient | None = None
-        self._keeping: set[asyncio.Future[None]] = set()
-        self._keep_later: dict[str, CommandRow] = {}
-        self._keep_timer: asyncio.TimerHandle | None = None
-        # Commands that have ended and are not yet kept so: newer than what the store says.
-        self._ending: dict[str, CommandRow] = {}
+        self._keeper = Keeper(store, self.counts)
+        # Commands that go out once it is kept where to.
+        self._held_back: set[str] = set()
 
     @property
     def open_commands(self) -> int:
         """How many have no final state."""
         return self._desk.open_commands
+
+    @property
+    def room(self) -> int:
+        """How many more may be published before the client's queue is full; none while the broker
+        is away."""
+        client = self._client
+        if client is None or not client.connected.is_set():
+            return 0
+        return max(0, client.queue_max - client.outstanding)
+
+    @property
+    def problem(self) -> str | None:
+        """Why control does not work as it should just now."""
+        if self._keeper.is_failing:
+            return "what became of commands cannot be kept: free the disk or unlock the database"
+        if self._client is None or not self._client.connected.is_set():
+            return "the broker cannot be reached: commands are kept and go out when it is back"
+        return None
 
     @property
     def targets(self) -> Mapping[str, CallbackTarget]:
@@ -65,30 +87,34 @@ class Dispatch:
         """The client to publish with."""
         self._client = client
 
-    async def issue(self, command_id: str, endpoint: str, request: CommandRequest) -> CommandRow:
+    async def issue(self, row: CommandRow) -> CommandRow:
         """Keep a new command, then publish it. Raises `sqlite3.Error` when it cannot be kept."""
-        now_us = self._clock.wall_us()
-        row = CommandRow(
-            id=command_id,
-            endpoint=endpoint,
-            request=request,
-            state="queued",
-            issued_at_us=now_us,
-            expires_at_us=now_us + round(request.expires_in_s * 1e6),
-        )
         # An Idempotency-Key that is used twice at once: the first opened it.
-        earlier = self._desk.get(command_id)
+        earlier = self._desk.get(row.id)
         if earlier is not None:
             return earlier
-        self._desk.open(row)
+        await self.issue_all([row])
+        return self._desk.get(row.id) or self._keeper.ending(row.id) or row
+
+    async def issue_all(self, rows: Sequence[CommandRow]) -> None:
+        """The same for many: all are kept together, or none is open."""
+        for row in rows:
+            self._desk.open(row)
         try:
-            await self._store.put(row)
+            await asyncio.gather(*(self._store.put(row) for row in rows))
         except BaseException:
-            self._desk.abandon(command_id)
+            for row in rows:
+                self._desk.abandon(row.id)
             raise
-        self._carry_out(self._desk.publish(command_id, self._clock.wall_us()))
+        now_us = self._clock.wall_us()
+        for row in rows:
+            self._carry_out(self._desk.publish(row.id, now_us))
         self._timer.wake_for(self._desk.next_timer())
-        return self._desk.get(command_id) or row
+
+    def cancel(self, command_id: str) -> None:
+        """Take an open command back; one that has ended stays as it is."""
+        self._carry_out(self._desk.cancel(command_id, self._clock.wall_us()))
+        self._timer.wake_for(self._desk.next_timer())
 
     def is_held(self, endpoint: str) -> bool:
         """Whether a server has announced the device."""
@@ -98,6 +124,10 @@ class Dispatch:
         """A command, open or ended."""
         return self._newest(command_id) or await self._find_kept(command_id)
 
+    def as_of_now(self, row: CommandRow) -> CommandRow:
+        """What has become of a row since the store had it."""
+        return self._newest(row.id) or row
+
     async def drive(self) -> None:
         """Publish again what is due and end what has expired, until cancelled."""
         while True:
@@ -106,11 +136,7 @@ class Dispatch:
 
     async def close(self) -> None:
         """Wait for what is being kept."""
-        if self._keep_timer is not None:
-            self._keep_timer.cancel()
-            self._keep_all_later()
-        if self._keeping:
-            await asyncio.gather(*self._keeping, return_exceptions=True)
+        await self._keeper.close()
 
     # ---- targets ----
 
@@ -121,16 +147,43 @@ class Dispatch:
             registration_id = event.registration.registration_id
         if event is None or registration_id is None:
             return None
-        holder = HolderRow(event.endpoint, event.server, event.epoch, registration_id)
-        kept = self._store.put_holder(holder)
+        registered_at_us = event.registration.registered_at_us if event.registration else 0
+        holder = HolderRow(
+            event.endpoint, event.server, event.epoch, registration_id, registered_at_us
+        )
+        before = self._desk.holder_of(event.endpoint)
         turn = self._desk.hold(holder, self._clock.wall_us(), is_snapshot=event.snapshot)
+        kept = None
+        if self._desk.holder_of(event.endpoint) != before:
+            kept = self._keeper.keep_holder(event.endpoint, holder)
+        self._tell_overtaken(before, holder)
         self._carry_out(turn)
         return kept
+
+    def _tell_overtaken(self, before: HolderRow | None, claim: HolderRow) -> None:
+        """When two servers claim a device, the bridge whose registration no longer counts is told:
+        it must pass nothing on to it."""
+        if before is None or before.server == claim.server or self._client is None:
+            return
+        holder = self._desk.holder_of(claim.endpoint)
+        if holder is None:
+            return
+        overtaken = claim if holder == before else before
+        self.counts["registrations_overtaken"] += 1
+        notice = HolderNotice(
+            endpoint=overtaken.endpoint,
+            registration_id=overtaken.registration_id,
+            holder=Holder(holder.server, holder.registration_id),
+        )
+        topic = fill(self._topics.holder, server=overtaken.server, endpoint=overtaken.endpoint)
+        # What does not go out now is told again when that bridge announces the registration again.
+        with contextlib.suppress(QueueFull):
+            self._client.publish(topic, encode(notice))
 
     def _deregistered(self, topic: str, payload: bytes) -> asyncio.Future[None] | None:
         event = self._read(topic, payload)
         if event is not None and self._desk.release(event.endpoint, event.registration_id):
-            return self._store.remove_holder(event.endpoint)
+            return self._keeper.keep_holder(event.endpoint, None)
         return None
 
     def _result(self, topic: str, payload: bytes) -> Awaitable[None] | None:
@@ -153,9 +206,17 @@ class Dispatch:
         if row is None or row.endpoint != event.endpoint:
             self.counts["ignored.results_of_others"] += 1
             return None
-        concluded = self._desk.conclude(row, outcome, self._clock.wall_us())
+        now_us = self._clock.wall_us()
+        followed = self._desk.follow(row.id, outcome, (event.server, event.epoch), now_us)
+        if followed.publications or followed.rows:
+            self._carry_out(followed)
+            return None
+        concluded = self._desk.conclude(row, outcome, now_us)
+        if concluded is None:
+            # It comes again because it could not be kept, or because of a PUBACK that was lost.
+            concluded = self._keeper.ending(row.id)
         # Only the event's PUBACK waits: who asks is answered from memory.
-        return None if concluded is None else self._keep(concluded, self._store.put_patiently)
+        return None if concluded is None else self._keeper.keep(concluded, is_urgent=False)
 
     def _read(self, topic: str, payload: bytes) -> Event | None:
         """The event, when its topic says the same of server and endpoint: only the topic is
@@ -176,51 +237,40 @@ class Dispatch:
     # ---- carrying out ----
 
     def _newest(self, command_id: str) -> CommandRow | None:
-        return self._desk.get(command_id) or self._ending.get(command_id)
+        return self._desk.get(command_id) or self._keeper.ending(command_id)
 
     async def _find_kept(self, command_id: str) -> CommandRow | None:
         kept = await self._store.find(command_id)
         # It may have moved on while the store was asked.
         return self._newest(command_id) or kept
 
-    def _keep(
-        self, row: CommandRow, put: Callable[[CommandRow], asyncio.Future[None]]
-    ) -> asyncio.Future[None]:
-        self._keep_later.pop(row.id, None)
-        kept = put(row)
-        if row.is_final:
-            self._ending[row.id] = row
-            kept.add_done_callback(lambda _: self._ending.pop(row.id, None))
-        return kept
-
     def _carry_out(self, turn: Turn) -> None:
         for row in turn.rows:
-            # Which log may have seen an Execute or Create must outlive this process.
-            if row.is_final or row.request.operation in NEVER_SENT_TWICE:
-                self._keep_in_background(row)
+            if row.is_final or row.cancel_asked_at_us is not None:
+                self._keeper.keep(row)
+            elif row.request.operation in NEVER_SENT_TWICE and row.state == "sent":
+                # Which log may have seen it must outlive this process: it goes out after that.
+                self._held_back.add(row.id)
+                own = [one for one in turn.publications if one.command_id == row.id]
+                self._keeper.keep(row, kept=partial(self._publish_when_kept, row.id, own))
             else:
-                self._keep_later[row.id] = row
-        if self._keep_later and self._keep_timer is None:
-            loop = asyncio.get_running_loop()
-            self._keep_timer = loop.call_later(KEEP_LATER_S, self._keep_all_later)
+                self._keeper.keep_later(row)
         for publication in turn.publications:
-            self._publish(publication)
+            if publication.command_id not in self._held_back:
+                self._publish(publication)
 
-    def _keep_all_later(self) -> None:
-        self._keep_timer = None
-        for row in list(self._keep_later.values()):
-            self._keep_in_background(row)
-
-    def _keep_in_background(self, row: CommandRow) -> None:
-        kept = self._keep(row, self._store.put)
-        self._keeping.add(kept)
-        kept.add_done_callback(self._kept)
-
-    def _kept(self, kept: asyncio.Future[None]) -> None:
-        self._keeping.discard(kept)
-        if not kept.cancelled() and kept.exception() is not None:
-            # The state in memory is the newer one; the next change writes it again.
-            self.counts["states_not_kept"] += 1
+    def _publish_when_kept(
+        self, command_id: str, publications: list[Publication], worked: bool
+    ) -> None:
+        self._held_back.discard(command_id)
+        if not worked:
+            self._desk.not_published(command_id)
+            return
+        row = self._desk.get(command_id)
+        # Taken back meanwhile: it never goes.
+        if row is not None and row.cancel_asked_at_us is None:
+            for publication in publications:
+                self._publish(publication)
 
     def _publish(self, publication: Publication) -> None:
         client = self._client

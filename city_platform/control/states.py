@@ -13,52 +13,64 @@ class Occurrence(Enum):
 
     PUBLISHED = "published"
     BROKER_ACKNOWLEDGED = "broker_acknowledged"
+    # Its server never sent it, and another one holds the device now.
+    DEVICE_MOVED = "device_moved"
     SUCCEEDED = "succeeded"
     REFUSED = "refused"
+    FAILED = "failed"
     EXPIRED = "expired"
+    CANCELLED = "cancelled"
     LOST = "lost"
 
 
 _ENDS: dict[Occurrence, CommandState] = {
     Occurrence.SUCCEEDED: "succeeded",
     Occurrence.REFUSED: "refused",
+    Occurrence.FAILED: "failed",
     Occurrence.EXPIRED: "expired",
+    Occurrence.CANCELLED: "cancelled",
     Occurrence.LOST: "unknown",
 }
+# What the device did counts more than that nobody had heard of it in time.
+_TOLD_LATE: dict[Occurrence, CommandState] = {
+    Occurrence.SUCCEEDED: "succeeded",
+    Occurrence.REFUSED: "refused",
+}
 
-# `queued` is recorded, `sent` published, `delivered` in the broker's hands.
+# `queued` is recorded, `sent` published, `delivered` in the broker's hands. `refused` is the
+# device's answer; `failed` says that no device was asked, and at which stage it ended.
 TRANSITIONS: dict[CommandState, dict[Occurrence, CommandState]] = {
     "queued": {Occurrence.PUBLISHED: "sent", **_ENDS},
     "sent": {
         Occurrence.PUBLISHED: "sent",
         Occurrence.BROKER_ACKNOWLEDGED: "delivered",
+        Occurrence.DEVICE_MOVED: "queued",
         **_ENDS,
     },
     "delivered": {
         Occurrence.PUBLISHED: "delivered",
         Occurrence.BROKER_ACKNOWLEDGED: "delivered",
+        Occurrence.DEVICE_MOVED: "queued",
         **_ENDS,
     },
     "succeeded": {},
     "refused": {},
-    # What the device did counts more than that nobody had heard of it in time.
-    "expired": {
-        Occurrence.SUCCEEDED: "succeeded",
-        Occurrence.REFUSED: "refused",
-        Occurrence.LOST: "unknown",
-    },
+    "failed": _TOLD_LATE,
+    "expired": {**_TOLD_LATE, Occurrence.LOST: "unknown"},
+    "cancelled": {**_TOLD_LATE, Occurrence.LOST: "unknown"},
     "unknown": {
-        Occurrence.SUCCEEDED: "succeeded",
-        Occurrence.REFUSED: "refused",
+        **_TOLD_LATE,
+        Occurrence.FAILED: "failed",
         Occurrence.EXPIRED: "expired",
+        Occurrence.CANCELLED: "cancelled",
     },
 }
 
 _OCCURRENCE_OF_STAGE: dict[Stage, Occurrence] = {
-    "invalid": Occurrence.REFUSED,
-    "not_registered": Occurrence.REFUSED,
+    "invalid": Occurrence.FAILED,
+    "not_registered": Occurrence.FAILED,
     "coap": Occurrence.REFUSED,
-    "cancelled": Occurrence.REFUSED,
+    "cancelled": Occurrence.CANCELLED,
     "expired": Occurrence.EXPIRED,
     # Sent and not answered: it may have happened.
     "timeout": Occurrence.LOST,

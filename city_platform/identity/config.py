@@ -9,6 +9,8 @@ import msgspec
 Role = Literal["administrator", "provisioner", "analyst", "controller", "service"]
 
 ALL_TENANTS: Final = "*"
+# What a component's own token may do unless it is told less: everything but to manage people.
+TOKEN_ROLES: Final[tuple[Role, ...]] = ("provisioner", "analyst", "controller", "service")
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -92,6 +94,9 @@ class AccessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The least time between two fetches, whatever tokens ask for."""
     service_tokens: tuple[ServiceToken, ...] = ()
     """Programs' tokens, beside the component's own `token_file`."""
+    token_roles: tuple[Role, ...] = TOKEN_ROLES
+    """What the bearer of the component's own `token_file` may do. Where people and programs have
+    tokens of their own, `service` is enough: it is what components need of one another."""
     directory_file: str | None = None
     """Provisioning's device directory, which tells whose a device is. Without it, only who may act
     for every tenant reaches a device."""
@@ -134,5 +139,7 @@ class IdentityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """What wrong passwords cost."""
     lifetimes: Lifetimes = Lifetimes()
     """How long what is issued is good."""
+    token_roles: tuple[Role, ...] = TOKEN_ROLES
+    """What the bearer of `token_file` may do here; see `AccessConfig.token_roles`."""
     audit_api: str | None = None
     """`host:port` of the audit component; None: sign-ins are kept until it is known."""

@@ -121,7 +121,8 @@ class Gate:
         names = match.names
         act = Act(
             operation.name, caller.name, tenant or "",
-            device=names.get("endpoint", ""), reference=names.get("username", ""),
+            device=names.get("endpoint", ""),
+            reference=next((each for name, each in names.items() if name != "endpoint"), ""),
         )  # fmt: skip
         if not self._is_allowed(match, caller, tenant):
             if operation.is_audited:

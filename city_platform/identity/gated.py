@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Final
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from city_platform.identity.config import AccessConfig, Role
+from city_platform.identity.config import AccessConfig
 from runtime.clock import Clock
+from runtime.correlation import Correlated
 from runtime.http import make_app
 
 if TYPE_CHECKING:
     from city_platform.audit.outbox import AuditOutbox
     from city_platform.identity.gate import Verifies
+    from city_platform.identity.wiring import LaterVerifier
 
-# What a component's own token may do: everything but to manage people.
-TOKEN_ROLES: Final[tuple[Role, ...]] = ("provisioner", "analyst", "controller", "service")
+# Programs that come with the first second wait for what the others need not.
+WARM_AFTER_S: Final = 2.0
 
 
 @contextlib.asynccontextmanager
@@ -44,7 +46,7 @@ async def gated(
     """
     token = _read_token(token_file)
     if access is None:
-        yield make_app(routes, token)
+        yield Correlated(make_app(routes, token), draw)
         return
     # Imported now: who needs no gate does not pay for it.
     from city_platform.identity.gate import Gate
@@ -63,14 +65,34 @@ async def gated(
         acts = outbox
         if acts is None and access.state_dir is not None:
             acts = await opened.enter_async_context(opened_outbox(access, token_file, component))
-        yield Gate(
+        if verifier is None:
+            later = verifier = verify_by(access, clock)
+            warming = asyncio.ensure_future(_warm(later))
+            opened.push_async_callback(_end, warming)
+        gate = Gate(
             make_app(routes, None),
             OperationTable(component),
-            [*service_callers(access.service_tokens), (token, own_caller(component, TOKEN_ROLES))],
-            verifier or verify_by(access, clock),
+            [
+                *service_callers(access.service_tokens),
+                (token, own_caller(component, access.token_roles)),
+            ],
+            verifier,
             directory,
             None if acts is None else OutboxRecorder(acts, component, clock, draw),
         )
+        yield Correlated(gate, draw)
+
+
+async def _warm(verifier: LaterVerifier) -> None:
+    """Be ready for the first person, once the component has had its start."""
+    await asyncio.sleep(WARM_AFTER_S)
+    await verifier.warm()
+
+
+async def _end(task: asyncio.Future[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 def _read_token(path: str) -> str:
@@ -99,8 +121,6 @@ async def opened_outbox(
         try:
             yield outbox
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await _end(task)
     finally:
         await outbox.close()

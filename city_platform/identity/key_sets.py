@@ -10,13 +10,15 @@ import asyncio
 import logging
 from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
-from joserfc.jwk import RSAKey
 
 from city_platform.identity.fetch import FetchFailed, fetch, is_allowed
+
+if TYPE_CHECKING:
+    from joserfc.jwk import RSAKey
 
 KEYS_MAX: Final = 100
 DOCUMENT_BYTES_MAX: Final = 262_144
@@ -164,6 +166,9 @@ def _public_key(found: _Jwk) -> RSAKey:
         raise MalformedKeySet(f"key {found.kid!r} has {bits} bits: {MODULUS_BITS_MIN} are needed")
     if not 3 <= exponent < 2**32 or exponent % 2 == 0:
         raise MalformedKeySet(f"key {found.kid!r} has an impossible exponent")
+    # Imported now, as in `wiring`: the library takes longer to import than all of a component.
+    from joserfc.jwk import RSAKey
+
     try:
         key = RSAKey.import_key({"kty": "RSA", "n": found.n, "e": found.e})
         # The library makes the number only now.

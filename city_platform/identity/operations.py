@@ -139,6 +139,10 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "say where broker and servers are", Scope.INSTALLATION, (_S,), is_audited=True,
     ),
     Operation(
+        "read_provisioning_metrics", "provisioning", "GET", "/metrics",
+        "read provisioning's metrics (Prometheus)", Scope.ANY, (_N, _S),
+    ),
+    Operation(
         "issue_command", "control", "POST", "/v1/devices/{endpoint}/commands",
         "send a command to a device", Scope.DEVICE, (_C,), is_audited=True,
     ),
@@ -147,8 +151,49 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "see how far a command is, and its outcome", Scope.ANSWER, (_C,),
     ),
     Operation(
+        "read_device_commands", "control", "GET", "/v1/devices/{endpoint}/commands",
+        "list the commands to a device", Scope.DEVICE, (_C,),
+    ),
+    Operation(
+        "read_commands", "control", "GET", "/v1/commands",
+        "list commands by device, state and time", Scope.NARROWED, (_C,),
+    ),
+    Operation(
+        "cancel_command", "control", "POST", "/v1/commands/{id}/cancel",
+        "take a command back", Scope.NARROWED, (_C,), is_audited=True,
+    ),
+    Operation(
+        "issue_group_command", "control", "POST", "/v1/commands",
+        "send a command to a list, a group, a tenant, or what a search finds", Scope.NARROWED,
+        (_C,), is_audited=True,
+    ),
+    Operation(
+        "read_group_commands", "control", "GET", "/v1/group-commands",
+        "list group commands", Scope.NARROWED, (_C,),
+    ),
+    Operation(
+        "read_group_command", "control", "GET", "/v1/group-commands/{id}",
+        "see how far a group command is", Scope.NARROWED, (_C,),
+    ),
+    Operation(
+        "read_group_outcomes", "control", "GET", "/v1/group-commands/{id}/commands",
+        "see what became of each device of a group command", Scope.NARROWED, (_C,),
+    ),
+    Operation(
+        "cancel_group_command", "control", "POST", "/v1/group-commands/{id}/cancel",
+        "take a group command back", Scope.NARROWED, (_C,), is_audited=True,
+    ),
+    Operation(
+        "read_bridges", "control", "GET", "/v1/bridges",
+        "see every bridge, how it stands and what it carries", Scope.ANY, (_A, _P, _N, _C),
+    ),
+    Operation(
         "read_control_counts", "control", "GET", "/v1/counts",
         "read control's counters", Scope.ANY, (_N, _S),
+    ),
+    Operation(
+        "read_control_metrics", "control", "GET", "/metrics",
+        "read control's metrics (Prometheus)", Scope.ANY, (_N, _S),
     ),
     Operation(
         "read_feed", "ingestion", "GET", "/v1/feed",
@@ -163,16 +208,84 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "read a device's alarms", Scope.DEVICE, (_N,),
     ),
     Operation(
+        "read_aggregates", "ingestion", "GET", "/v1/devices/{endpoint}/aggregates",
+        "read a device's telemetry by buckets of time", Scope.DEVICE, (_N,),
+    ),
+    Operation(
+        "read_latest", "ingestion", "GET", "/v1/devices/{endpoint}/latest",
+        "read a device's latest values", Scope.DEVICE, (_N, _C),
+    ),
+    Operation(
+        "read_device_state", "ingestion", "GET", "/v1/devices/{endpoint}/state",
+        "see a device's presence, latest values and open alarms", Scope.DEVICE, (_N, _C),
+    ),
+    Operation(
+        "read_states", "ingestion", "GET", "/v1/states",
+        "see presence and alarm level of all devices", Scope.NARROWED, (_N, _C),
+    ),
+    Operation(
+        "read_changes", "ingestion", "GET", "/v1/changes",
+        "follow what changes of one's devices", Scope.NARROWED, (_N, _C),
+    ),
+    Operation(
+        "list_alarms", "ingestion", "GET", "/v1/alarms",
+        "list the alarms of one's tenants", Scope.NARROWED, (_N,),
+    ),
+    Operation(
+        "show_alarm", "ingestion", "GET", "/v1/alarms/{id}",
+        "see an alarm and its history", Scope.NARROWED, (_N,),
+    ),
+    Operation(
+        "acknowledge_alarm", "ingestion", "POST", "/v1/alarms/{id}/acknowledge",
+        "acknowledge an alarm", Scope.NARROWED, (_N,), is_audited=True,
+    ),
+    Operation(
+        "list_dead_letters", "ingestion", "GET", "/v1/dead-letters",
+        "list messages that could not be stored", Scope.INSTALLATION, (_P, _N),
+    ),
+    Operation(
+        "read_dead_letter", "ingestion", "GET", "/v1/dead-letters/{id}",
+        "see a message that could not be stored", Scope.INSTALLATION, (_P, _N),
+    ),
+    Operation(
+        "replay_dead_letters", "ingestion", "POST", "/v1/dead-letters/replay",
+        "try to store such messages again", Scope.INSTALLATION, (_P,), is_audited=True,
+    ),
+    Operation(
+        "replay_dead_letter", "ingestion", "POST", "/v1/dead-letters/{id}/replay",
+        "try to store such a message again", Scope.INSTALLATION, (_P,), is_audited=True,
+    ),
+    Operation(
+        "drop_dead_letter", "ingestion", "DELETE", "/v1/dead-letters/{id}",
+        "forget such a message", Scope.INSTALLATION, (_P,), is_audited=True,
+    ),
+    Operation(
+        "read_retention", "ingestion", "GET", "/v1/retention",
+        "see how long telemetry is kept", Scope.ANY, (_P, _N, _S),
+    ),
+    Operation(
         "read_ingestion_counts", "ingestion", "GET", "/v1/counts",
         "read ingestion's counters", Scope.ANY, (_N, _S),
+    ),
+    Operation(
+        "read_ingestion_metrics", "ingestion", "GET", "/metrics",
+        "read ingestion's metrics (Prometheus)", Scope.ANY, (_N, _S),
     ),
     Operation(
         "renew_credentials", "bootstrap", "POST", "/v1/devices/{endpoint}/renewed",
         "tell of renewed credentials", Scope.INSTALLATION, (_S,),
     ),
     Operation(
+        "read_confirmed", "bootstrap", "POST", "/v1/confirmed",
+        "see which credentials devices have", Scope.INSTALLATION, (_S,),
+    ),
+    Operation(
         "read_bootstrap_counts", "bootstrap", "GET", "/v1/counts",
         "read the bootstrap handler's counters", Scope.ANY, (_N, _S),
+    ),
+    Operation(
+        "read_bootstrap_metrics", "bootstrap", "GET", "/metrics",
+        "read the bootstrap handler's metrics (Prometheus)", Scope.ANY, (_N, _S),
     ),
     Operation(
         "search_audit", "audit", "GET", "/v1/audit",
@@ -189,6 +302,10 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation(
         "read_audit_counts", "audit", "GET", "/v1/counts",
         "read audit's counters", Scope.ANY, (_N, _S),
+    ),
+    Operation(
+        "read_audit_metrics", "audit", "GET", "/metrics",
+        "read audit's metrics (Prometheus)", Scope.ANY, (_N, _S),
     ),
     Operation(
         "sign_in", "identity", "POST", "/v1/sign-in",
@@ -253,6 +370,75 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation(
         "read_identity_counts", "identity", "GET", "/v1/counts",
         "read identity's counters", Scope.ANY, (_N, _S),
+    ),
+    Operation(
+        "read_identity_metrics", "identity", "GET", "/metrics",
+        "read identity's metrics (Prometheus)", Scope.ANY, (_N, _S),
+    ),
+    Operation(
+        "sign_in_at_dashboard", "dashboard", "POST", "/api/session",
+        "sign in at the dashboard", Scope.PUBLIC,
+    ),
+    Operation(
+        "read_session", "dashboard", "GET", "/api/session",
+        "see one's session at the dashboard", Scope.SIGNED_IN,
+    ),
+    Operation(
+        "sign_out_at_dashboard", "dashboard", "DELETE", "/api/session",
+        "sign out at the dashboard", Scope.SIGNED_IN,
+    ),
+    Operation(
+        "set_up_at_dashboard", "dashboard", "POST", "/api/set-up",
+        "use the link of the first start on its page", Scope.PUBLIC,
+    ),
+    Operation(
+        "accept_at_dashboard", "dashboard", "POST", "/api/invitations",
+        "use an invitation on its page", Scope.PUBLIC,
+    ),
+    Operation(
+        "view_map", "dashboard", "GET", "/api/map",
+        "see the map; alarms and values only with `read_readings`", Scope.NARROWED, (_P, _N, _C),
+    ),
+    Operation(
+        "view_devices", "dashboard", "GET", "/api/devices",
+        "search devices of one's tenants", Scope.NARROWED, (_P, _N, _C),
+    ),
+    Operation(
+        "view_device", "dashboard", "GET", "/api/devices/{endpoint}",
+        "see a device's page; each part as its own operation allows", Scope.NARROWED, (_P, _N, _C),
+    ),
+    Operation(
+        "follow_live", "dashboard", "GET", "/live",
+        "follow what changes; alarms and values only with `read_readings`",
+        Scope.NARROWED, (_P, _N, _C),
+    ),
+    Operation(
+        "view_models", "dashboard", "GET", "/api/models",
+        "see the object definitions", Scope.SIGNED_IN,
+    ),
+    Operation(
+        "view_city", "dashboard", "GET", "/api/city",
+        "see what the map draws under the devices", Scope.SIGNED_IN,
+    ),
+    Operation(
+        "view_imports", "dashboard", "GET", "/api/imports",
+        "see the imports that went through the dashboard", Scope.INSTALLATION, (_P,),
+    ),
+    Operation(
+        "check_manifest", "dashboard", "POST", "/api/imports/check",
+        "have a manifest checked without importing it", Scope.INSTALLATION, (_P,),
+    ),
+    Operation(
+        "download_import_errors", "dashboard", "GET", "/api/imports/{id}/errors.csv",
+        "download the rows that an import refused", Scope.INSTALLATION, (_P,),
+    ),
+    Operation(
+        "view_bridges", "dashboard", "GET", "/api/bridges",
+        "see bridges and their load", Scope.ANY, (_A, _P, _N, _C),
+    ),
+    Operation(
+        "view_components", "dashboard", "GET", "/api/components",
+        "see whether the components are ready", Scope.ANY, (_A, _P, _N, _C),
     ),
 )  # fmt: skip
 

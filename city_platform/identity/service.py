@@ -74,7 +74,7 @@ async def serve(
             store, config, clock, desk.new_token, lambda new: f"{page}#invitation={new}"
         )
         routes = [
-            *standard_routes(lambda: {**desk.counts, **outbox.counts}),
+            *standard_routes(lambda: {**desk.counts, **outbox.counts}, "identity"),
             *IdentityRoutes(desk, people, issuer).routes,
         ]
         verifier = TokenVerifier(_LatestKeys(desk), access, clock.wall_us)
@@ -103,7 +103,7 @@ def _desk(
 
 
 def _access(config: IdentityConfig, issuer: str) -> AccessConfig:
-    return AccessConfig(issuer=issuer, audience=config.audience)
+    return AccessConfig(issuer=issuer, audience=config.audience, token_roles=config.token_roles)
 
 
 async def _keep_house(desk: IdentityDesk) -> None:

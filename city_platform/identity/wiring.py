@@ -6,18 +6,21 @@ import asyncio
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from city_platform.audit.entries import AuditEntry, AuditOutcome, shortened
 from city_platform.audit.outbox import AuditOutbox, OutboxFull
 from city_platform.identity.callers import Caller, Grant
 from city_platform.identity.config import ALL_TENANTS, AccessConfig, Role, ServiceToken
 from city_platform.identity.gate import Act, CannotRecord
-from city_platform.identity.key_sets import FetchedKeys, issuer_url, load_from
-from city_platform.identity.tokens import TokenVerifier
+from city_platform.identity.key_sets import FetchedKeys, Keys, issuer_url, load_from
 from city_platform.stores.device_directory import SqliteDeviceDirectory
 from runtime.clock import Clock
+
+if TYPE_CHECKING:
+    from city_platform.identity.tokens import TokenVerifier
 
 TENANTS_KEPT: Final = 10_000
 TENANT_CACHED_S: Final = 10.0
@@ -51,7 +54,32 @@ def service_callers(tokens: Sequence[ServiceToken]) -> list[tuple[str, Caller]]:
     return found
 
 
-def verify_by(access: AccessConfig, clock: Clock) -> TokenVerifier:
+class LaterVerifier:
+    """`Verifies` by a `TokenVerifier`, whose module is imported with the first token: off the event
+    loop, and not while the component starts, which would take half as long again."""
+
+    def __init__(self, keys: Keys, access: AccessConfig, wall_us: Callable[[], int]) -> None:
+        self._keys = keys
+        self._access = access
+        self._wall_us = wall_us
+        self._verifier: TokenVerifier | None = None
+
+    async def verify(self, token: str) -> Caller:
+        """See `Verifies`."""
+        if self._verifier is None:
+            await self.warm()
+        assert self._verifier is not None
+        return await self._verifier.verify(token)
+
+    async def warm(self) -> None:
+        """Import what is needed."""
+        loop = asyncio.get_running_loop()
+        module = await loop.run_in_executor(None, import_module, "city_platform.identity.tokens")
+        if self._verifier is None:
+            self._verifier = module.TokenVerifier(self._keys, self._access, self._wall_us)
+
+
+def verify_by(access: AccessConfig, clock: Clock) -> LaterVerifier:
     """A verifier with the issuer's keys. Raises `ValueError` for an issuer that cannot be."""
     keys_file = access.keys_file
     if keys_file is None:
@@ -67,7 +95,7 @@ def verify_by(access: AccessConfig, clock: Clock) -> TokenVerifier:
         load, clock.now_ns,
         cached_s=access.keys_cached_s, stale_s=access.keys_stale_s, pause_s=access.keys_pause_s,
     )  # fmt: skip
-    return TokenVerifier(keys, access, clock.wall_us)
+    return LaterVerifier(keys, access, clock.wall_us)
 
 
 class Directory:

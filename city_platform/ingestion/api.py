@@ -11,39 +11,49 @@ from starlette.routing import BaseRoute, Route
 
 from city_platform.ingestion.feed import Feed
 from city_platform.stores.telemetry_store import TelemetryStore
-from contracts.api import Alarms, Readings
+from contracts.api import Alarms
 from runtime.http import json_response, problem
+from runtime.metrics import metrics_response
 
 _TIME_MAX_US = 2**63 - 1
 _LIMIT = 1_000
 
 
 class IngestionApi:
-    """The routes and what they need. `backlog` and `is_connected` tell of the component."""
+    """The routes and what they need; `more` are those of the other modules.
+
+    `backlog` tells of the component, `away` why the broker is not there, `trouble` why nothing is
+    taken or stored; both are empty while all is well.
+    """
 
     def __init__(
         self,
         store: TelemetryStore,
         feed: Feed,
         backlog: Callable[[], int],
-        is_connected: Callable[[], bool],
+        away: Callable[[], str],
         feed_readers_max: int,
+        trouble: Callable[[], str] = str,
+        more: Sequence[BaseRoute] = (),
     ) -> None:
         self._store = store
         self._feed = feed
         self._backlog = backlog
-        self._is_connected = is_connected
+        self._away = away
         self._feed_readers_max = feed_readers_max
+        self._trouble = trouble
+        self._more = more
 
     def routes(self) -> Sequence[BaseRoute]:
         """All routes of the component."""
         return [
             Route("/v1/feed", self._get_feed),
-            Route("/v1/devices/{endpoint}/readings", self._get_readings),
             Route("/v1/devices/{endpoint}/alarms", self._get_alarms),
             Route("/v1/counts", self._get_counts),
+            Route("/metrics", self._get_metrics),
             Route("/healthz", self._get_health),
             Route("/readyz", self._get_readiness),
+            *self._more,
         ]
 
     async def _get_feed(self, request: Request) -> Response:
@@ -53,21 +63,6 @@ class IngestionApi:
         if self._feed.readers >= self._feed_readers_max:
             return problem(429, "too many feeds are open", "close one")
         return StreamingResponse(self._feed.follow(after), media_type="application/x-ndjson")
-
-    async def _get_readings(self, request: Request) -> Response:
-        from_us = _whole_number(request, "from_us", -_TIME_MAX_US)
-        to_us = _whole_number(request, "to_us", _TIME_MAX_US)
-        limit = _whole_number(request, "limit", _LIMIT)
-        if from_us is None or to_us is None or limit is None:
-            return problem(400, "wrong query", "from_us, to_us and limit are whole numbers")
-        rows = await self._store.readings(
-            request.path_params["endpoint"],
-            request.query_params.get("path") or None,
-            from_us,
-            to_us,
-            limit,
-        )
-        return json_response(Readings(rows))
 
     async def _get_alarms(self, request: Request) -> Response:
         limit = _whole_number(request, "limit", _LIMIT)
@@ -81,13 +76,16 @@ class IngestionApi:
         counts = await self._store.counts()
         return json_response(msgspec.structs.replace(counts, backlog=self._backlog()))
 
+    async def _get_metrics(self, request: Request) -> Response:
+        counts = msgspec.structs.replace(await self._store.counts(), backlog=self._backlog())
+        return metrics_response("ingestion", msgspec.structs.asdict(counts))
+
     async def _get_health(self, request: Request) -> Response:
         return json_response({"status": "ok"})
 
     async def _get_readiness(self, request: Request) -> Response:
-        if self._is_connected():
-            return json_response({"status": "ready"})
-        return problem(503, "not ready", "there is no connection to the broker")
+        why = "; ".join(one for one in (self._away(), self._trouble()) if one)
+        return problem(503, "not ready", why) if why else json_response({"status": "ready"})
 
 
 def _whole_number(request: Request, name: str, default: int) -> int | None:

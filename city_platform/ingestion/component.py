@@ -11,19 +11,28 @@ from typing import Protocol, TypeVar
 
 from city_platform.broker_access import Draw, chance_from, open_client
 from city_platform.identity.gated import gated
+from city_platform.ingestion.alarm_routes import AlarmRoutes
 from city_platform.ingestion.api import IngestionApi
 from city_platform.ingestion.archive import Archive
 from city_platform.ingestion.config import IngestionConfig
+from city_platform.ingestion.dead_letter_routes import DeadLetterRoutes
 from city_platform.ingestion.feed import Feed
 from city_platform.ingestion.intake import Intake
+from city_platform.ingestion.live import Live
 from city_platform.ingestion.pipeline import Pipeline
+from city_platform.ingestion.replays import Replays
+from city_platform.ingestion.signals import load_signals
 from city_platform.ingestion.spool import Spool, SpoolReader
+from city_platform.ingestion.state_routes import StateRoutes
+from city_platform.ingestion.telemetry_routes import TelemetryRoutes
 from city_platform.ingestion.tenants import DirectoryTenants, NoTenants, Tenants
 from city_platform.ingestion.transform import Transformer
+from city_platform.ingestion.upkeep import Upkeep
 from city_platform.rules import CallbackTarget, Rule, RuleRunner, default_rules, load_rules
 from city_platform.stores.dead_letters import SqliteDeadLetterStore
 from city_platform.stores.device_directory import SqliteDeviceDirectory
-from city_platform.stores.object_store import FileObjectStore
+from city_platform.stores.opening import open_object_store, open_telemetry_copy
+from city_platform.stores.telemetry_desk import SqliteTelemetryDesk, TelemetryDesk
 from city_platform.stores.telemetry_store import SqliteTelemetryStore
 from city_platform.stores.worker import Worker
 from contracts.names import service_identity
@@ -46,7 +55,7 @@ async def run(
 ) -> None:
     """Store what devices report until cancelled; ready with `{"http": address}` once subscribed."""
     async with contextlib.AsyncExitStack() as opened:
-        ingestion = await Ingestion.open(config, clock, opened)
+        ingestion = await Ingestion.open(config, clock, opened, draw)
         await _serve(config, clock, ready, draw, ingestion)
 
 
@@ -54,36 +63,58 @@ class Ingestion:
     """Everything of the component that is neither MQTT nor HTTP."""
 
     def __init__(
-        self, intake: Intake, pipeline: Pipeline, store: SqliteTelemetryStore, feed: Feed
+        self,
+        intake: Intake,
+        pipeline: Pipeline,
+        store: SqliteTelemetryStore,
+        feed: Feed,
+        live: Live,
+        desk: TelemetryDesk,
+        letters: SqliteDeadLetterStore,
+        replays: Replays,
+        upkeep: Upkeep,
     ) -> None:
         self.intake = intake
         self.pipeline = pipeline
         self.store = store
         self.feed = feed
+        self.live = live
+        self.desk = desk
+        self.letters = letters
+        self.replays = replays
+        self.upkeep = upkeep
+
+    @property
+    def trouble(self) -> str:
+        """Why something is not taken or not stored just now; empty while all is well."""
+        return self.intake.trouble or self.pipeline.trouble
 
     @classmethod
     async def open(
-        cls, config: IngestionConfig, clock: Clock, opened: contextlib.AsyncExitStack
+        cls,
+        config: IngestionConfig,
+        clock: Clock,
+        opened: contextlib.AsyncExitStack,
+        draw: Draw = os.urandom,
     ) -> Ingestion:
         """Open the stores and the spool; `opened` closes them. Raises what they raise."""
         state, limits = Path(config.state_dir), config.limits
-        store = _closing(
-            opened,
-            SqliteTelemetryStore(
-                state / "telemetry.sqlite",
-                now_ns=clock.now_ns,
-                feed_bytes_max=limits.feed_kept_bytes,
-                window_us=int(limits.unstamped_window_s * 1e6),
-            ),
-        )
-        objects = _closing(opened, FileObjectStore(state / "objects"))
+        store = _closing(opened, _open_store(config, clock))
+        chance, window_us = chance_from(draw), int(limits.unstamped_window_s * 1e6)
+        objects = await open_object_store(config.stores, state / "objects", opened, chance)
+        copied = await open_telemetry_copy(config.stores, store, window_us, opened, chance)
         letters = SqliteDeadLetterStore(state / "dead_letters.sqlite", limits.dead_letters_max)
-        spool = _closing(opened, Spool(state / "spool", limits.segment_bytes))
+        letters = _closing(opened, letters)
+        spool = Spool(state / "spool", limits.segment_bytes, limits.spool_bytes_max)
+        spool = _closing(opened, spool)
         spooling = _closing(opened, Worker("spool"))
         intake = Intake(
             spool, spooling, clock.wall_us, limits.waiting_bytes_max, limits.spool_gather_s
         )
         feed = Feed(store, await store.newest(), limits.feed_memory_bytes)
+        desk = SqliteTelemetryDesk(store)
+        live = Live(desk, clock, limits.changes_devices_max)
+        await live.load()
         archived = await store.archived()
         pipeline = Pipeline(
             clock=clock,
@@ -92,8 +123,8 @@ class Ingestion:
             reader=_closing(opened, SpoolReader(state / "spool", archived)),
             transformer=Transformer(config.topics),
             tenants=_tenants(config, clock, opened),
-            store=store,
-            dead_letters=_closing(opened, letters),
+            store=copied,
+            dead_letters=letters,
             archive=Archive(
                 objects,
                 archived,
@@ -102,12 +133,26 @@ class Ingestion:
                 now_ns=clock.now_ns,
             ),
             feed=feed,
+            live=live,
             spooling=spooling,
             batch_packs_max=limits.batch_packs_max,
             batch_bytes_max=limits.batch_bytes_max,
             gather_s=limits.batch_gather_s,
         )
-        return cls(intake, pipeline, store, feed)
+        upkeep = Upkeep(desk, letters, live, clock, config.retention, config.retention_every_s)
+        replays = Replays(letters, intake, clock.wall_us, lambda: pipeline.stored)
+        return cls(intake, pipeline, store, feed, live, desk, letters, replays, upkeep)
+
+
+def _open_store(config: IngestionConfig, clock: Clock) -> SqliteTelemetryStore:
+    return SqliteTelemetryStore(
+        Path(config.state_dir) / "telemetry.sqlite",
+        now_ns=clock.now_ns,
+        feed_bytes_max=config.limits.feed_kept_bytes,
+        window_us=int(config.limits.unstamped_window_s * 1e6),
+        signals=load_signals(config.signals_file),
+        flapping=config.flapping,
+    )
 
 
 async def _serve(
@@ -127,8 +172,16 @@ async def _serve(
         ingestion.store,
         ingestion.feed,
         lambda: ingestion.pipeline.backlog,
-        client.connected.is_set,
+        lambda: "" if client.connected.is_set() else "there is no connection to the broker",
         config.limits.feed_readers_max,
+        lambda: ingestion.trouble,
+        [
+            *TelemetryRoutes(ingestion.desk).routes(),
+            *AlarmRoutes(ingestion.desk, ingestion.live, clock.wall_us).routes(),
+            *StateRoutes(ingestion.desk, ingestion.live, config.limits).routes(),
+            *DeadLetterRoutes(ingestion.letters, ingestion.replays, config.topics).routes(),
+            *ingestion.upkeep.routes(),
+        ],
     )
     routes, token_file = api.routes(), config.token_file
     try:
@@ -141,7 +194,8 @@ async def _serve(
             tasks.create_task(ingestion.pipeline.run())
             tasks.create_task(client.run())
             tasks.create_task(_tell_ready(client.connected, ready, address))
-            tasks.create_task(_end_feed_when_cancelled(ingestion.feed))
+            tasks.create_task(ingestion.upkeep.run())
+            tasks.create_task(_end_streams_when_cancelled(ingestion))
     finally:
         await runner.close()
 
@@ -169,12 +223,13 @@ async def _tell_ready(connected: asyncio.Event, ready: Ready, address: str) -> N
     ready({"http": address})
 
 
-async def _end_feed_when_cancelled(feed: Feed) -> None:
+async def _end_streams_when_cancelled(ingestion: Ingestion) -> None:
     # The HTTP server waits for open streams when it stops.
     try:
         await asyncio.get_running_loop().create_future()
     finally:
-        feed.close()
+        ingestion.feed.close()
+        ingestion.live.close()
 
 
 def _rules(config: IngestionConfig) -> list[Rule]:

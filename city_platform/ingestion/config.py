@@ -7,6 +7,9 @@ import msgspec
 from city_platform.broker_access import BrokerAccess
 from city_platform.identity.config import AccessConfig
 from city_platform.rules import RunnerLimits
+from city_platform.stores.alarm_states import FlappingLimits
+from city_platform.stores.aws.config import EmbeddedStores, Stores
+from city_platform.stores.telemetry_retention import RetentionRule
 from contracts.topics import Topics
 
 
@@ -16,6 +19,9 @@ class IngestionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     segment_bytes: int = 16 * 1024 * 1024
     """A spool file that is larger is followed by another; one is deleted when all of it is stored
     and archived."""
+    spool_bytes_max: int = 8 * 1024 * 1024 * 1024
+    """Bytes of the spool's files, at least four of them, while the store is behind or takes
+    nothing. What comes then is not acknowledged: the broker keeps it, and sends it again."""
     waiting_bytes_max: int = 32 * 1024 * 1024
     """Packs received and not yet on disk. More are refused, which holds the broker back."""
     spool_gather_s: float = 0.01
@@ -33,6 +39,12 @@ class IngestionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Feed lines in the store; a reader that is behind them is told how many it missed."""
     feed_readers_max: int = 32
     """Feeds open at one time."""
+    changes_devices_max: int = 20_000
+    """Devices whose last changes are kept for who watches; behind more, a reader begins anew."""
+    changes_readers_max: int = 256
+    """Requests that wait for changes at one time."""
+    changes_gather_s: float = 0.2
+    """How long a request that waits goes on gathering once there is a change."""
     archive_bytes: int = 4 * 1024 * 1024
     """Uncompressed bytes of an archive object: compressed some 300 KB, as object stores like it."""
     archive_age_s: float = 60.0
@@ -57,6 +69,9 @@ class IngestionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """File with the bearer token that every request must carry."""
     access: AccessConfig | None = None
     """Who may come in beside the token's bearer; None: only that one, who may do everything."""
+    stores: Stores = EmbeddedStores()
+    """Where readings and the archive are kept: in `state_dir` (`embedded`), or beside it in an
+    account on AWS (`aws`)."""
     directory_file: str | None = None
     """Provisioning's `devices.sqlite`: rows get their device's tenant, and packs of devices that
     are not in it are dead-lettered. None: no tenants, every device is known."""
@@ -66,6 +81,14 @@ class IngestionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Port to listen on; 0 takes a free one and tells it in the ready line."""
     rules_file: str | None = None
     """TOML with `[[rules]]` instead of the package's own; targets are `telemetry` and `alarms`."""
+    signals_file: str | None = None
+    """TOML with `[[signals]]` instead of the package's own: boolean resources that are alarms."""
+    flapping: FlappingLimits = FlappingLimits()
+    """When an alarm that comes and goes is flapping."""
+    retention: tuple[RetentionRule, ...] = ()
+    """How long rows are kept, by kind and tenant; nothing is deleted that no rule speaks of."""
+    retention_every_s: float = 3_600.0
+    """Time from one sweep to the next, at least 30 s."""
     topics: Topics = Topics()
     """Topic templates of the installation."""
     limits: IngestionLimits = IngestionLimits()

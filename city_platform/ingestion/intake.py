@@ -16,7 +16,10 @@ class IntakeFull(Exception):
 
 
 class Intake:
-    """The target of ingestion's rules. `run` writes; `end` is the first position not durable."""
+    """The target of ingestion's rules. `run` writes; `end` is the first position not durable.
+
+    `trouble` says why nothing is taken just now; it is empty while all is well.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,9 @@ class Intake:
         # Done when all that waits is durable.
         self._durable: asyncio.Future[None] | None = None
         self._waiting_bytes = 0
+        # Places of what was put back, in `_waiting`, and who waits to hear their positions.
+        self._put_back: list[tuple[int, asyncio.Future[int]]] = []
+        self.trouble = ""
         self._arrived = asyncio.Event()
         self._grown = asyncio.Event()
         self.end = spool.end
@@ -51,6 +57,18 @@ class Intake:
         self._waiting.append((self._wall_us(), topic, payload))
         self._waiting_bytes += size
         return self._durable
+
+    async def put_back(self, received_us: int, topic: str, payload: bytes) -> int:
+        """Take a message again that was received before; its new position, once it is durable.
+        Raises `IntakeFull` and `SpoolFull`."""
+        durable = self.accept(topic, payload)
+        _, topic, payload = self._waiting[-1]
+        self._waiting[-1] = (received_us, topic, payload)
+        position: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._put_back.append((len(self._waiting) - 1, position))
+        # Others wait for it, too.
+        await asyncio.shield(durable)
+        return await position
 
     async def wait_beyond(self, position: int, within_s: float | None) -> bool:
         """Whether messages from `position` on are durable, waiting at most so long for one."""
@@ -77,12 +95,14 @@ class Intake:
 
     async def _write(self) -> None:
         messages, self._waiting = self._waiting, []
+        put_back, self._put_back = self._put_back, []
         durable, self._durable = self._durable, None
         assert durable is not None
         self._waiting_bytes = 0
         try:
             self.end = await self._worker.do(self._spool.append, messages)
         except SpoolFull as error:
+            self.trouble = f"the spool takes nothing: {error.strerror}"
             if not durable.done():
                 durable.set_exception(SpoolFull(error.errno, error.strerror))
             return
@@ -90,6 +110,9 @@ class Intake:
             # Nobody knows whether it is written: it stays unacknowledged and comes again.
             durable.cancel()
             raise
+        self.trouble = ""
         self._grown.set()
+        for place, position in put_back:
+            position.set_result(self.end - len(messages) + place)
         if not durable.done():
             durable.set_result(None)

@@ -3,34 +3,59 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import NamedTuple
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 from city_platform.ingestion.archive import Archive, DecodedPack
 from city_platform.ingestion.feed import Feed
 from city_platform.ingestion.intake import Intake
+from city_platform.ingestion.live import Live
 from city_platform.ingestion.spool import Message, Spool, SpoolReader
 from city_platform.ingestion.tenants import Tenants
-from city_platform.ingestion.transform import Refused, Source, StatePack, Transformer
+from city_platform.ingestion.transform import (
+    PresencePack,
+    Refused,
+    Source,
+    StatePack,
+    Transformer,
+)
 from city_platform.pace import Pace
 from city_platform.stores.dead_letters import DeadLetter, DeadLetterStore
-from city_platform.stores.telemetry_records import TelemetryBatch, UnstampedPack
+from city_platform.stores.telemetry_records import (
+    PresenceRecord,
+    TelemetryBatch,
+    UnstampedPack,
+)
 from city_platform.stores.telemetry_store import TelemetryStore
 from city_platform.stores.worker import Worker
 from contracts.api import DeadLettered
 from runtime.clock import Clock
 
+_log = logging.getLogger(__name__)
+
+# What a store raises that cannot take anything now and may again: locked, full, not reached.
+PASSING: Final = (sqlite3.OperationalError, OSError)
+RETRY_S: Final = 0.1
+RETRY_S_MAX: Final = 5.0
+
+_Result = TypeVar("_Result")
+
 
 class Transformed(NamedTuple):
-    """What a run of messages came to."""
+    """What a run of messages came to; `presence` is the batch's."""
 
     batch: TelemetryBatch
     packs: list[DecodedPack]
     letters: list[DeadLetter]
+    presence: list[PresenceRecord]
 
 
 class Pipeline:
-    """`run` stores what is in the spool and what comes; `position` is the first not stored.
+    """`run` stores what is in the spool and what comes. `trouble` says why it does not just now:
+    then it tries again until it can, while the spool goes on taking what comes.
 
     Order per batch: dead letters, readings and alarms with the spool position (one transaction),
     feed, archive. Each step may be repeated after a kill without anything being there twice.
@@ -49,6 +74,7 @@ class Pipeline:
         dead_letters: DeadLetterStore,
         archive: Archive,
         feed: Feed,
+        live: Live,
         spooling: Worker,
         batch_packs_max: int,
         batch_bytes_max: int,
@@ -64,12 +90,20 @@ class Pipeline:
         self._dead_letters = dead_letters
         self._archive = archive
         self._feed = feed
+        self._live = live
         self._spooling = spooling
         self._working = Worker("transform")
         self._batch_packs_max = batch_packs_max
         self._batch_bytes_max = batch_bytes_max
         self._pace = Pace(gather_s)
         self._stored = 0
+        self._ending = asyncio.Event()
+        self.trouble = ""
+
+    @property
+    def stored(self) -> int:
+        """The first spool position that is not stored."""
+        return self._stored
 
     @property
     def backlog(self) -> int:
@@ -85,10 +119,19 @@ class Pipeline:
                 if await self._intake.wait_beyond(self._reader.position, self._patience_s()):
                     if self.backlog < self._batch_packs_max:
                         await self._pace.turn()
-                    await _to_its_end(self._take_batch())
+                    await self._to_its_end(self._take_batch())
         finally:
-            await self._put_archive()
+            self._ending.set()
+            await self._end()
             self._working.close()
+
+    async def _end(self) -> None:
+        """What is not put now is read from the spool again at the next start."""
+        try:
+            await self._live.save(is_last=True)
+            await self._put_archive()
+        except PASSING as error:
+            _log.warning("not archived before the end: %s", error)
 
     async def _take_batch(self) -> None:
         # What an earlier process stored and did not archive is only archived.
@@ -98,16 +141,19 @@ class Pipeline:
         if done is None:
             tenants = await self._tenants.of([found.endpoint for found in sources if found])
             done = await self._working.do(self._transform, messages, sources, tenants)
-        if not is_replay:
+        if is_replay:
+            self._live.saw(done.packs)
+        else:
             await self._keep(done)
         await self._archive_packs(done.packs)
 
     async def _keep(self, done: Transformed) -> None:
         if done.letters:
-            await self._dead_letters.put(done.letters)
-        lines = await self._store.commit(done.batch)
-        self._stored = done.batch.next
+            await self._until_done(lambda: self._dead_letters.put(done.letters))
+        lines = await self._until_done(lambda: self._store.commit(done.batch))
         self._feed.publish(lines)
+        await self._live.committed(done.packs, done.batch.at_us)
+        self._stored = done.batch.next
 
     def _read(self, until: int) -> tuple[list[Message], list[Source | None], Transformed | None]:
         """The next messages, transformed at once when all their devices' tenants are known."""
@@ -134,11 +180,13 @@ class Pipeline:
         tenants: Mapping[str, str],
     ) -> Transformed:
         first = messages[0].position
-        batch = TelemetryBatch(first, first + len(messages), self._clock.wall_us(), [], [], [], [])
-        done = Transformed(batch, [], [])
+        following, at_us = first + len(messages), self._clock.wall_us()
+        presence: list[PresenceRecord] = []
+        batch = TelemetryBatch(first, following, at_us, [], [], [], [], presence)
+        done = Transformed(batch, [], [], presence)
         for message, source in zip(messages, sources, strict=True):
             try:
-                done.packs.append(self._transform_one(message, source, tenants, batch))
+                done.packs.append(self._transform_one(message, source, tenants, done))
             except Refused as refused:
                 _refuse(message, refused, done)
         return done
@@ -148,7 +196,7 @@ class Pipeline:
         message: Message,
         source: Source | None,
         tenants: Mapping[str, str],
-        batch: TelemetryBatch,
+        done: Transformed,
     ) -> DecodedPack:
         # Asked again so that a topic that is nobody's raises its reason here.
         source = source or self._transformer.source(message.topic)
@@ -156,7 +204,11 @@ class Pipeline:
         if tenant is None:
             detail = f"{source.endpoint!r} is not provisioned"
             raise Refused("unknown_device", detail, source.endpoint)
+        batch = done.batch
         pack = self._transformer.transform(message, source, tenant)
+        if isinstance(pack, PresencePack):
+            done.presence.append(PresenceRecord(pack.told, tenant, message.received_us))
+            return DecodedPack(message.position, message.received_us)
         if not isinstance(pack, StatePack):
             batch.alarms.extend(pack.alarms)
             return DecodedPack(message.position, message.received_us, alarms=pack.alarms)
@@ -171,14 +223,14 @@ class Pipeline:
             taken = await self._working.do(self._archive.add, packs)
             packs = packs[taken:]
             if packs:
-                await self._put_archive()
+                await self._until_done(self._put_archive)
 
     async def _archive_when_due(self) -> None:
-        due_ns = self._archive.due_ns
-        if due_ns is not None and due_ns <= self._clock.now_ns():
-            await self._put_archive()
+        if self._spool.is_filling or self._patience_s() == 0.0:
+            await self._to_its_end(self._until_done(self._put_archive))
 
     async def _put_archive(self) -> None:
+        await self._live.save()
         position = await self._archive.put()
         if position > await self._store.archived():
             await self._store.set_archived(position)
@@ -189,15 +241,36 @@ class Pipeline:
         due_ns = self._archive.due_ns
         return None if due_ns is None else max(0.0, (due_ns - self._clock.now_ns()) / 1e9)
 
+    async def _until_done(self, step: Callable[[], Awaitable[_Result]]) -> _Result:
+        """What `step` returns, once the store takes it. Raises what it raises when this ends."""
+        pause_s = RETRY_S
+        while True:
+            try:
+                done = await step()
+            except PASSING as error:
+                if self._ending.is_set():
+                    raise
+                if not self.trouble:
+                    _log.warning("the store takes nothing, it is tried again: %s", error)
+                self.trouble = f"the store takes nothing: {error}"
+            else:
+                self.trouble = ""
+                return done
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._ending.wait()
+            pause_s = min(2 * pause_s, RETRY_S_MAX)
 
-async def _to_its_end(work: Coroutine[None, None, None]) -> None:
-    """Await `work`; when this is cancelled, end it first."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
+    async def _to_its_end(self, work: Coroutine[None, None, None]) -> None:
+        """Await `work`; when this is cancelled, end it first, unless the store takes nothing."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._ending.set()
+            with contextlib.suppress(*PASSING):
+                await task
+            raise
 
 
 def _refuse(message: Message, refused: Refused, done: Transformed) -> None:

@@ -12,6 +12,7 @@ and is dropped. All calls block: they belong into a worker thread.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import struct
@@ -50,11 +51,16 @@ class Message(NamedTuple):
 class Spool:
     """The writing end. `end` is the position that the next message gets."""
 
-    def __init__(self, folder: Path, segment_bytes: int) -> None:
-        """Open or make the spool; a torn last frame is cut off, its bytes are kept beside it."""
+    def __init__(self, folder: Path, segment_bytes: int, bytes_max: int = 2**63) -> None:
+        """Open or make the spool; a torn last frame is cut off, its bytes are kept beside it.
+
+        It takes nothing more while its files have `bytes_max` together: the store is behind.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._segment_bytes = segment_bytes
+        # The last file is never deleted: there must be room for others.
+        self._bytes_max = max(bytes_max, 4 * segment_bytes)
         found = segments(folder)
         if not found:
             make_segment(folder, 0)
@@ -64,6 +70,17 @@ class Spool:
         self.end = found[-1].first + count
         self._descriptor = os.open(self._path, os.O_WRONLY)
         os.lseek(self._descriptor, self._size, os.SEEK_SET)
+        self._earlier_bytes = _bytes_of(found[:-1])
+
+    @property
+    def size_bytes(self) -> int:
+        """What its files have together."""
+        return self._earlier_bytes + self._size
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether more than half of what it may have is used, by files that could be deleted."""
+        return self._earlier_bytes > self._bytes_max // 2
 
     def append(self, messages: Sequence[tuple[int, str, bytes]]) -> int:
         """Write (time received, topic, payload) of each and sync once; returns the new end.
@@ -72,6 +89,8 @@ class Spool:
         what is on the disk, so the process must end and read the spool again.
         """
         data = b"".join(encode_frame(*message) for message in messages)
+        if self.size_bytes + len(data) > self._bytes_max:
+            raise SpoolFull(errno.EDQUOT, f"{self.size_bytes} bytes wait for the store")
         if self._size and self._size + len(data) > self._segment_bytes:
             self._begin_segment()
         self._write(data)
@@ -86,6 +105,7 @@ class Spool:
         for segment, following in itertools.pairwise(found):
             if following.first <= position:
                 segment.path.unlink()
+        self._earlier_bytes = _bytes_of(segments(self._folder)[:-1])
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
@@ -94,10 +114,18 @@ class Spool:
             self._descriptor = -1
 
     def _begin_segment(self) -> None:
-        path = make_segment(self._folder, self.end)
+        path = self._folder / f"{self.end:020d}.spool"
+        try:
+            make_segment(self._folder, self.end)
+            descriptor = os.open(path, os.O_WRONLY)
+        except OSError as error:
+            # What comes next goes on in the file at hand: an empty one must not hide it.
+            path.unlink(missing_ok=True)
+            raise SpoolFull(error.errno, f"{path}: {error.strerror}") from error
         os.close(self._descriptor)
+        self._earlier_bytes += self._size
         self._path, self._size = path, 0
-        self._descriptor = os.open(path, os.O_WRONLY)
+        self._descriptor = descriptor
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -205,6 +233,10 @@ def segments(folder: Path) -> list[Segment]:
     """The files of the spool in the order of their messages."""
     found = (path for path in folder.iterdir() if path.suffix == ".spool")
     return sorted(Segment(int(path.stem), path) for path in found)
+
+
+def _bytes_of(found: Iterable[Segment]) -> int:
+    return sum(segment.path.stat().st_size for segment in found)
 
 
 def make_segment(folder: Path, first: int) -> Path:

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
 from city_platform.ingestion.common_packs import common_readings
 from city_platform.ingestion.spool import Message
+from city_platform.presence import Told, read_told
 from city_platform.stores.dead_letters import DeadLetterReason
 from city_platform.stores.telemetry_records import (
     AlarmRecord,
@@ -38,7 +39,7 @@ from contracts.topics import Topics, match_template
 from lwm2m.codecs.senml_cbor import ResolvedRecord, load, resolve
 from lwm2m.errors import LwM2mError
 
-Stream = Literal["state", "alarm"]
+Stream = Literal["state", "alarm", "presence", "lifecycle"]
 
 SEQUENCE_MAX: Final = 2**53
 TEXT_LENGTH_MAX: Final = 128
@@ -90,13 +91,22 @@ class AlarmPack(NamedTuple):
     alarms: list[AlarmRecord]
 
 
+class PresencePack(NamedTuple):
+    """What is told of a device's connection."""
+
+    told: Told
+
+
 class Transformer:
     """Transforms the messages of an installation with these topics."""
 
     def __init__(self, topics: Topics) -> None:
+        self._topics = topics
         self._templates: tuple[tuple[Stream, str], ...] = (
             ("state", topics.state),
             ("alarm", topics.alarm),
+            ("presence", topics.presence),
+            ("lifecycle", topics.lifecycle),
         )
         self._sources: dict[str, Source] = {}
         self._paths: dict[str, str] = {}
@@ -111,7 +121,9 @@ class Transformer:
             self._sources[topic] = found
         return found
 
-    def transform(self, message: Message, source: Source, tenant: str) -> StatePack | AlarmPack:
+    def transform(
+        self, message: Message, source: Source, tenant: str
+    ) -> StatePack | AlarmPack | PresencePack:
         """The content of a message. Raises `Refused` for one that is malformed or claims another.
 
         A record without absolute time gets the time at which the message was received.
@@ -122,6 +134,8 @@ class Transformer:
                 common = common_readings(load(message.payload), endpoint, tenant, self._paths)
                 if common is not None:
                     return StatePack(common, None)
+            elif source.stream != "alarm":
+                return self._presence(message, endpoint)
             records = resolve(message.payload, None)
             are_stamped = all(record.time is not None for record in records)
             if not are_stamped:
@@ -134,6 +148,15 @@ class Transformer:
             records, endpoint, tenant, "device" if are_stamped else "received"
         )
         return StatePack(readings, None if are_stamped else _digest(endpoint, message.payload))
+
+    def _presence(self, message: Message, endpoint: str) -> PresencePack:
+        try:
+            told = read_told(self._topics, message.topic, message.payload)
+        except ContractError as error:
+            raise Refused("malformed", str(error), endpoint) from None
+        # Its topic was one of the two.
+        assert told is not None
+        return PresencePack(told)
 
     def _read_topic(self, topic: str) -> Source:
         for stream, template in self._templates:

@@ -215,7 +215,7 @@ class CertificateRoutes:
                     409,
                     "the authority before is still needed",
                     f"{left} devices have a certificate of it: GET /v1/rotations tells how many "
-                    "wait; devices that keep their key must ask, or be removed",
+                    "wait; whose certificate was revoked must be given another, or be removed",
                 )
         try:
             self._authorities.step(wanted.step, self._wall_us())

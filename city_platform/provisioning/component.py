@@ -7,6 +7,7 @@ from pathlib import Path
 
 from city_platform.provisioning.certificates import Draw
 from city_platform.provisioning.config import ProvisioningConfig
+from city_platform.provisioning.crl import write_first_lists
 from city_platform.provisioning.pki import open_pki
 from runtime.clock import Clock
 from runtime.component import Ready, say
@@ -22,6 +23,7 @@ async def run(
     """
     folder = Path(config.state_dir) / "pki"
     authorities = open_pki(folder, config.services, config.broker_hosts, clock.wall_us(), draw)
+    write_first_lists(folder, authorities, clock.wall_us())
     say({"pki": str(folder)})
     # Imported now: all others of an installation wait for the key files, and not for these.
     from city_platform.provisioning.service import serve

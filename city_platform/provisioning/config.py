@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from city_platform.identity.config import AccessConfig
+from city_platform.provisioning.broker_notices import BrokerNotice, SayIt
+from city_platform.stores.aws.config import EmbeddedStores, Stores
 from contracts.topics import Topics
 
 
@@ -15,6 +17,9 @@ class ProvisioningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """Folder of all that lasts: `pki/`, `objects/`, the registries, waiting uploads."""
     token_file: str
     """File with the bearer token that every request must carry."""
+    stores: Stores = EmbeddedStores()
+    """Where things and credentials are kept: in `state_dir` (`embedded`), or in an account on AWS
+    (`aws`)."""
     access: AccessConfig | None = None
     """Who may come in beside the token's bearer; None: only that one, who may do everything."""
     http_host: str = "127.0.0.1"
@@ -51,8 +56,20 @@ class ProvisioningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     superseded_valid_days: float = 14.0
     """A certificate that was replaced is revoked so many days later: until then its device, which
     may be out of reach, can still connect with it."""
+    confirmed_valid_s: float = 3_600.0
+    """Where the device is known to have the newer one, it is revoked that much sooner: so many
+    seconds after it was replaced, and when the device was seen to have what replaced it."""
+    confirmations_asked_every_s: float = 30.0
+    """How often the bootstrap handler is asked which devices have what replaced another, as long as
+    there are such."""
+    brokers: tuple[BrokerNotice, ...] = (SayIt(),)
+    """How brokers are told that certificates have changed: `say` (whoever started provisioning
+    tells them), `hangup` (SIGHUP), `command`."""
     keep_alive_s: int = 60
     """MQTT keep-alive that devices are given, in seconds."""
+    presence: bool = False
+    """Whether devices are given a topic on which to say that they are connected: birth, last will
+    and good-bye. Changing it renews every device's credentials when its row is imported again."""
     upload_bytes_max: int = 256 * 1024 * 1024
     """A larger manifest is refused with 413."""
     row_bytes_max: int = 65_536

@@ -10,10 +10,12 @@ import msgspec
 from city_platform.provisioning.certificates import Issued
 from contracts.credentials import BrokerCredentials, CredentialsDocument, Publication
 from contracts.manifest import ManifestRow, Model
+from contracts.presence import ENCODING_JSON, PRESENCE_SOURCE
 from contracts.topics import Topics, fill
 
 STATE_INSTANCE: Final = 0
 ALARM_INSTANCE: Final = 1
+PRESENCE_INSTANCE: Final = 2
 
 # The object instances that a model reports (DESIGN: simulated devices).
 REPORTED_OBJECTS: Final[dict[Model, tuple[str, ...]]] = {
@@ -31,13 +33,19 @@ class CredentialsPlan(msgspec.Struct, frozen=True, kw_only=True):
     broker_uri: str
     topics: Topics
     keep_alive_s: int
+    # Whether devices are given a topic on which to say that they are connected.
+    presence: bool = False
 
-    def digest(self, row: ManifestRow) -> bytes:
-        """Changes when a device needs other credentials: another broker, topics, or hardware."""
+    def digest(self, row: ManifestRow, public_key: bytes = b"") -> bytes:
+        """Changes when a device needs other credentials: another broker, topics, or hardware, or
+        another key of its own (DER; empty when the platform makes it)."""
         content = msgspec.json.encode(
-            [self.broker_uri, self.topics, self.keep_alive_s, reported_objects(row), row.serial]
-        )
-        return hashlib.sha256(content).digest()[:16]
+            [
+                self.broker_uri, self.topics, self.keep_alive_s, reported_objects(row), row.serial,
+                *(["presence"] if self.presence else []),
+            ]
+        )  # fmt: skip
+        return hashlib.sha256(content + public_key).digest()[:16]
 
     def document(
         self, row: ManifestRow, issued: Issued, authority_der: bytes
@@ -62,8 +70,23 @@ class CredentialsPlan(msgspec.Struct, frozen=True, kw_only=True):
                     (STATE_INSTANCE, self.topics.state),
                     (ALARM_INSTANCE, self.topics.alarm),
                 )
-            ],
+            ]
+            + self._presence(endpoint),
         )
+
+    def _presence(self, endpoint: str) -> list[Publication]:
+        """The connection's own publication: birth, last will and good-bye."""
+        if not self.presence:
+            return []
+        topic = fill(self.topics.presence, endpoint=endpoint)
+        return [
+            Publication(
+                instance=PRESENCE_INSTANCE,
+                source=PRESENCE_SOURCE,
+                topic=topic,
+                encoding=ENCODING_JSON,
+            )
+        ]
 
 
 def reported_objects(row: ManifestRow) -> tuple[str, ...]:
@@ -75,4 +98,9 @@ def reported_objects(row: ManifestRow) -> tuple[str, ...]:
 
 def credentials_version(certificate: bytes) -> str:
     """What `CredentialsDocument.version` is: 16 hex digits of the certificate's SHA-256."""
-    return hashlib.sha256(certificate).hexdigest()[:16]
+    return version_of(hashlib.sha256(certificate).hexdigest())
+
+
+def version_of(sha256: str) -> str:
+    """The same, of the certificate's SHA-256 in hexadecimal."""
+    return sha256[:16]

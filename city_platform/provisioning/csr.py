@@ -11,11 +11,20 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-REQUEST_BYTES_MAX: Final = 8_192
+from contracts.manifest import REQUEST_BYTES_MAX
+
+__all__ = [
+    "REQUEST_BYTES_MAX",
+    "InvalidRequest",
+    "certified_key",
+    "public_key_der",
+    "read_request",
+]
+
 _HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 # RFC 2985 §5.4.2: the one attribute that a request may have.
 _EXTENSION_REQUEST: Final = "1.2.840.113549.1.9.14"
@@ -49,6 +58,20 @@ def read_request(data: bytes, endpoint: str) -> ec.EllipticCurvePublicKey:
     except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as e:
         raise InvalidRequest(f"the request cannot be read: {e}") from None
     return key
+
+
+def certified_key(certificate: bytes) -> ec.EllipticCurvePublicKey:
+    """The key that a certificate of ours (DER) is for: to certify it once more."""
+    key = x509.load_der_x509_certificate(certificate).public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    return key
+
+
+def public_key_der(key: ec.EllipticCurvePublicKey) -> bytes:
+    """The key as SubjectPublicKeyInfo: the same for every request that is made for it."""
+    return key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
 
 
 def _load(data: bytes) -> x509.CertificateSigningRequest:

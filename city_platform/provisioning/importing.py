@@ -15,9 +15,11 @@ from datetime import timedelta
 from typing import Literal, NamedTuple
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from city_platform.provisioning.certificates import Authority, Draw, Issuer
 from city_platform.provisioning.credentials import CredentialsPlan
+from city_platform.provisioning.csr import InvalidRequest, public_key_der, read_request
 from city_platform.provisioning.manifest_reader import RawRow
 from city_platform.stores.device_directory import DeviceDirectory, DirectoryEntry
 from city_platform.stores.object_store import NewObject, ObjectStore, credentials_name
@@ -46,10 +48,16 @@ class Stores:
 
 
 class CheckedRow(NamedTuple):
-    """A row that keeps to the manifest, and its place in the file."""
+    """A row that keeps to the manifest, and its place in the file. `public` is the key of a device
+    that has it to itself."""
 
     number: int
     row: ManifestRow
+    public: ec.EllipticCurvePublicKey | None = None
+
+    def digest(self, plan: CredentialsPlan) -> bytes:
+        """See `CredentialsPlan.digest`."""
+        return plan.digest(self.row, b"" if self.public is None else public_key_der(self.public))
 
 
 class Known(NamedTuple):
@@ -144,7 +152,7 @@ class Importer:
         rows, errors = check_rows(raw_rows, seen)
         known = await self._look_up(rows)
         rows, taken = _without_refused(rows, known)
-        todo = [row for row in rows if not _is_unchanged(row.row, known, plan)]
+        todo = [row for row in rows if not _is_unchanged(row, known, plan)]
         made = await self._make(todo, known, plan)
         created = sum(found.change == "created" for found in made)
         outcome = BatchOutcome(
@@ -192,18 +200,19 @@ class Importer:
     ) -> list[Provisioned]:
         authority = self._authority()
         issuer = authority.for_devices(self._wall_us(), self._lifetime)
-        return [self._make_one(checked.row, known, plan, issuer, authority.der) for checked in rows]
+        return [self._make_one(checked, known, plan, issuer, authority.der) for checked in rows]
 
     def _make_one(
         self,
-        row: ManifestRow,
+        checked: CheckedRow,
         known: Known,
         plan: CredentialsPlan,
         issuer: Issuer,
         authority_der: bytes,
     ) -> Provisioned:
+        row = checked.row
         before = known.things.get(row.endpoint)
-        made_for = plan.digest(row)
+        made_for = checked.digest(plan)
         document: bytes | None = None
         if (
             before is not None
@@ -212,7 +221,7 @@ class Importer:
         ):
             certificate = before.certificate
         else:
-            certificate, document = self._issue(row, made_for, plan, issuer, authority_der)
+            certificate, document = self._issue(checked, made_for, plan, issuer, authority_der)
         return Provisioned(
             "created" if before is None else "updated",
             _thing(row, certificate, plan),
@@ -223,14 +232,15 @@ class Importer:
 
     def _issue(
         self,
-        row: ManifestRow,
+        checked: CheckedRow,
         made_for: bytes,
         plan: CredentialsPlan,
         issuer: Issuer,
         authority_der: bytes,
     ) -> tuple[Certificate, bytes]:
-        issued = issuer.issue(row.endpoint)
-        document = plan.document(row, issued, authority_der)
+        endpoint, public = checked.row.endpoint, checked.public
+        issued = issuer.issue(endpoint) if public is None else issuer.issue_for(endpoint, public)
+        document = plan.document(checked.row, issued, authority_der)
         certificate = Certificate(
             sha256=hashlib.sha256(issued.certificate).hexdigest(),
             der=issued.certificate,
@@ -267,20 +277,34 @@ def check_rows(raw_rows: list[RawRow], seen: SeenRows) -> tuple[list[CheckedRow]
             continue
         try:
             row = read_row(fields)
+            public = _public_key(row)
             seen.check(number, row)
         except InvalidField as wrong:
             named = str(fields.get("endpoint", ""))[:128]
             errors.append(RowError(number, wrong.field, wrong.reason, named))
         else:
-            rows.append(CheckedRow(number, row))
+            rows.append(CheckedRow(number, row, public))
     return rows, errors
 
 
+def _public_key(row: ManifestRow) -> ec.EllipticCurvePublicKey | None:
+    """The key of the row's signing request. Raises `InvalidField`."""
+    if row.csr is None:
+        return None
+    try:
+        return read_request(row.csr, row.endpoint)
+    except InvalidRequest as error:
+        raise InvalidField("csr", str(error)) from None
+
+
 def manifest_digest(row: ManifestRow) -> bytes:
-    """Changes when anything of the row does, but for its key, which is compared where it is."""
-    content = msgspec.json.encode(msgspec.structs.replace(row, psk=None), order="sorted")
+    """Changes when anything of the row does, but for its keys, which are compared where they are: a
+    request for the same key is another one each time that it is signed."""
+    content = msgspec.json.encode(msgspec.structs.replace(row, psk=None, csr=None), order="sorted")
+    # As before there was such a column: what was imported then has not changed by that.
+    content = content.replace(b'"csr":null,', b"", 1)
     if not row.reports:
-        # As before there was such a column: what was imported then has not changed by that.
+        # Likewise.
         content = content.replace(b'"reports":[],', b"", 1)
     return hashlib.sha256(content).digest()[:16]
 
@@ -303,13 +327,14 @@ def _without_refused(
     return free, errors
 
 
-def _is_unchanged(row: ManifestRow, known: Known, plan: CredentialsPlan) -> bool:
+def _is_unchanged(checked: CheckedRow, known: Known, plan: CredentialsPlan) -> bool:
+    row = checked.row
     thing, key = known.things.get(row.endpoint), known.keys.get(row.endpoint)
     return (
         thing is not None
         and key is not None
         and thing.manifest_digest == manifest_digest(row)
-        and thing.certificate.made_for == plan.digest(row)
+        and thing.certificate.made_for == checked.digest(plan)
         and row.psk in (None, key.key)
         # After a power cut a file may be gone: it is made again.
         and row.endpoint in known.credentials

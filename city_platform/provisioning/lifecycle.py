@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from city_platform.provisioning.certificates import Issued
 from city_platform.provisioning.credentials import credentials_version
+from city_platform.provisioning.csr import certified_key
 from city_platform.provisioning.importing import Stores
 from city_platform.provisioning.revocations import PUBLISH_AGAIN_S, Revocations
 from city_platform.provisioning.rollover import AuthorityFiles
@@ -52,7 +53,8 @@ class KeepsItsKey(Exception):
 
 class CertificateLifecycle:
     """All that is done to certificates after the import. `turn` is held by whoever writes things:
-    an import holds it as long as it runs; a revocation waits for nobody."""
+    an import holds it as long as it runs; a revocation waits for nobody. `superseded` is called
+    when certificates were replaced, whose overlap begins."""
 
     def __init__(
         self,
@@ -67,6 +69,8 @@ class CertificateLifecycle:
         draw: Callable[[int], bytes],
         renewed: Callable[[Iterable[str]], None],
         turn: asyncio.Lock,
+        superseded: Callable[[], None] = lambda: None,
+        hears_confirmations: Callable[[], bool] = lambda: False,
     ) -> None:
         self._stores = stores
         self._register = stores.things.register
@@ -79,8 +83,9 @@ class CertificateLifecycle:
         self._draw = draw
         self._renewed = renewed
         self._turn = turn
+        self._superseded = superseded
+        self._hears_confirmations = hears_confirmations
         self._wanted = asyncio.Event()
-        self._publishing = asyncio.Lock()
 
     # ---- asked for by somebody ----
 
@@ -127,15 +132,25 @@ class CertificateLifecycle:
         self._wanted.set()
 
     async def devices_of_previous(self) -> int:
-        """How many devices' own certificates another authority signed than the one that does."""
+        """How many devices need the authority before: theirs is its certificate; or was, and they
+        are not known to have what replaced it, where that can be known."""
         if self._authorities.state != "new_signs":
             return 0
-        return sum([len(page) async for page in self._pages(self._is_of_another)])
+        needing = {name async for page in self._pages(self._is_of_another) for name in page}
+        query = CertificateQuery(state="superseded", limit=PAGE_THINGS)
+        while self._hears_confirmations() and (page := await self._register.certificates(query)):
+            needing |= {found.thing for found in page if self._is_signed_by_another(found.der)}
+            query = msgspec.structs.replace(query, after=page[-1].sha256)
+        return len(needing)
 
     async def publish(self) -> None:
         """Publish the list of revoked certificates."""
-        async with self._publishing:
-            await self._revocations.publish(self._wall_us())
+        await self._revocations.publish(self._wall_us())
+
+    async def end_overlap(self, sha256s: Sequence[str]) -> None:
+        """Revoke what was superseded and is not needed any more, and publish that."""
+        await self._register.tell(sha256s, "revoked", self._wall_us(), "superseded")
+        await self.publish()
 
     # ---- by itself ----
 
@@ -178,12 +193,15 @@ class CertificateLifecycle:
         async with self._turn:
             made = []
             for thing in (await self._stores.things.get(names)).values():
-                found = await self._document(thing)
-                if found is None or not found[0].broker.secret_key:
-                    # It was revoked, or keeps its key: somebody has to ask.
+                document, is_withheld = await self._document(thing) or (None, True)
+                if document is None or is_withheld:
+                    # It was revoked: somebody has to ask.
                     _log.warning("the certificate of %s is not renewed by itself", thing.name)
                     continue
-                made.append(self._make(thing, found[0], None))
+                # Who keeps its key gets another certificate for the same one.
+                keeps_key = not document.broker.secret_key
+                public = certified_key(thing.certificate.der) if keeps_key else None
+                made.append(self._make(thing, document, public))
             await self._store(made)
 
     async def _document(self, thing: Thing) -> tuple[CredentialsDocument, bool] | None:
@@ -224,8 +242,10 @@ class CertificateLifecycle:
                 yield found
 
     def _is_of_another(self, thing: Thing) -> bool:
-        certificate = x509.load_der_x509_certificate(thing.certificate.der)
-        return not self._authorities.is_of_signing(certificate)
+        return self._is_signed_by_another(thing.certificate.der)
+
+    def _is_signed_by_another(self, der: bytes) -> bool:
+        return not self._authorities.is_of_signing(x509.load_der_x509_certificate(der))
 
     def _make(
         self,
@@ -271,6 +291,7 @@ class CertificateLifecycle:
         for thing, _, _ in made:
             await self._stores.objects.delete(withheld_name(thing.name))
         self._renewed([thing.name for thing, _, _ in made])
+        self._superseded()
 
     async def _expire(self, now_us: int) -> None:
         states: tuple[CertificateState, ...] = ("active", "superseded")

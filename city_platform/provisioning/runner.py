@@ -78,6 +78,11 @@ class ImportRunner:
         """Whether no other import may wait."""
         return self._queue.full()
 
+    @property
+    def waiting(self) -> int:
+        """Imports that wait for their turn."""
+        return self._queue.qsize()
+
     async def submit(self, job_id: str) -> ImportJob:
         """Queue the import of an uploaded file. Raises `TooManyImports`."""
         if self._queue.full():

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from city_platform.broker_access import chance_from
+from city_platform.counts_http import metrics_route
 from city_platform.graph import BoltBackend, DeviceGraph, GraphProjector, KgliteBackend
 from city_platform.identity.gated import gated
-from city_platform.provisioning.acts import LoggedActs
+from city_platform.provisioning.acts import ActLog, opened_acts
 from city_platform.provisioning.api import ProvisioningApi
+from city_platform.provisioning.broker_notices import BrokerNotices
 from city_platform.provisioning.certificate_routes import CertificateRoutes
 from city_platform.provisioning.certificates import Draw
 from city_platform.provisioning.config import ProvisioningConfig
+from city_platform.provisioning.confirmations import Confirmations
 from city_platform.provisioning.credentials import CredentialsPlan
 from city_platform.provisioning.hand_over import HandOver
 from city_platform.provisioning.importing import Importer, Stores
@@ -30,14 +36,18 @@ from city_platform.provisioning.runner import ImportRunner
 from city_platform.provisioning.search_routes import SearchRoutes
 from city_platform.provisioning.settings import SettingsFile
 from city_platform.stores.device_directory import SqliteDeviceDirectory
-from city_platform.stores.object_store import FileObjectStore
+from city_platform.stores.opening import open_object_store, open_thing_registry
 from city_platform.stores.pre_shared_keys import SqlitePreSharedKeyStore
-from city_platform.stores.thing_registry import SqliteThingRegistry
 from contracts.api import Settings
 from runtime.clock import Clock
-from runtime.component import Ready
+from runtime.component import Ready, say
 from runtime.files import write_atomically
 from runtime.http import bind, serving
+
+if TYPE_CHECKING:
+    from city_platform.audit.outbox import AuditOutbox
+
+Watch = Callable[[], Coroutine[Any, Any, None]]
 
 
 async def serve(
@@ -45,18 +55,21 @@ async def serve(
 ) -> None:
     """Run imports and answer requests until cancelled."""
     async with contextlib.AsyncExitStack() as opened:
-        stores = _open_stores(Path(config.state_dir), opened)
+        stores = await _open_stores(config, opened, chance_from(draw))
         await _serve(config, clock, ready, draw, authorities, stores, opened)
 
 
-def _open_stores(state: Path, opened: contextlib.AsyncExitStack) -> Stores:
+async def _open_stores(
+    config: ProvisioningConfig, opened: contextlib.AsyncExitStack, chance: Callable[[], float]
+) -> Stores:
+    state, where = Path(config.state_dir), config.stores
     stores = Stores(
-        things=SqliteThingRegistry(state / "things.sqlite"),
+        things=await open_thing_registry(where, state / "things.sqlite", opened, chance),
         directory=SqliteDeviceDirectory(state / "devices.sqlite"),
-        objects=FileObjectStore(state / "objects"),
+        objects=await open_object_store(where, state / "objects", opened, chance),
         keys=SqlitePreSharedKeyStore(state / "keys.sqlite"),
     )
-    for store in (stores.things, stores.directory, stores.objects, stores.keys):
+    for store in (stores.directory, stores.keys):
         opened.callback(store.close)
     return stores
 
@@ -71,6 +84,7 @@ async def _serve(
     opened: contextlib.AsyncExitStack,
 ) -> None:
     settings = _settings(config)
+    acts, outbox = await opened_acts(config.access, config.token_file, clock, draw, opened)
     # Whoever writes things has the turn: an import, a renewal, a removal.
     turn = asyncio.Lock()
     token_file = config.security_token_file or config.token_file
@@ -89,35 +103,39 @@ async def _serve(
         projector.wake,
         turn,
     )
-    lifecycle, removals, certificates = _certificates(
-        config,
-        clock,
-        draw,
-        authorities,
-        stores,
-        settings,
-        renewals,
-        projector.wake,
-        turn,
+    lifecycle, removals, certificates, notices, watches = _certificates(
+        config, clock, draw, authorities, stores, settings, renewals, projector.wake, turn, acts
     )
     api = ProvisioningApi(runner, jobs, stores, settings, hand_over, draw, config.upload_bytes_max)
     opened.callback(api.close)
     search = SearchRoutes(stores.directory, graph, projector)
-    routes = [*search.routes(), *api.routes(), *certificates.routes()]
+    counts = partial(_counts, renewals, notices, outbox, runner)
+    measured = metrics_route(counts, "provisioning")
+    routes = [*search.routes(), *api.routes(), *certificates.routes(), measured]
     listener = bind(config.http_host, config.http_port)
     opened.callback(listener.close)
     hand_over.wake()
     await runner.recover()
     async with (
-        gated(routes, config.access, config.token_file, "provisioning", clock, draw) as app,
+        gated(
+            routes, config.access, config.token_file, "provisioning", clock, draw, outbox=outbox
+        ) as app,
         serving(app, listener) as address,
         asyncio.TaskGroup() as group,
     ):
-        for run in (hand_over.run, runner.run, renewals.run):
-            group.create_task(run())
-        for run in (projector.run, lifecycle.run, removals.run):
+        others = (hand_over.run, runner.run, renewals.run, projector.run)
+        for run in (*others, lifecycle.run, removals.run, *watches):
             group.create_task(run())
         ready({"http": address})
+
+
+def _counts(
+    renewals: Renewals, notices: BrokerNotices, outbox: AuditOutbox | None, runner: ImportRunner
+) -> dict[str, int]:
+    own = {f"renewals.{name}": count for name, count in renewals.counts.items()}
+    own |= {f"brokers.{name}": count for name, count in notices.counts.items()}
+    own |= {} if outbox is None else outbox.counts
+    return own | {"imports_waiting": runner.waiting}
 
 
 def _certificates(
@@ -130,10 +148,12 @@ def _certificates(
     renewals: Renewals,
     changed: Callable[[], None],
     turn: asyncio.Lock,
-) -> tuple[CertificateLifecycle, Removals, CertificateRoutes]:
-    """What is done to certificates after the import, and its routes."""
+    acts: ActLog,
+) -> tuple[CertificateLifecycle, Removals, CertificateRoutes, BrokerNotices, tuple[Watch, ...]]:
+    """What is done to certificates after the import, its routes, and what else has to run."""
     pki = Path(config.state_dir) / "pki"
-    revocations = Revocations(pki, authorities, stores.things.register)
+    notices = BrokerNotices(config.brokers, say)
+    revocations = Revocations(pki, authorities, stores.things.register, notices.changed)
     lifecycle = CertificateLifecycle(
         stores,
         authorities,
@@ -145,11 +165,14 @@ def _certificates(
         draw=draw,
         renewed=renewals.add,
         turn=turn,
+        superseded=lambda: confirmations.superseded(),
+        hears_confirmations=lambda: settings.now.bootstrap_api is not None,
     )
+    confirmations = _confirmations(config, clock, stores, settings, lifecycle)
     removals = Removals(
         stores,
         revocations,
-        LoggedActs(),
+        acts,
         lambda: (
             settings.now.security_api,
             config.security_token_file or config.token_file,
@@ -171,7 +194,24 @@ def _certificates(
         reissue=reissue,
         wall_us=clock.wall_us,
     )
-    return lifecycle, removals, routes
+    return lifecycle, removals, routes, notices, (notices.run, confirmations.run)
+
+
+def _confirmations(
+    config: ProvisioningConfig,
+    clock: Clock,
+    stores: Stores,
+    settings: SettingsFile,
+    lifecycle: CertificateLifecycle,
+) -> Confirmations:
+    return Confirmations(
+        stores.things,
+        lambda: (settings.now.bootstrap_api, config.token_file),
+        lifecycle.end_overlap,
+        every_s=config.confirmations_asked_every_s,
+        valid_s=config.confirmed_valid_s,
+        wall_us=clock.wall_us,
+    )
 
 
 def _settings(config: ProvisioningConfig) -> SettingsFile:
@@ -257,5 +297,8 @@ def _plan(config: ProvisioningConfig, settings: SettingsFile) -> CredentialsPlan
     if broker_uri is None:
         return None
     return CredentialsPlan(
-        broker_uri=broker_uri, topics=config.topics, keep_alive_s=config.keep_alive_s
+        broker_uri=broker_uri,
+        topics=config.topics,
+        keep_alive_s=config.keep_alive_s,
+        presence=config.presence,
     )

@@ -41,10 +41,15 @@ _INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FIELDS = "e.sequence, e.id, e.at_us, e.operation, e.outcome, e.source, e.who, e.tenant, e.device, \
 e.reference, e.line"
 # Who asked for a command is known by the control API alone; a topic tells only what was claimed.
+# Control's word alone says who asked for a command: what a topic claims may be anybody's. A member
+# of a group command has the group's id, a hyphen and six digits.
 _ATTRIBUTED = (
-    "SELECT a.who FROM entries a WHERE a.reference = e.reference AND a.reference <> ''"
-    " AND a.source <> 'topic' AND a.who <> '' ORDER BY a.sequence LIMIT 1"
+    "SELECT a.who FROM entries a WHERE a.reference IN (e.reference, CASE WHEN e.reference GLOB"
+    " '*-[0-9][0-9][0-9][0-9][0-9][0-9]' THEN substr(e.reference, 1, length(e.reference) - 7)"
+    " ELSE e.reference END) AND a.reference <> ''"
+    " AND a.source = 'control' AND a.who <> '' ORDER BY a.sequence LIMIT 1"
 )
+_KNOWN = f"coalesce(({_ATTRIBUTED}), CASE e.source WHEN 'topic' THEN '' ELSE e.who END)"
 
 
 class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,7 +249,7 @@ def _conditions(query: AuditQuery) -> tuple[list[str], list[Any]]:
         found.append((f"e.tenant IN ({', '.join('?' * len(tenants))})", [*tenants]))
     if query.is_attributed is not None:
         sign = "<>" if query.is_attributed else "="
-        found.append((f"coalesce(({_ATTRIBUTED}), e.who) {sign} ''", []))
+        found.append((f"{_KNOWN} {sign} ''", []))
         if not query.is_attributed:
             found.append(("e.source = 'topic'", []))
     bounds = (("at_us >=", query.from_us), ("at_us <=", query.to_us), ("sequence <", query.before))

@@ -157,9 +157,14 @@ class FileObjectStore:
         return self._root.joinpath(*self._checked(name).split("/"))
 
     def _checked(self, name: str) -> str:
-        if _NAME.fullmatch(name) is None:
-            raise IllegalObjectName(f"{name[:120]!r} is not an object's name")
-        return name
+        return checked_name(name)
+
+
+def checked_name(name: str) -> str:
+    """The name, if an object may have it in every store. Raises `IllegalObjectName`."""
+    if _NAME.fullmatch(name) is None:
+        raise IllegalObjectName(f"{name[:120]!r} is not an object's name")
+    return name
 
 
 def _size(path: Path) -> int:

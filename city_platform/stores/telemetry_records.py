@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from city_platform.presence import Told
 from contracts.api import DeadLettered, ReadingRow
 from contracts.telemetry import Alarm, ReadingValue
 
@@ -34,6 +36,14 @@ class AlarmRecord(NamedTuple):
     tenant: str
 
 
+class PresenceRecord(NamedTuple):
+    """What was told of a device's connection, and when it was received (Unix)."""
+
+    told: Told
+    tenant: str
+    received_us: int
+
+
 class UnstampedPack(NamedTuple):
     """Readings without a time of their own: told apart by `digest` within a window of time."""
 
@@ -52,6 +62,7 @@ class TelemetryBatch(NamedTuple):
     unstamped: list[UnstampedPack]
     alarms: list[AlarmRecord]
     dead_letters: list[DeadLettered]
+    presence: Sequence[PresenceRecord] = ()
 
 
 class FeedLine(NamedTuple):

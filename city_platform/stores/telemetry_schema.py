@@ -81,8 +81,12 @@ class FeedTable:
     def __init__(self, connection: sqlite3.Connection, bytes_max: int) -> None:
         self._connection = connection
         self._bytes_max = bytes_max
+        self.load()
+
+    def load(self) -> None:
+        """Read what is there: at the start, and after a transaction that was taken back."""
         self._sizes = deque[tuple[int, int]](
-            connection.execute("SELECT cursor, length(line) FROM feed ORDER BY cursor")
+            self._connection.execute("SELECT cursor, length(line) FROM feed ORDER BY cursor")
         )
         self._bytes = sum(size for _, size in self._sizes)
 

@@ -7,16 +7,20 @@ written in that same transaction.
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
 from city_platform.stores import telemetry_schema as schema
+from city_platform.stores.alarm_register import AlarmLevelNews, AlarmRegister, Signals
+from city_platform.stores.alarm_states import AlarmSignal, FlappingLimits
+from city_platform.stores.device_states import DeviceStateTable, PresenceNews
 from city_platform.stores.sqlite import open_database, transaction
 from city_platform.stores.telemetry_inserts import ReadingInserts
+from city_platform.stores.telemetry_queries import READINGS_LIMIT_MAX, find_readings
 from city_platform.stores.telemetry_records import (
     AlarmRecord,
     FeedLine,
@@ -25,17 +29,25 @@ from city_platform.stores.telemetry_records import (
     TelemetryBatch,
     UnstampedPack,
     outward_rows,
-    outward_value,
 )
 from city_platform.stores.worker import Worker
 from contracts.api import AlarmStored, Commit, DeadLettered, IngestionCounts, ReadingRow
 from contracts.telemetry import Alarm
 
-READINGS_LIMIT_MAX = 10_000
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
 # 100,000 devices' readings come in any order: each changes another page of the table. Kept in
 # memory and written home seldom, a page takes many of them: a quarter of the time of SQLite's own.
 CACHE_KIB = 65_536
 CHECKPOINT_PAGES = 8_000
+
+
+class CommitNews(NamedTuple):
+    """What commits changed of devices' alarms and presence since it was asked last."""
+
+    levels: list[AlarmLevelNews]
+    presence: list[PresenceNews]
 
 
 class OutOfOrder(ValueError):
@@ -78,12 +90,17 @@ class TelemetryStore(Protocol):
         """Let go of what is held."""
 
 
+_NO_SIGNALS: Mapping[tuple[int, int], AlarmSignal] = {}
+_FLAPPING = FlappingLimits()
+
+
 class SqliteTelemetryStore:
     """`TelemetryStore` in one SQLite file; a commit survives a power cut.
 
     `feed_bytes_max` bounds the kept feed, oldest lines first; `window_us` is how long an unstamped
     pack is remembered. `now_ns` is the monotonic clock that stamps the feed: a line's stamp reaches
     the disk with the next commit, and what a kill left without one gets the time of opening.
+    `signals` are the boolean resources that raise and clear alarms by `flapping`'s thresholds.
     """
 
     def __init__(
@@ -93,6 +110,8 @@ class SqliteTelemetryStore:
         now_ns: Callable[[], int],
         feed_bytes_max: int = 128 * 1024 * 1024,
         window_us: int = 600_000_000,
+        signals: Signals = _NO_SIGNALS,
+        flapping: FlappingLimits = _FLAPPING,
     ) -> None:
         self._connection = open_database(
             path, schema.SCHEMA, cache_kib=CACHE_KIB, checkpoint_pages=CHECKPOINT_PAGES
@@ -100,6 +119,8 @@ class SqliteTelemetryStore:
         self._reader = open_database(path, schema.SCHEMA)
         self._state = schema.load_state(self._connection)
         self._inserts = ReadingInserts(self._connection)
+        self.register = AlarmRegister(self._connection, signals, flapping)
+        self.device_states = DeviceStateTable(self._connection)
         self._window_us = window_us
         self._feed = schema.FeedTable(self._connection, feed_bytes_max)
         self._feed.stamp(self._state["cursor"], now_ns())
@@ -133,7 +154,8 @@ class SqliteTelemetryStore:
         self, endpoint: str, path: str | None, from_us: int, to_us: int, limit: int
     ) -> list[ReadingRow]:
         """See `TelemetryStore`."""
-        return await self._reading.do(self._readings, endpoint, path, from_us, to_us, limit)
+        page = await self.read(find_readings, endpoint, path, from_us, to_us, limit)
+        return page.readings
 
     async def alarms(self, endpoint: str, limit: int) -> list[Alarm]:
         """See `TelemetryStore`."""
@@ -146,6 +168,34 @@ class SqliteTelemetryStore:
     async def counts(self) -> IngestionCounts:
         """See `TelemetryStore`."""
         return await self._writing.do(self._counts)
+
+    async def write(
+        self,
+        function: Callable[Concatenate[sqlite3.Connection, Arguments], Result],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Result:
+        """What `function` returns, called with the connection in a transaction, between commits."""
+        return await self._writing.do(
+            lambda: self._written(lambda: function(self._connection, *args, **kwargs))
+        )
+
+    async def read(
+        self,
+        function: Callable[Concatenate[sqlite3.Connection, Arguments], Result],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Result:
+        """What `function` returns, called with a connection for reading; commits do not wait."""
+        return await self._reading.do(function, self._reader, *args, **kwargs)
+
+    async def inspect(self, look: Callable[[], Result]) -> Result:
+        """What `look` returns, called between commits: for what commits keep in memory."""
+        return await self._writing.do(look)
+
+    def take_news(self) -> CommitNews:
+        """What changed since the last call; call it while no commit is under way."""
+        return CommitNews(self.register.take_news(), self.device_states.take_news())
 
     def close(self) -> None:
         """See `TelemetryStore`."""
@@ -162,24 +212,41 @@ class SqliteTelemetryStore:
         if batch.first != self._state["position"]:
             raise OutOfOrder(f"batch begins at {batch.first}, stored up to {self._state}")
         state = dict(self._state)
-        try:
-            with transaction(self._connection):
-                self._write_stamp()
-                lines = self._write(batch, state)
-                self._feed.append(lines)
-                schema.save_state(self._connection, state)
-        except BaseException:
-            self._inserts.forget_numbers()
-            raise
+        lines = self._written(lambda: self._commit(batch, state))
         self._state = state
         self._stamp = (state["cursor"], self._now_ns())
         return [_stamped(cursor, line, self._stamp[1]) for cursor, line in lines]
+
+    def _written(self, write: Callable[[], Result]) -> Result:
+        """What `write` returns, in a transaction; what is in memory goes back with it."""
+        stamp = self._stamp
+        try:
+            with transaction(self._connection):
+                return write()
+        except BaseException:
+            self._stamp = stamp
+            self._inserts.forget_numbers()
+            self._feed.load()
+            self.register.load()
+            self.device_states.forget_news()
+            raise
+
+    def _commit(self, batch: TelemetryBatch, state: dict[str, int]) -> list[tuple[int, bytes]]:
+        self._write_stamp()
+        lines = self._write(batch, state)
+        self._feed.append(lines)
+        schema.save_state(self._connection, state)
+        return lines
 
     def _write(self, batch: TelemetryBatch, state: dict[str, int]) -> list[tuple[int, bytes]]:
         fresh, repeated = self._unstamped(batch.unstamped)
         stored, duplicates, conflicts = self._inserts.insert(batch.readings + fresh)
         duplicates += repeated
         alarms = [found for found in batch.alarms if self._insert_alarm(found)]
+        # Alarms first: a reading that shows the same knows less of it.
+        self.register.take_alarms(alarms, batch.at_us)
+        self.register.take_readings(stored, batch.at_us)
+        self.device_states.take(batch.presence)
         state["position"] = batch.next
         for name, added in (
             ("packs", batch.next - batch.first),
@@ -260,29 +327,6 @@ class SqliteTelemetryStore:
         self._state["archived"] = position
         with transaction(self._connection) as connection:
             schema.save_state(connection, self._state)
-
-    def _readings(
-        self, endpoint: str, path: str | None, from_us: int, to_us: int, limit: int
-    ) -> list[ReadingRow]:
-        limit = max(0, min(limit, READINGS_LIMIT_MAX))
-        series = self._reader.execute(
-            "SELECT id, path FROM series WHERE endpoint = ? AND path = coalesce(?, path)"
-            " ORDER BY path",
-            (endpoint, path),
-        ).fetchall()
-        # Each series in its own order of time: a long history is not sorted for its last rows.
-        rows = [
-            (-time_us, found_path, outward_value(value, kind))
-            for number, found_path in series
-            for time_us, value, kind in self._reader.execute(
-                "SELECT time_us, value, kind FROM readings JOIN descriptions ON id = description"
-                " WHERE series = ? AND time_us >= ? AND time_us < ?"
-                " ORDER BY time_us DESC LIMIT ?",
-                (number, from_us, to_us, limit),
-            )
-        ]
-        newest = heapq.nsmallest(limit, rows, key=lambda row: row[:2])
-        return [(endpoint, path, -negated_us, value) for negated_us, path, value in newest]
 
     def _alarms(self, endpoint: str, limit: int) -> list[Alarm]:
         rows = self._reader.execute(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -23,9 +24,9 @@ from contracts.manifest import (
 _BEYOND = "(beyond the last column)"
 # What `key=value;key=value` cannot hold.
 _MARKS = frozenset("=;{")
-# Written only when a row needs them: a group that is not the default one, a key of its own, what a
-# device of another model publishes.
-_WHEN_NEEDED = ("group", "psk", "reports")
+# Written only when a row needs them: a group that is not the default one, a key of its own, a
+# signing request, what a device of another model publishes.
+_WHEN_NEEDED = ("group", "psk", "csr", "reports")
 
 
 class ManifestFile(NamedTuple):
@@ -60,6 +61,7 @@ def _texts(row: ManifestRow) -> dict[str, str]:
     is_default = row.group == f"{row.site}/{row.model}"
     texts["group"] = "" if is_default else row.group
     texts["psk"] = "" if row.psk is None else row.psk.hex()
+    texts["csr"] = "" if row.csr is None else b64encode(row.csr).decode()
     texts["reports"] = ";".join(row.reports)
     texts["attributes"] = _attributes(row.attributes)
     return texts

@@ -17,6 +17,7 @@ from contracts.credentials import (
     SECURITY_MODE_NONE,
 )
 from contracts.errors import ContractError
+from contracts.presence import ENCODING_JSON, PRESENCE_SOURCE
 from contracts.topics import Topics, is_topic_name, match_template
 from fake_devices.device.outbox import StreamName
 from fake_devices.device.tree import ObjectTree
@@ -50,6 +51,8 @@ class BrokerAccount(msgspec.Struct, frozen=True, kw_only=True):
     certificate: bytes = b""
     ca_certificate: bytes = b""
     secret_key: bytes = b""
+    # Where the device says that it is connected, and its last will that it is not; empty: nowhere.
+    presence_topic: str = ""
 
     def __repr__(self) -> str:
         return f"BrokerAccount({self.client_id!r} at {self.host}:{self.port}, …)"
@@ -79,8 +82,11 @@ class UplinkPlan(NamedTuple):
     is_whole: bool
 
 
-def read_uplink(tree: ObjectTree, topics: Topics) -> UplinkPlan:
+def read_uplink(tree: ObjectTree, topics: Topics, own_key: bytes = b"") -> UplinkPlan:
     """The account that active publications name, and their streams.
+
+    `own_key` is the private key that a device has to itself (PKCS #8, DER): it counts where nobody
+    has written one.
 
     No account while none is active or its broker's credentials are not complete. One account a
     device: publications that name another broker than the first are left out.
@@ -88,21 +94,25 @@ def read_uplink(tree: ObjectTree, topics: Topics) -> UplinkPlan:
     account: BrokerAccount | None = None
     broker: ObjectLink | None = None
     streams: list[Stream] = []
+    presence_topic = ""
     publications = tree.instances_of(PUBLICATION_OBJECT)
     for instance in publications:
+        presence_topic = presence_topic or _read_presence_topic(tree, instance)
         stream = _read_stream(tree, instance, topics)
         link = _get(tree, instance, _BROKER, ObjectLink)
         if stream is None or link is None or (broker is not None and link != broker):
             continue
         if account is None:
-            account, broker = _read_account(tree, link), link
+            account, broker = _read_account(tree, link, own_key), link
         if account is not None:
             streams.append(stream)
+    if account is not None and presence_topic:
+        account = msgspec.structs.replace(account, presence_topic=presence_topic)
     is_whole = all(_get(tree, instance, _ACTIVE, bool) for instance in publications)
     return UplinkPlan(account, tuple(streams), is_whole)
 
 
-def _read_account(tree: ObjectTree, link: ObjectLink) -> BrokerAccount | None:
+def _read_account(tree: ObjectTree, link: ObjectLink, own_key: bytes) -> BrokerAccount | None:
     if link.object_id != BROKER_OBJECT:
         return None
     instance = ObjectPath(BROKER_OBJECT, link.instance_id)
@@ -116,6 +126,7 @@ def _read_account(tree: ObjectTree, link: ObjectLink) -> BrokerAccount | None:
         _get(tree, instance, number, bytes) or b""
         for number in (_CERTIFICATE, _CA_CERTIFICATE, _SECRET_KEY)
     ]
+    keys[2] = keys[2] or own_key
     mode = _get(tree, instance, _SECURITY_MODE, int)
     is_secure = scheme == "mqtts"
     if mode != (SECURITY_MODE_CERTIFICATE if is_secure else SECURITY_MODE_NONE):
@@ -154,6 +165,17 @@ def _read_stream(tree: ObjectTree, instance: ObjectPath, topics: Topics) -> Stre
         retain=_get(tree, instance, _RETAIN, bool) or False,
         sources=sources,
     )
+
+
+def _read_presence_topic(tree: ObjectTree, instance: ObjectPath) -> str:
+    """The topic of the publication whose source is the connection itself; empty for another."""
+    is_presence = (
+        _get(tree, instance, _ENCODING, int) == ENCODING_JSON
+        and _get(tree, instance, _SOURCE, str) == PRESENCE_SOURCE
+        and _get(tree, instance, _ACTIVE, bool)
+    )
+    topic = _get(tree, instance, _TOPIC, str) if is_presence else None
+    return topic if topic is not None and is_topic_name(topic) else ""
 
 
 def _stream_name(topic: str, topics: Topics) -> StreamName:

@@ -51,11 +51,15 @@ class OpenUplink(msgspec.Struct, frozen=True):
     """Connect to a broker; answer with `uplink_connected` or `uplink_lost`.
 
     With `renews_session` the packs in flight belong to nobody any more: the device publishes them
-    anew. Otherwise the MQTT session goes on and repeats them with DUP.
+    anew. Otherwise the MQTT session goes on and repeats them with DUP. `boot`, `connection` and
+    `began_us` name the connection in what the device says of its presence.
     """
 
     account: BrokerAccount
     renews_session: bool
+    boot: str = ""
+    connection: int = 0
+    began_us: int = 0
 
 
 class CloseUplink(msgspec.Struct, frozen=True, gc=False):

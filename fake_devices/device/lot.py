@@ -61,6 +61,7 @@ class Lot:
         "identity_of",
         "incidents",
         "model",
+        "own_keys",
         "phase_of",
         "template",
     )
@@ -75,7 +76,10 @@ class Lot:
         phase_of: Callable[[int], float],
         address_of: Callable[[int], str],
         incidents: Mapping[str, tuple[IncidentPlan, ...]] = MappingProxyType({}),
+        own_keys: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
+        # By endpoint, of those that have their MQTT key to themselves: PKCS #8, DER.
+        self.own_keys = own_keys
         self.incidents = incidents
         self.environment = environment
         self.template = template

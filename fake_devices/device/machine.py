@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
 from contracts.journal import (
     CredentialsActivated,
     DeviceConnected,
@@ -29,12 +27,19 @@ from fake_devices.device.actions import CloseUplink, OpenUplink, PublishPack
 from fake_devices.device.downlink import Served
 from fake_devices.device.environment import Environment, IncidentPlan
 from fake_devices.device.lot import Lot
-from fake_devices.device.management import Management, earlier
+from fake_devices.device.management import Management
 from fake_devices.device.moment import Moment
 from fake_devices.device.reporting import Reporter
 from fake_devices.device.servers import DEFAULT_ACCOUNT, ServerAccount
 from fake_devices.device.tree import ModelTemplate
-from fake_devices.device.uplink import TRANSITIONS, UplinkEvent, UplinkState, pause_s
+from fake_devices.device.uplink import (
+    TRANSITIONS,
+    UplinkEvent,
+    UplinkLife,
+    UplinkState,
+    earlier,
+    pause_s,
+)
 from fake_devices.devices import Changes, DeviceIdentity, DeviceModel
 from lwm2m.coap import codes
 from lwm2m.coap.requests import Request, Response
@@ -44,21 +49,6 @@ from lwm2m.registration import Sleeper
 REBOOT = ObjectPath(3, 0, 4)
 _CURRENT_TIME = ObjectPath(3, 0, 13)
 _UPLINK_OBJECTS = frozenset({BROKER_OBJECT, PUBLICATION_OBJECT})
-
-
-class _Uplink(msgspec.Struct, gc=False, eq=False):
-    """A device's MQTT account and how far its connection is; made with the first account."""
-
-    state: UplinkState = UplinkState.UNCONFIGURED
-    account: BrokerAccount | None = None
-    attempt: int = 0
-    pause_at: float | None = None
-    drain_at: float | None = None
-    settle_at: float | None = None
-
-    def next_timer(self) -> float | None:
-        """When the next of its waits is over."""
-        return earlier(earlier(self.pause_at, self.drain_at), self.settle_at)
 
 
 class Device(Management):
@@ -78,9 +68,11 @@ class Device(Management):
         address: str = "127.0.0.1",
         incidents: tuple[IncidentPlan, ...] = (),
         accounts: Sequence[ServerAccount] = (DEFAULT_ACCOUNT,),
+        own_key: bytes = b"",
     ) -> None:
         """A device by itself: `address` is its IP address as it knows it (/4/0/4), `phase` in
-        [0, 1) its place in the report interval, `accounts` what the factory wrote into /0 and /1.
+        [0, 1) its place in the report interval, `accounts` what the factory wrote into /0 and /1,
+        `own_key` the private key (PKCS #8, DER) that it keeps to itself for MQTT.
         """
         lot = Lot(
             environment,
@@ -91,6 +83,7 @@ class Device(Management):
             lambda number: phase,
             lambda number: address,
             {identity.endpoint: incidents},
+            {identity.endpoint: own_key},
         )
         self._make(lot, identity.endpoint, 0, tuple(accounts))
 
@@ -118,7 +111,7 @@ class Device(Management):
         # Both are made when a device first measures, or has an account: most of a fleet that only
         # registers do neither.
         self._reporter: Reporter | None = None
-        self._uplink: _Uplink | None = None
+        self._uplink: UplinkLife | None = None
         self._is_generating = True
 
     # ---- what the fleet asks ----
@@ -186,7 +179,7 @@ class Device(Management):
             self._refresh_uplink(moment, at_once=True)
         if uplink.pause_at is not None and uplink.pause_at <= now:
             uplink.pause_at = None
-            self._move_uplink(uplink, UplinkEvent.PAUSE_ELAPSED, renews_session=False)
+            self._move_uplink(uplink, UplinkEvent.PAUSE_ELAPSED, moment, renews_session=False)
         if uplink.drain_at is not None and uplink.drain_at <= now:
             self._drain_one(uplink, moment)
 
@@ -305,7 +298,7 @@ class Device(Management):
         uplink, reporter = self._uplink, self._reporting()
         assert uplink is not None
         assert uplink.account is not None
-        self._move_uplink(uplink, UplinkEvent.CONNECTION_ESTABLISHED, renews_session=False)
+        self._move_uplink(uplink, UplinkEvent.CONNECTION_ESTABLISHED, moment, renews_session=False)
         self.environment.record(
             DeviceConnected(
                 at_ns=moment.at_ns,
@@ -329,7 +322,7 @@ class Device(Management):
         """The connection ended or could not be made."""
         uplink = self._uplink
         assert uplink is not None
-        self._move_uplink(uplink, UplinkEvent.CONNECTION_LOST, renews_session=False)
+        self._move_uplink(uplink, UplinkEvent.CONNECTION_LOST, moment, renews_session=False)
         self._record_disconnected(reason, moment)
         settings = self.environment.settings
         uplink.drain_at = None
@@ -351,7 +344,7 @@ class Device(Management):
     # ---- inside ----
 
     def _report(
-        self, reporter: Reporter, uplink: _Uplink, intended_at_ns: int, moment: Moment
+        self, reporter: Reporter, uplink: UplinkLife, intended_at_ns: int, moment: Moment
     ) -> None:
         reporter.sample(self.tree, moment, intended_at_ns)
         self.tell_observers(None, moment)
@@ -403,13 +396,15 @@ class Device(Management):
 
     def _refresh_uplink(self, moment: Moment, *, at_once: bool = False) -> None:
         settings = self.environment.settings
-        account, streams, is_whole = read_uplink(self.tree, settings.topics)
+        account, streams, is_whole = read_uplink(
+            self.tree, settings.topics, self._lot.own_keys.get(self.endpoint, b"")
+        )
         self._reporting().set_streams(streams, moment.now)
         uplink = self._uplink
         if uplink is None:
             if account is None:
                 return
-            uplink = self._uplink = _Uplink()
+            uplink = self._uplink = UplinkLife()
         if account == uplink.account:
             uplink.settle_at = None
         elif is_whole or at_once:
@@ -420,7 +415,7 @@ class Device(Management):
             uplink.settle_at = moment.now + settings.settle_s
 
     def _change_account(
-        self, uplink: _Uplink, account: BrokerAccount | None, moment: Moment
+        self, uplink: UplinkLife, account: BrokerAccount | None, moment: Moment
     ) -> None:
         if account is None:
             self._drop_account(uplink, "credentials revoked", moment)
@@ -440,16 +435,20 @@ class Device(Management):
         )
         if renews_session:
             self._reporting().lose_session()
-        self._move_uplink(uplink, UplinkEvent.ACCOUNT_ACTIVATED, renews_session=renews_session)
+        self._move_uplink(
+            uplink, UplinkEvent.ACCOUNT_ACTIVATED, moment, renews_session=renews_session
+        )
 
-    def _drop_account(self, uplink: _Uplink, reason: str, moment: Moment) -> None:
+    def _drop_account(self, uplink: UplinkLife, reason: str, moment: Moment) -> None:
         if uplink.state is UplinkState.CONNECTED:
             self._record_disconnected(reason, moment)
         uplink.account = None
         self._reporting().lose_session()
-        self._move_uplink(uplink, UplinkEvent.ACCOUNT_REVOKED, renews_session=True)
+        self._move_uplink(uplink, UplinkEvent.ACCOUNT_REVOKED, moment, renews_session=True)
 
-    def _move_uplink(self, uplink: _Uplink, event: UplinkEvent, *, renews_session: bool) -> None:
+    def _move_uplink(
+        self, uplink: UplinkLife, event: UplinkEvent, moment: Moment, *, renews_session: bool
+    ) -> None:
         step = TRANSITIONS[uplink.state][event]
         uplink.state = step.state
         if step.state is not UplinkState.BACKING_OFF:
@@ -461,7 +460,11 @@ class Device(Management):
         if step.opens and self.environment.settings.connects:
             assert uplink.account is not None
             uplink.attempt += 1
-            self.want(OpenUplink(uplink.account, renews_session))
+            uplink.connection += 1
+            boot = self._reporting().boot
+            self.want(
+                OpenUplink(uplink.account, renews_session, boot, uplink.connection, moment.unix_us)
+            )
 
     def _publish_waiting(self, moment: Moment) -> None:
         if self.uplink_state is UplinkState.CONNECTED:
@@ -469,7 +472,7 @@ class Device(Management):
             while (pack := reporter.next_pack(moment)) is not None:
                 self.want(PublishPack(pack))
 
-    def _drain_one(self, uplink: _Uplink, moment: Moment) -> None:
+    def _drain_one(self, uplink: UplinkLife, moment: Moment) -> None:
         reporter = self._reporting()
         pack = reporter.next_pack(moment)
         if pack is not None:

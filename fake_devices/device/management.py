@@ -23,6 +23,7 @@ from fake_devices.device.registered import Registered
 from fake_devices.device.registrar import BINDING, Registrar, RegistrationOutcome
 from fake_devices.device.send import is_send_muted, readings_of, send_request
 from fake_devices.device.servers import ServerAccount
+from fake_devices.device.uplink import earlier
 from lwm2m.bootstrap import BootstrapSource, next_source
 from lwm2m.coap import codes
 from lwm2m.coap.requests import Request, Response
@@ -30,9 +31,11 @@ from lwm2m.objects import ObjectPath
 from lwm2m.registration import DISABLE_S, Sleeper
 from lwm2m.reporting import AccessContext
 
+_SECURITY_OBJECT: Final = 0
 _SERVER_OBJECT: Final = 1
 _LIFETIME, _DISABLE, _DISABLE_TIMEOUT, _BINDING = 1, 4, 5, 7
 _UPDATE_TRIGGER, _BOOTSTRAP_TRIGGER, _ALERT = 8, 9, 11
+_FIRMWARE_STATE: Final = ObjectPath(FIRMWARE_OBJECT, 0)
 SERVER_EXECUTABLES: Final = (_DISABLE, _UPDATE_TRIGGER, _BOOTSTRAP_TRIGGER)
 """What a server can execute on an instance of /1."""
 
@@ -121,6 +124,15 @@ class Management(Registered):
         every_s = self.environment.settings.send_every_s
         self._send_at = None if every_s is None else moment.now + every_s
         self._send_due(moment)
+
+    def move_to(self, uri: str, moment: Moment) -> None:
+        """Its LwM2M server is the one at `uri` from now on; the old one is told nothing."""
+        for registrar in self._registrars:
+            for instance in self.tree.instances_of(_SECURITY_OBJECT):
+                path = ObjectPath(_SECURITY_OBJECT, instance.instance_id, 0)
+                if self.tree.get(path) == registrar.account.uri:
+                    self.tree.apply({path: uri})
+        self.switch_on(moment)
 
     def stop(self, moment: Moment) -> None:
         """Switched off in good order: de-register everywhere."""
@@ -455,16 +467,6 @@ class Management(Registered):
         self.want(action)
         if self._sleeper is not None:
             self._sleeper.spoke(moment.now)
-
-
-def earlier(one: float | None, other: float | None) -> float | None:
-    """The earlier of two deadlines, of which None never comes."""
-    if one is None or other is None:
-        return other if one is None else one
-    return one if one < other else other
-
-
-_FIRMWARE_STATE: Final = ObjectPath(FIRMWARE_OBJECT, 0)
 
 
 def _refused(served: Served, code: int) -> Served:

@@ -8,6 +8,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, NamedTuple
 
+import msgspec
+
+from fake_devices.device.account import BrokerAccount
+
 
 class UplinkState(Enum):
     """Where a device's MQTT connection is."""
@@ -72,3 +76,27 @@ def pause_s(
     """
     full: float = min(longest_s, first_s * 2.0 ** min(attempt - 1, 30))
     return full * (1.0 - jitter_ratio * chance)
+
+
+class UplinkLife(msgspec.Struct, gc=False, eq=False):
+    """A device's MQTT account and how far its connection is; made with the first account."""
+
+    state: UplinkState = UplinkState.UNCONFIGURED
+    account: BrokerAccount | None = None
+    attempt: int = 0
+    # Counts the attempts of all boots: no two connections are the same.
+    connection: int = 0
+    pause_at: float | None = None
+    drain_at: float | None = None
+    settle_at: float | None = None
+
+    def next_timer(self) -> float | None:
+        """When the next of its waits is over."""
+        return earlier(earlier(self.pause_at, self.drain_at), self.settle_at)
+
+
+def earlier(one: float | None, other: float | None) -> float | None:
+    """The earlier of two moments that may be none."""
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)

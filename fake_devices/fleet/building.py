@@ -7,6 +7,7 @@ import random
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
 
 from fake_devices.device import (
     DEFAULT_ACCOUNT,
@@ -21,7 +22,7 @@ from fake_devices.device import (
 from fake_devices.devices import MODELS, DeviceIdentity, DeviceModel
 from fake_devices.fleet.arrivals import phase_of
 from fake_devices.fleet.config import DeviceLine, FleetConfig
-from fake_devices.fleet.credentials import account_of
+from fake_devices.fleet.credentials import account_of, read_own_key
 from runtime.clock import Clock
 from runtime.component import ConfigError
 from runtime.journal import JournalSink
@@ -90,6 +91,7 @@ class _Lots:
         self._roll = _Roll()
         self._models = device_models(config.lwm2m_version)
         self._lots: dict[str, Lot] = {}
+        self._own_keys: dict[str, bytes] = {}
         # Accounts without keys are the same for all.
         self._accounts: dict[tuple[ServerAccount, ...], tuple[ServerAccount, ...]] = {}
 
@@ -97,6 +99,8 @@ class _Lots:
         """The device of one line. Raises `ConfigError`."""
         model = MODELS[line.model]
         self._roll.add(line)
+        if line.mqtt_key is not None:
+            self._own_keys[line.endpoint] = read_own_key(line.endpoint, Path(line.mqtt_key))
         accounts = accounts_of(self._config, line)
         if not any(each.key for each in accounts):
             accounts = self._accounts.setdefault(accounts, accounts)
@@ -136,6 +140,7 @@ class _Lots:
             phase_of,
             self._address_of,
             self._incidents,
+            self._own_keys,
         )
 
     def _address_of(self, number: int) -> str:
@@ -150,8 +155,9 @@ def accounts_of(config: FleetConfig, line: DeviceLine) -> tuple[ServerAccount, .
     found: list[ServerAccount] = []
     if config.bootstrap_server:
         found.append(account_of(line, config.bootstrap_server, None))
-    if config.server:
-        found.append(account_of(line, config.server, DEFAULT_ACCOUNT.short_server_id))
+    server = line.server or config.server
+    if server:
+        found.append(account_of(line, server, DEFAULT_ACCOUNT.short_server_id))
     return tuple(found)
 
 

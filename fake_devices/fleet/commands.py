@@ -11,6 +11,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from lwm2m.bootstrap import parse_uri
+
 # The positions of a million devices.
 _LINE_BYTES_MAX: Final = 8 * 1024 * 1024
 _Seconds = Annotated[float, Meta(ge=0.0, le=86_400.0)]
@@ -49,6 +51,15 @@ class SwitchOff(msgspec.Struct, frozen=True):
     positions: list[int]
 
 
+class Move(msgspec.Struct, frozen=True):
+    """Give these devices another LwM2M server, `coap://host:port` or `coaps://host:port`: they
+    register there, and the old one is told nothing. Those that are not on yet stay where they are.
+    """
+
+    positions: list[int]
+    server: str
+
+
 class CutPower(msgspec.Struct, frozen=True):
     """Cut the power of this part of the devices at `began_ns` (monotonic; 0: now). They come back
     in random order within a window that begins `outage_s` later; fleets that share a run, each told
@@ -81,12 +92,13 @@ class CommandLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     follow: Follow | None = None
     switch_on: SwitchOn | None = None
     switch_off: SwitchOff | None = None
+    move: Move | None = None
     cut_power: CutPower | None = None
     quiesce: Quiesce | None = None
     end: End | None = None
 
 
-Command = Start | Follow | SwitchOn | SwitchOff | CutPower | Quiesce | End
+Command = Start | Follow | SwitchOn | SwitchOff | Move | CutPower | Quiesce | End
 
 _decoder = msgspec.json.Decoder(CommandLine)
 
@@ -108,10 +120,12 @@ def parse_command(line: bytes, devices: int) -> Command:
     command = given[0]
     if isinstance(command, Start) and not command.rate_per_s > 0:
         raise IllegalCommand("rate_per_s must be above 0")
-    if isinstance(command, SwitchOn | SwitchOff):
+    if isinstance(command, SwitchOn | SwitchOff | Move):
         wrong = next((each for each in command.positions if not 0 <= each < devices), None)
         if wrong is not None:
             raise IllegalCommand(f"position {wrong}: there are {devices} devices")
+    if isinstance(command, Move) and parse_uri(command.server) is None:
+        raise IllegalCommand(f"server {command.server[:60]!r}: expected coap://host:port")
     return command
 
 

@@ -100,6 +100,11 @@ class DeviceLine(msgspec.Struct, frozen=True):
     psk: str | None = None
     certificate: str | None = None
     key: str | None = None
+    server: str | None = None
+    """The device's own LwM2M server, where that is not the configuration's."""
+    mqtt_key: str | None = None
+    """PEM file of the private key that the device keeps to itself for MQTT (P-256). None: the
+    platform writes one to it."""
 
     def __repr__(self) -> str:
         return f"DeviceLine({self.endpoint!r}, {self.model!r}, …)"

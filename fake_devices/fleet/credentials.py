@@ -67,6 +67,28 @@ def read_trust_anchors(path: Path) -> tuple[bytes, ...]:
     return tuple(each.public_bytes(Encoding.DER) for each in found)
 
 
+def read_own_key(endpoint: str, path: Path) -> bytes:
+    """A device's own private key from its PEM file: PKCS #8, DER. Raises `ConfigError`."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        load_pem_private_key,
+    )
+
+    try:
+        check_owner_only(path)
+        key = load_pem_private_key(path.read_bytes(), None)
+    except ConfigError:
+        raise
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{endpoint}: cannot read the key {path}: {_why(error)}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise ConfigError(f"{endpoint}: {path} is no key of P-256")
+    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+
 def credentials_for(account: ServerAccount, anchors: Sequence[bytes]) -> Credentials | None:
     """What DTLS needs of an account; None when it cannot be used."""
     from lwm2m.transport.dtls import PskCredentials, UnusableCredentials, X509Credentials

@@ -236,6 +236,17 @@ class Fleet:
                 self._coap.forget_peer(peer)
         self._carry_out(number)
 
+    def move(self, number: int, uri: str) -> None:
+        """The device has another LwM2M server from now on, and registers there."""
+        device = self._devices[number]
+        peers = [self._peer_at(number, account) for account in device.accounts]
+        self.counts.registered -= device.is_registered
+        for peer in peers:
+            if peer is not None:
+                self._coap.forget_peer(peer)
+        device.move_to(uri, self._moment())
+        self._carry_out(number)
+
     def power_on(self, number: int, at_ns: int) -> None:
         """The device boots: it registers and connects anew."""
         self._dark.remove(number)
@@ -372,7 +383,7 @@ class Fleet:
                 elif type(action) is EndExchange:
                     self._coap.cancel(action.exchange)
                 elif type(action) is OpenUplink:
-                    self._uplink(number).open(action.account, action.renews_session, self._contexts)
+                    self._uplink(number).open(action, self._contexts)
                 elif type(action) is CloseUplink:
                     self.counts.connected -= self._uplink(number).close()
         self._schedule(number)

@@ -17,7 +17,7 @@ from fake_devices.fleet.arrivals import (
     of_power_cut,
     of_profile,
 )
-from fake_devices.fleet.commands import CutPower, Follow, Start, SwitchOff, SwitchOn
+from fake_devices.fleet.commands import CutPower, Follow, Move, Start, SwitchOff, SwitchOn
 from fake_devices.fleet.config import FleetConfig, read_load
 from fake_devices.fleet.fleet import Fleet
 from fake_devices.fleet.schedule import FleetSchedule
@@ -110,6 +110,13 @@ class FleetLoad:
         self._never_on.update(each for each in command.positions if not self._was_on(each))
         work = [Intended(0, "power_off", self._number_of(each)) for each in command.positions]
         self._fleet.follow(iter(work), self._clock.now_ns())
+
+    def move(self, command: Move) -> None:
+        """Give those of these devices that are on another server."""
+        for position in command.positions:
+            number = self._number_of(position)
+            if self._was_on(position) and self._fleet.has_power(number):
+                self._fleet.move(number, command.server)
 
     def _was_on(self, position: int) -> bool:
         # The fleet's own start may have been before.

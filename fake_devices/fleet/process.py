@@ -25,6 +25,7 @@ from fake_devices.fleet.commands import (
     End,
     Follow,
     IllegalCommand,
+    Move,
     Quiesce,
     Start,
     SwitchOff,
@@ -114,6 +115,8 @@ async def _obey(
                     load.switch_on(command)
                 case SwitchOff():
                     load.switch_off(command)
+                case Move():
+                    load.move(command)
                 case CutPower():
                     load.cut_power(command)
                 case Quiesce() if quieting is None:

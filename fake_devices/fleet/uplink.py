@@ -6,9 +6,12 @@ When to connect is the device's decision; this part does it and reports what cam
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from contracts.presence import PresenceCause, PresenceMessage, encode_presence
 from fake_devices.device.account import BrokerAccount
+from fake_devices.device.actions import OpenUplink
 from fake_devices.device.outbox import Pack
 from fake_devices.fleet.tls import CredentialsUnusable, PeerNotTrusted, TlsContexts, TlsPipe
 from mqtt.connection import (
@@ -18,8 +21,10 @@ from mqtt.connection import (
     ConnectionRefused,
     Event,
     PublishAcknowledged,
+    QueueFull,
     State,
 )
+from mqtt.packets import Connect, Will
 
 if TYPE_CHECKING:
     from OpenSSL import SSL
@@ -59,6 +64,7 @@ class Uplink:
         "_opening",
         "_owner",
         "_packs",
+        "_presence",
         "_resumable",
         "_session",
         "_was_accepted",
@@ -71,6 +77,8 @@ class Uplink:
         self._in_flight_max = in_flight_max
         self._session: ClientConnection | None = None
         self._packs: dict[int, tuple[str, int]] = {}
+        # The connection that is, or was last, and says when it begins and ends.
+        self._presence: OpenUplink | None = None
         self._link: _Link | None = None
         self._opening: asyncio.Task[None] | None = None
         # The TLS session of the last connection, and whose it is; only between connections.
@@ -82,18 +90,22 @@ class Uplink:
 
     # ---- what the fleet asks ----
 
-    def open(self, account: BrokerAccount, renews_session: bool, contexts: TlsContexts) -> None:
+    def open(self, wanted: OpenUplink, contexts: TlsContexts) -> None:
         """Begin an attempt. The answer comes through the owner, also when it fails at once."""
-        if self._session is None or renews_session:
+        account = wanted.account
+        if self._session is None or wanted.renews_session:
             self._session = ClientConnection(
                 account.client_id,
                 clean_session=account.clean_session,
                 keep_alive_s=account.keep_alive_s,
                 inflight_max=self._in_flight_max,
-                queue_max=self._in_flight_max,
+                # A birth is besides the packs.
+                queue_max=self._in_flight_max + 1,
                 packet_bytes_max=_PACKET_BYTES_MAX,
             )
             self._packs.clear()
+        if account.presence_topic or self._presence is not None:
+            self._introduce(self._session, wanted)
         self._deadline = self._owner.now() + CONNECT_TIMEOUT_S
         session = self._take_resumable(account)
         link = self._link = _Link(self, account, contexts, session)
@@ -106,6 +118,8 @@ class Uplink:
         if link is None or session is None:
             return False
         if session.state is State.CONNECTED:
+            # A good-bye makes the broker drop the last will.
+            self._tell_presence("good_bye")
             session.disconnect()
             link.write(session.data_to_send())
         self._end_session()
@@ -192,11 +206,36 @@ class Uplink:
                     self._opening = None
                     self._was_accepted = True
                     self._session.resume()
+                    self._tell_presence("birth")
                     self._owner.uplink_connected(self._number)
                 case ConnectionRefused(reason=reason) | ConnectionFailed(reason=reason):
                     self.fail(reason)
                 case _:
                     pass  # nothing was subscribed to: the broker's own affair
+
+    def _introduce(self, session: ClientConnection, wanted: OpenUplink) -> None:
+        """Have the broker tell the end of this connection, if the device cannot."""
+        account, will = wanted.account, None
+        self._presence = None
+        if account.presence_topic:
+            self._presence = wanted
+            will = Will(account.presence_topic, _presence(wanted, "will"), qos=1)
+        session.introduce_as(
+            Connect(
+                client_id=account.client_id,
+                clean_session=account.clean_session,
+                keep_alive_s=account.keep_alive_s,
+                will=will,
+            )
+        )
+
+    def _tell_presence(self, cause: PresenceCause) -> None:
+        told, session = self._presence, self._session
+        if told is None or session is None:
+            return
+        # A good-bye behind a full queue would only come with the next connection.
+        with contextlib.suppress(QueueFull):
+            session.publish(told.account.presence_topic, _presence(told, cause), 1)
 
     def _detach(self) -> _Link | None:
         link, self._link = self._link, None
@@ -221,6 +260,14 @@ class Uplink:
     def _end_session(self) -> None:
         if self._session is not None and self._session.state is not State.DISCONNECTED:
             self._session.closed()
+
+
+def _presence(told: OpenUplink, cause: PresenceCause) -> bytes:
+    return encode_presence(
+        PresenceMessage(
+            cause=cause, boot=told.boot, connection=told.connection, began_us=told.began_us
+        )
+    )
 
 
 class _Link(asyncio.Protocol):

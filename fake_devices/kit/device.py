@@ -28,7 +28,7 @@ from fake_devices.fleet.fleet import Fleet
 from fake_devices.kit.declaring import Bound, IllegalDeclaration, models_of
 from fake_devices.kit.model import IsRaised, OnExecute, OnWrite, OwnModel
 from lwm2m.objects import ObjectPath, Value
-from lwm2m.transport.link import Link
+from lwm2m.transport.link import Datagrams, Link
 from lwm2m.transport.silence import noting_silence
 from lwm2m.transport.tracing import Receive, Wrap, refusal_of, unwrapped
 from runtime.clock import Clock, SystemClock
@@ -419,12 +419,15 @@ def _telling_refusals(endpoint: str, wrap: Wrap) -> Wrap:
     def both(receive: Receive) -> tuple[Receive, Callable[[Link], Link]]:
         pass_on, wrap_link = wrap(receive)
 
-        def received(datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
-            for data, _ in datagrams:
+        def heard(datagrams: Datagrams[Hashable]) -> Datagrams[Hashable]:
+            for data, peer in datagrams:
                 told = refusal_of(data)
                 if told:
                     _log.warning("%s was refused: %s", endpoint, told)
-            pass_on(datagrams)
+                yield data, peer
+
+        def received(datagrams: Datagrams[Hashable]) -> None:
+            pass_on(heard(datagrams))
 
         return received, wrap_link
 

@@ -22,8 +22,9 @@ from contracts.journal import BenchDown, BenchReady, ProcessExited, ProcessKille
 from contracts.manifest import ManifestRow
 from contracts.names import service_identity
 from contracts.topics import Topics
-from harness.bench import configs
+from harness.bench import configs, topology
 from harness.bench.device_security import (
+    DeviceKey,
     certificate_fields,
     make_server_identity,
     new_keys,
@@ -31,6 +32,8 @@ from harness.bench.device_security import (
     stored_keys,
     write_psk_files,
 )
+from harness.bench.operators import ADMINISTRATOR, Operators
+from harness.bench.ports import ReservedPort
 from harness.bench.process import BenchProcess, Side
 from harness.errors import BenchFailed, HarnessError
 from harness.security import Security
@@ -43,6 +46,15 @@ READY_WITHIN_S = 20.0
 SETTLE_S = 0.3
 IMPORT_ASKED_EVERY_S = 0.02
 IMPORT_STANDS_S = 120.0
+# Components whose address others are told before they listen: a port is kept for each.
+RESERVED = ("identity", "audit")
+# Whose token is used for what a component offers; each has but its role.
+OPERATOR_FOR = {
+    "provisioning": "provisioner",
+    "control": "controller",
+    "identity": ADMINISTRATOR,
+    "audit": ADMINISTRATOR,
+}
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +65,10 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     broker: str = "embedded"
     defect: Mapping[str, Any] | None = None
     server: str = "server-1"
+    # How many LwM2M servers there are, each with a bridge of its own; devices spread over them.
+    servers: int = 1
+    # Whether devices are given a topic on which to say that they are connected.
+    presence: bool = False
     topics: Topics = Topics()
     # How devices and the LwM2M server know each other; `none` is CoAP without DTLS.
     security: Security = "none"
@@ -62,6 +78,8 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     listens_for_nosec: bool = False
     journals: bool = True
     with_fleet: bool = True
+    # Whether the pages for people are served too.
+    with_dashboard: bool = False
     # How many processes share the devices.
     fleet_processes: int = 1
     ports: Mapping[str, int] = {}
@@ -72,6 +90,10 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     # Further fields of the server's configuration and of the fleet's, as the scenario wants them.
     server_settings: Mapping[str, Any] = {}
     fleet_settings: Mapping[str, Any] = {}
+    # The same of provisioning's configuration.
+    provisioning_settings: Mapping[str, Any] = {}
+    # Where the platform keeps its data; empty: in `state_dir`.
+    stores: Mapping[str, Any] = {}
 
     @property
     def serves_nosec(self) -> bool:
@@ -99,6 +121,10 @@ class Bench:
         self._configs: dict[str, Mapping[str, Any]] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         self._pki_there = asyncio.Event()
+        self._set_up_link: str | None = None
+        self._reserved: list[ReservedPort] = []
+        self._operators: Operators | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     # ---- up ----
 
@@ -108,7 +134,8 @@ class Bench:
         self._prepare()
         for name, (side, arguments) in configs.processes(self.plan).items():
             await self._start(name, side, arguments)
-        self._configure("server", configs.server(self.plan))
+        for pair in topology.pairs(self.plan):
+            self._configure(pair.server_process, configs.server(self.plan, pair))
         if self.plan.with_platform:
             await self._bring_platform_up()
         else:
@@ -117,20 +144,47 @@ class Bench:
         self._journal.record(BenchReady(at_ns=self._clock.now_ns(), ready_s=ready_s))
 
     async def _bring_platform_up(self) -> None:
-        self._configure("provisioning", configs.provisioning(self.plan))
+        addresses = {name: self._reserve(name) for name in RESERVED}
+        self._configure("identity", configs.identity(self.plan, addresses))
+        # The operators sign in while everything else comes up.
+        signing_in = asyncio.create_task(self._sign_in(addresses["identity"]))
+        try:
+            await self._bring_components_up(addresses)
+            await signing_in
+            if self.plan.with_dashboard:
+                await self._bring_dashboard_up(addresses)
+        finally:
+            signing_in.cancel()
+            await asyncio.gather(signing_in, return_exceptions=True)
+        self._keeping = asyncio.create_task(self.operators.keep_tokens_good())
+
+    async def _bring_components_up(self, addresses: dict[str, str]) -> None:
+        self._configure("provisioning", configs.provisioning(self.plan, addresses))
         await self._wait_for_pki()
         self._configure("broker", configs.broker(self.plan))
-        await self._until_ready("broker", "server")
-        addresses = {
+        pairs = topology.pairs(self.plan)
+        await self._until_ready("broker", *(pair.server_process for pair in pairs))
+        addresses |= {
             "mqtt": self.address("broker", "mqtt"),
             "data": self.address("server", "data"),
             "security": self.address("server", "admin"),
         }
-        for name in ("bridge", "bootstrap", "control", "ingestion"):
+        components = ("bootstrap", "control", "ingestion", "audit")
+        for pair in pairs:
+            data = {"data": self.address(pair.server_process, "data")}
+            self._configure(pair.bridge_process, configs.bridge(self.plan, addresses | data, pair))
+        for name in components:
             self._configure(name, getattr(configs, name)(self.plan, addresses))
-        await self._until_ready("provisioning", "bridge", "bootstrap", "control", "ingestion")
+        bridges = (pair.bridge_process for pair in pairs)
+        await self._until_ready("provisioning", *bridges, *components)
         addresses["bootstrap"] = self.address("bootstrap", "http")
         await self._tell_provisioning(addresses)
+
+    async def _bring_dashboard_up(self, addresses: Mapping[str, str]) -> None:
+        served = ("provisioning", "control", "ingestion")
+        known = {**addresses, **{name: self.address(name, "http") for name in served}}
+        self._configure("dashboard", configs.dashboard(self.plan, known))
+        await self._until_ready("dashboard")
 
     async def start_fleet(self, config: Mapping[str, Any]) -> BenchProcess:
         """Configure the fleet process and wait until its devices are built."""
@@ -155,13 +209,28 @@ class Bench:
         """`host:port` that a process listens on."""
         return self.processes[process].addresses[what]
 
-    def http(self, process: str) -> HttpClient:
-        """A client of a platform component's HTTP interface, with the bench's token."""
-        return HttpClient(self.address(process, "http"), self.token())
+    @property
+    def operators(self) -> Operators:
+        """Those who may ask the platform for something."""
+        assert self._operators is not None, "there is no platform, or it is not up yet"
+        return self._operators
 
-    def server_admin(self) -> HttpClient:
-        """A client of the LwM2M server's administration."""
-        return HttpClient(self.address("server", "admin"), self.token())
+    def http(self, process: str, operator: str | None = None) -> HttpClient:
+        """A client of a platform component's HTTP interface.
+
+        It asks as the operator whose role the component's operations need, or as `operator`.
+        """
+        who = operator or OPERATOR_FOR.get(process, "analyst")
+        return HttpClient(self.address(process, "http"), self.operators.bearer(who))
+
+    def server_admin(self, process: str = "server") -> HttpClient:
+        """A client of an LwM2M server's administration."""
+        return HttpClient(self.address(process, "admin"), self.token())
+
+    def server_uri(self, nth: int) -> str:
+        """Where devices reach the nth server, from 0."""
+        what = "coap" if self.plan.security == "none" else "coaps"
+        return f"{what}://{self.address(topology.pair_of(self.plan, nth).server_process, what)}"
 
     async def start_further(
         self, name: str, side: Side, arguments: list[str], config: Mapping[str, Any]
@@ -173,8 +242,12 @@ class Bench:
         return self.processes[name]
 
     def token(self) -> str:
-        """The per-run bearer token."""
+        """The bearer token of the services among themselves, and of the server's administration."""
         return configs.token_file(self.plan).read_text().strip()
+
+    def secrets(self) -> list[bytes]:
+        """What was secret at some time and is in no file any more: passwords, tokens, links."""
+        return [] if self._operators is None else self._operators.secrets()
 
     async def device_credentials(self, rows: Sequence[ManifestRow]) -> dict[str, Mapping[str, str]]:
         """What each device proves itself with, as fields of its line in the devices file.
@@ -195,7 +268,16 @@ class Bench:
             await client.send("POST", "/v1/security", body, msgspec.Raw, "application/x-ndjson")
             await client.close()
             keys.update((row.endpoint, row) for row in made)
+        await self._share_keys([keys[row.endpoint] for row in rows])
         return {row.endpoint: psk_fields(keys, row.endpoint) for row in rows}
+
+    async def _share_keys(self, keys: Sequence[DeviceKey]) -> None:
+        """Imports and devices tell the first server of their keys; any may come to another."""
+        body = b"\n".join(msgspec.json.encode(row) for row in keys)
+        for pair in topology.pairs(self.plan)[1:]:
+            client = self.server_admin(pair.server_process)
+            await client.send("POST", "/v1/security", body, msgspec.Raw, "application/x-ndjson")
+            await client.close()
 
     async def write_device_keys(self, rows: Sequence[ManifestRow]) -> None:
         """Put what each device proves itself with into a file, for devices that people run."""
@@ -252,10 +334,15 @@ class Bench:
     async def take_down(self) -> None:
         """End every process and journal what was left."""
         began_ns = self._clock.now_ns()
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         running = [process for process in self.processes.values() if process.has_started]
         await asyncio.gather(*(process.stop() for process in running))
         for watcher in list(self._watchers):
             watcher.cancel()
+        for port in self._reserved:
+            port.release()
         down_s = (self._clock.now_ns() - began_ns) / 1e9
         left = [process.name for process in running if psutil.pid_exists(process.pid)]
         self._journal.record(BenchDown(at_ns=self._clock.now_ns(), down_s=down_s, left=left))
@@ -271,6 +358,19 @@ class Bench:
         for path in (configs.token_file(self.plan), configs.data_token_file(self.plan)):
             if not path.exists():  # another bench may be using this state: it is refused later
                 write_secret(path, secrets.token_urlsafe(32).encode())
+
+    def _reserve(self, name: str) -> str:
+        """The address that a component will have: the plan's port, or a free one."""
+        if port := self.plan.ports.get(name):
+            return f"127.0.0.1:{port}"
+        reserved = ReservedPort()
+        self._reserved.append(reserved)
+        return reserved.address
+
+    async def _sign_in(self, identity: str) -> None:
+        await self._until_ready("identity")
+        self._operators = Operators(self.plan.state_dir, identity)
+        await self._operators.sign_in(self._set_up_link)
 
     async def _start(self, name: str, side: Side, arguments: list[str]) -> None:
         log = self.plan.output_dir / "logs" / f"{name}.log"
@@ -324,7 +424,8 @@ class Bench:
             ready.cancel()
 
     async def _tell_provisioning(self, addresses: Mapping[str, str]) -> None:
-        client = self.http("provisioning")
+        # Not as an operator: where things are is told by the installation itself.
+        client = HttpClient(self.address("provisioning", "http"), self.token())
         await client.send(
             "PUT", "/v1/settings", msgspec.json.encode(configs.settings(addresses)), msgspec.Raw
         )
@@ -333,7 +434,19 @@ class Bench:
     def _said(self, name: str, message: Mapping[str, Any]) -> None:
         if "pki" in message:
             self._pki_there.set()
+        if "set_up" in message:
+            # For whoever opens it first: it goes no further than here.
+            self._set_up_link = str(message["set_up"])
+            return
+        if "pki_changed" in message:
+            self._reload_broker()
         self._heard(name, message)
+
+    def _reload_broker(self) -> None:
+        """Provisioning does not know the broker: who has started both tells it."""
+        broker = self.processes["broker"]
+        if broker.is_configured:  # else it reads the files when it is
+            broker.tell({"reload": True})
 
 
 @contextlib.asynccontextmanager

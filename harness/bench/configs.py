@@ -16,8 +16,10 @@ from contracts.data_interface import PATH
 from contracts.manifest import ManifestRow
 from contracts.names import service_identity
 from fake_devices.load_profiles import LoadProfile
+from harness.bench import topology
 from harness.bench.device_security import server_files
 from harness.bench.process import Side
+from harness.bench.topology import Pair
 from runtime.files import write_atomically, write_secret
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 Config = dict[str, Any]
 FLEET_FILE = "fleet.ndjson"
 PROFILE_FILE = "profile.json"
+# What the services of a bench may do with the token that they share: what they need of one another.
+SERVICE_ROLES: Final = ("service",)
+# An operator's access token; the bench replaces it at half of this.
+ACCESS_TOKEN_S: Final = 3_600.0
 # As many registrations as the server holds unless it is told to hold more.
 REGISTRATIONS_MAX: Final = 180_000
 
@@ -39,6 +45,9 @@ PROCESSES: dict[str, tuple[Side, list[str]]] = {
     "bootstrap": ("platform", ["-m", "city_platform", "bootstrap"]),
     "ingestion": ("platform", ["-m", "city_platform", "ingestion"]),
     "control": ("platform", ["-m", "city_platform", "control"]),
+    "identity": ("platform", ["-m", "city_platform", "identity"]),
+    "audit": ("platform", ["-m", "city_platform", "audit"]),
+    "dashboard": ("platform", ["-m", "city_platform", "dashboard"]),
     "fleet": ("fleet", ["-m", "fake_devices.fleet"]),
 }
 
@@ -81,7 +90,13 @@ def processes(plan: BenchPlan) -> dict[str, tuple[Side, list[str]]]:
         for name, process in PROCESSES.items()
         if plan.with_platform or name in LWM2M_PROCESSES
     }
+    if not plan.with_dashboard:
+        found.pop("dashboard", None)
     fleet = found.pop("fleet")
+    for pair in topology.pairs(plan)[1:]:
+        found[pair.server_process] = PROCESSES["server"]
+        if plan.with_platform:
+            found[pair.bridge_process] = PROCESSES["bridge"]
     if plan.with_fleet:
         found |= {fleet_name(index): fleet for index in range(plan.fleet_processes)}
     return found
@@ -97,6 +112,46 @@ def data_token_file(plan: BenchPlan) -> Path:
     return plan.state_dir / "data_token"
 
 
+def identity(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
+    """Configuration of the identity component: the issuer of the bench's operators."""
+    return {
+        "state_dir": str(_made(plan.state_dir / "identity")),
+        "token_file": str(token_file(plan)),
+        "token_roles": SERVICE_ROLES,
+        "http_port": _port(addresses["identity"]),
+        "audit_api": addresses["audit"],
+        # Its passwords are drawn, and not to be guessed: a costly hash would only delay the start.
+        "password_cost": {"time_cost": 1, "memory_kib": 8, "parallelism": 1},
+        "lifetimes": {"access_token_s": ACCESS_TOKEN_S},
+    }
+
+
+def audit(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
+    """Configuration of the audit component. It needs no outbox: nothing that it does is an act."""
+    return {
+        "state_dir": str(_made(plan.state_dir / "audit")),
+        "token_file": str(token_file(plan)),
+        "broker": _broker_access(plan, addresses, service_identity("audit")),
+        "directory_file": str(plan.state_dir / "devices.sqlite"),
+        "http_port": _port(addresses["audit"]),
+        "access": {**access(plan, addresses), "state_dir": None},
+        "topics": msgspec.to_builtins(plan.topics),
+    }
+
+
+def access(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
+    """Who may come in at a component: the issuer's operators; and services, among themselves."""
+    issuer = f"http://{addresses['identity']}"
+    return {
+        "issuer": issuer,
+        "keys_url": f"{issuer}/.well-known/jwks.json",
+        "directory_file": str(plan.state_dir / "devices.sqlite"),
+        "token_roles": SERVICE_ROLES,
+        "audit_api": addresses["audit"],
+        "state_dir": str(_made(plan.state_dir / "outboxes")),
+    }
+
+
 def client_files(plan: BenchPlan, identity: str) -> dict[str, str]:
     """CA, certificate and key with which `identity` connects to the broker."""
     pki = plan.state_dir / "pki"
@@ -108,19 +163,23 @@ def client_files(plan: BenchPlan, identity: str) -> dict[str, str]:
     }
 
 
-def provisioning(plan: BenchPlan) -> Config:
+def provisioning(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
     """Configuration of the provisioning component."""
     identities = [
-        service_identity("bridge", plan.server),
-        *(service_identity(kind) for kind in ("bootstrap", "ingestion", "control", "tap")),
+        *(service_identity("bridge", pair.server) for pair in topology.pairs(plan)),
+        *(service_identity(kind) for kind in ("bootstrap", "ingestion", "control", "audit", "tap")),
     ]
     return {
         "state_dir": str(plan.state_dir),
         "token_file": str(token_file(plan)),
+        "access": access(plan, addresses),
         "http_port": plan.ports.get("provisioning", 0),
         "services": identities,
         "broker_hosts": sorted({"127.0.0.1", "localhost", plan.host}),
         "topics": msgspec.to_builtins(plan.topics),
+        "presence": plan.presence,
+        **plan.provisioning_settings,
+        **_stores(plan),
     }
 
 
@@ -143,8 +202,11 @@ def broker(plan: BenchPlan) -> Config:
         "ca_file": str(pki / "ca.pem"),
         "certificate_file": str(pki / "broker.pem"),
         "key_file": str(pki / "broker.key"),
+        "revoked_file": str(pki / "revoked.json"),
+        "crl_file": str(pki / "crl.pem"),
         "topics": msgspec.to_builtins(plan.topics),
         "state_dir": str(_made(plan.state_dir / "broker")),
+        "servers": [pair.server for pair in topology.pairs(plan)],
         "journal_file": _journal(plan, "broker"),
     }
     if plan.defect and plan.defect["kind"] != "swap_credentials":
@@ -152,18 +214,21 @@ def broker(plan: BenchPlan) -> Config:
     return config
 
 
-def server(plan: BenchPlan) -> Config:
-    """Configuration of the LwM2M server emulator."""
-    state = plan.state_dir / "server"
+def server(plan: BenchPlan, pair: Pair | None = None) -> Config:
+    """Configuration of an LwM2M server emulator; the first has the ports of the plan."""
+    pair = pair or topology.pair_of(plan, 0)
+    state = plan.state_dir / pair.server_process
+    if pair.nth:
+        plan = msgspec.structs.replace(plan, ports={})
     config: Config = {
-        "server": plan.server,
+        "server": pair.server,
         "state_dir": str(state),
         "token_file": str(token_file(plan)),
         "data_token_file": str(data_token_file(plan)),
         "coap": _listen_for_devices(plan, "coap") if plan.serves_nosec else None,
         "data": _listen(plan, "data"),
         "admin": _listen(plan, "admin"),
-        "journal_file": _journal(plan, "server"),
+        "journal_file": _journal(plan, pair.server_process),
         "gates": True,
         **plan.server_settings,
     }
@@ -180,13 +245,14 @@ def server(plan: BenchPlan) -> Config:
     return config
 
 
-def bridge(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
-    """Configuration of the bridge."""
+def bridge(plan: BenchPlan, addresses: Mapping[str, str], pair: Pair | None = None) -> Config:
+    """Configuration of a bridge; `addresses` have its own server's `data`."""
+    pair = pair or topology.pair_of(plan, 0)
     return {
-        "server": plan.server,
+        "server": pair.server,
         "data_interface": f"ws://{addresses['data']}{PATH}",
         "token_file": str(data_token_file(plan)),
-        "broker": _broker_access(plan, addresses, service_identity("bridge", plan.server)),
+        "broker": _broker_access(plan, addresses, service_identity("bridge", pair.server)),
         "topics": msgspec.to_builtins(plan.topics),
     }
 
@@ -200,8 +266,10 @@ def bootstrap(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
         "pki_dir": str(plan.state_dir / "pki"),
         "state_dir": str(_made(plan.state_dir / "bootstrap")),
         "token_file": str(token_file(plan)),
+        "access": access(plan, addresses),
         "nosec_allowed": plan.security == "none",
         "topics": msgspec.to_builtins(plan.topics),
+        **_stores(plan),
     }
 
 
@@ -211,8 +279,23 @@ def control(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
         "broker": _broker_access(plan, addresses, service_identity("control")),
         "state_dir": str(_made(plan.state_dir / "control")),
         "token_file": str(token_file(plan)),
+        "access": access(plan, addresses),
         "http": f"127.0.0.1:{plan.ports.get('control', 0)}",
         "topics": msgspec.to_builtins(plan.topics),
+    }
+
+
+def dashboard(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
+    """Configuration of the dashboard; it follows the city with the tokens of two operators."""
+    tokens = plan.state_dir / "operator_tokens"
+    components = ("identity", "provisioning", "control", "ingestion", "audit")
+    return {
+        **{name: addresses[name] for name in components},
+        "state_dir": str(_made(plan.state_dir / "dashboard")),
+        "token_file": str(token_file(plan)),
+        "changes_token_file": str(tokens / "analyst"),
+        "commands_token_file": str(tokens / "controller"),
+        "http_port": plan.ports.get("dashboard", 0),
     }
 
 
@@ -223,7 +306,9 @@ def ingestion(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
         "state_dir": str(_made(plan.state_dir / "ingestion")),
         "directory_file": str(plan.state_dir / "devices.sqlite"),
         "token_file": str(token_file(plan)),
+        "access": access(plan, addresses),
         "topics": msgspec.to_builtins(plan.topics),
+        **_stores(plan),
     }
 
 
@@ -242,19 +327,16 @@ def fleet(
     """
     devices = bench.plan.state_dir / FLEET_FILE.replace("fleet", member.name)
     lines = (
-        msgspec.json.encode({**_device(row), **credentials.get(row.endpoint, {})}) for row in rows
+        msgspec.json.encode(
+            {**_device(row), **_home(bench, row.endpoint), **credentials.get(row.endpoint, {})}
+        )
+        for row in rows
     )
     write_secret(devices, b"\n".join(lines))
-    plain = bench.plan.security == "none"
-    server = (
-        f"coap://{bench.address('server', 'coap')}"
-        if plain
-        else f"coaps://{bench.address('server', 'coaps')}"
-    )
     with_certificates = bench.plan.security == "x509"
     return {
         "devices_file": str(devices),
-        "server": server,
+        "server": bench.server_uri(0),
         "trust_anchor_file": (
             server_files(bench.plan.state_dir)["trust_anchors_file"] if with_certificates else None
         ),
@@ -316,6 +398,12 @@ def _load(plan: BenchPlan, member: FleetMember) -> Config:
     return found
 
 
+def _home(bench: Bench, endpoint: str) -> dict[str, str]:
+    """The server of a device that is not the first's."""
+    nth = topology.home_of(bench.plan, endpoint)
+    return {"server": bench.server_uri(nth)} if nth else {}
+
+
 def _device(row: ManifestRow) -> Config:
     return {
         "endpoint": row.endpoint,
@@ -333,11 +421,21 @@ def with_ports(config: Mapping[str, Any], addresses: Mapping[str, str]) -> Confi
     for what in ("coap", "coaps", "data", "admin"):
         if changed.get(what) and what in ports:
             changed[what] = {**changed[what], "port": ports[what]}
+    if "mqtt" in ports:  # a broker's
+        changed["port"] = ports["mqtt"]
     return changed
 
 
 def _broker_access(plan: BenchPlan, addresses: Mapping[str, str], identity: str) -> Config:
     return {"address": addresses["mqtt"], **client_files(plan, identity)}
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+def _stores(plan: BenchPlan) -> Config:
+    return {"stores": dict(plan.stores)} if plan.stores else {}
 
 
 def _listen(plan: BenchPlan, what: str) -> Config:

@@ -47,6 +47,8 @@ class BenchProcess:
         self._ended = asyncio.Event()
         self._known_family: list[psutil.Process] = []
         self.is_wanted = True
+        # Whether the current incarnation was given its configuration: what it is told comes after.
+        self.is_configured = False
         # How many lines it has said: a sign of life of those that talk.
         self.lines_said = 0
 
@@ -91,6 +93,7 @@ class BenchProcess:
         self._ready.clear()
         self._ended.clear()
         self.is_wanted = True
+        self.is_configured = False
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -109,6 +112,7 @@ class BenchProcess:
 
     def configure(self, config: Mapping[str, Any]) -> None:
         """Send the configuration line."""
+        self.is_configured = True
         self.tell(config)
 
     def tell(self, message: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@
 | `GET /v1/sessions?endpoint=` | 200: `SessionReport` of running and last sessions |
 | `PUT`, `DELETE /v1/security/{endpoint}`, `POST /v1/security` | as at the LwM2M server |
 | `GET /v1/counters` | 200: numbers by name |
+| `GET /metrics` | 200: the same for Prometheus |
 | `GET /healthz`, `GET /readyz` | 200 |
 """
 
@@ -34,6 +35,7 @@ from harness.bootstrap_server.entries import (
 from harness.lwm2m_server.bodies import read_body, take_rows
 from harness.lwm2m_server.security_admin import SecurityAdmin
 from runtime.http import json_response, make_app, problem
+from runtime.metrics import metrics_response
 
 # An entry carries certificates and values of all objects.
 ENTRY_BYTES_MAX = 262_144
@@ -96,6 +98,10 @@ class BootstrapAdmin:
         """How often what happened, and how full what is."""
         return json_response(dict(self._numbers()))
 
+    async def get_metrics(self, request: Request) -> Response:
+        """The same for Prometheus."""
+        return metrics_response("bootstrap_server", self._numbers())
+
     async def get_health(self, request: Request) -> Response:
         """The process serves."""
         return json_response({"status": "ok"})
@@ -112,6 +118,7 @@ def make_bootstrap_app(admin: BootstrapAdmin, security: SecurityAdmin, token: st
             Route("/v1/sessions", admin.get_sessions),
             *security.routes(),
             Route("/v1/counters", admin.get_counters),
+            Route("/metrics", admin.get_metrics),
             Route("/healthz", admin.get_health),
             Route("/readyz", admin.get_health),
         ],

@@ -12,6 +12,19 @@ from harness.checks.bench import (
     nothing_left_behind,
     processes_stay_up,
 )
+from harness.checks.bridges import (
+    bridge_losses_are_seen,
+    commands_reach_exactly_the_holder,
+    every_server_has_its_share,
+    moved_devices_are_followed,
+)
+from harness.checks.certificates import (
+    all_end_on_their_new_certificates,
+    nobody_else_is_disturbed,
+    nobody_is_offline_for_longer_than_a_reconnect,
+    old_certificates_are_refused,
+    revoked_devices_are_thrown_off,
+)
 from harness.checks.city import (
     every_lamp_reports_within_the_minute,
     everyone_is_back,
@@ -104,6 +117,27 @@ UNKNOWN_DEVICES: tuple[Check, ...] = (
     *HOUSEKEEPING,
 )
 
+ROTATION: tuple[Check, ...] = (
+    nobody_is_offline_for_longer_than_a_reconnect,
+    all_end_on_their_new_certificates,
+    old_certificates_are_refused,
+    every_row_is_provisioned,
+    every_device_comes_online,
+    *READINGS,
+    *HOUSEKEEPING,
+    loader_kept_up,
+)
+
+REVOCATION: tuple[Check, ...] = (
+    revoked_devices_are_thrown_off,
+    nobody_else_is_disturbed,
+    old_certificates_are_refused,
+    every_row_is_provisioned,
+    every_device_comes_online,
+    *READINGS,
+    *HOUSEKEEPING,
+)
+
 LWM2M_ALONE: tuple[Check, ...] = (every_device_registers, *HOUSEKEEPING, loader_kept_up)
 """What must be true of every run that has only the LwM2M server and a fleet."""
 
@@ -145,6 +179,20 @@ DUSK: tuple[Check, ...] = (every_lamp_reports_within_the_minute, *CITY)
 
 POWER_CUT: tuple[Check, ...] = (everyone_is_back, stores_agree, *CITY)
 
+FOUR_BRIDGES: tuple[Check, ...] = (
+    commands_reach_exactly_the_holder,
+    moved_devices_are_followed,
+    bridge_losses_are_seen,
+    every_server_has_its_share,
+    every_row_is_provisioned,
+    every_device_comes_online,
+    devices_hold_their_own_credentials,
+    every_lamp_obeys,
+    commands_are_executed_once,
+    *READINGS,
+    *HOUSEKEEPING,
+)
+
 SOAK: tuple[Check, ...] = (
     memory_does_not_grow,
     descriptors_do_not_grow,
@@ -167,6 +215,7 @@ __all__ = [
     "CITY",
     "DUSK",
     "FIRMWARE",
+    "FOUR_BRIDGES",
     "HOUSEKEEPING",
     "KEPT_ALIVE",
     "KILLS",
@@ -175,6 +224,8 @@ __all__ = [
     "MANY_REGISTER",
     "POWER_CUT",
     "READINGS",
+    "REVOCATION",
+    "ROTATION",
     "SOAK",
     "UNKNOWN_DEVICES",
     "Check",
@@ -183,9 +234,12 @@ __all__ = [
     "Verdict",
     "acknowledged_readings_are_stored",
     "alarms_raise_and_clear",
+    "all_end_on_their_new_certificates",
     "at_least",
     "bench_faults",
+    "bridge_losses_are_seen",
     "commands_are_executed_once",
+    "commands_reach_exactly_the_holder",
     "conclude",
     "defect_was_planted",
     "descriptors_do_not_grow",
@@ -200,20 +254,26 @@ __all__ = [
     "every_planned_kill_struck",
     "every_reading_is_acknowledged",
     "every_row_is_provisioned",
+    "every_server_has_its_share",
     "everyone_is_back",
     "fleet_and_server_fit",
     "judge",
     "loader_kept_up",
     "memory_does_not_grow",
+    "moved_devices_are_followed",
     "no_registration_lapses",
     "no_secret_in_outputs",
+    "nobody_else_is_disturbed",
+    "nobody_is_offline_for_longer_than_a_reconnect",
     "nothing_left_behind",
+    "old_certificates_are_refused",
     "processes_stay_up",
     "readings_are_unaltered",
     "readings_arrive_once",
     "readings_stay_with_their_device",
     "reads_return_the_devices_own_value",
     "registrations_are_answered_in_time",
+    "revoked_devices_are_thrown_off",
     "schedule_is_followed",
     "stages_are_in_order",
     "stores_agree",

@@ -9,6 +9,7 @@ Beside those of the security store (`SecurityAdmin`) and of OSCORE (`OscoreAdmin
 | `POST /v1/operations` `OperationRequest` | 200 `Outcome`; 202 when it has none yet; 400; 429 |
 | `GET /v1/operations/{id}` | 200 `Outcome`; 202 when it has none yet; 404 |
 | `GET /v1/counters` | 200: numbers by name |
+| `GET /metrics` | 200: the same for Prometheus |
 | `GET /healthz`, `GET /readyz` | 200 |
 """
 
@@ -29,6 +30,7 @@ from harness.lwm2m_server.bodies import read_body
 from harness.lwm2m_server.dispatcher import CommandRefused
 from harness.lwm2m_server.observations import Observation, ObservationState
 from runtime.http import json_response, make_app, problem
+from runtime.metrics import metrics_response
 
 PAGE_MAX = 10_000
 # The longest that a request may wait, in seconds: longer than CoAP's MAX_TRANSMIT_WAIT.
@@ -168,6 +170,10 @@ class Admin:
         """How often what happened, and how full what is."""
         return json_response(dict(self._server.counters()))
 
+    async def get_metrics(self, request: Request) -> Response:
+        """The same for Prometheus."""
+        return metrics_response("lwm2m_server", self._server.counters())
+
     async def get_health(self, request: Request) -> Response:
         """The process serves."""
         return json_response({"status": "ok"})
@@ -183,6 +189,7 @@ def make_admin_app(admin: Admin, others: Sequence[BaseRoute], token: str) -> ASG
             Route("/v1/operations", admin.post_operation, methods=["POST"]),
             Route("/v1/operations/{id}", admin.get_operation),
             Route("/v1/counters", admin.get_counters),
+            Route("/metrics", admin.get_metrics),
             Route("/healthz", admin.get_health),
             Route("/readyz", admin.get_health),
         ],

@@ -25,6 +25,10 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ca_file: str
     certificate_file: str
     key_file: str
+    # Provisioning's list of revoked certificates (embedded and amqtt); None: nothing is revoked.
+    revoked_file: str | None = None
+    # Provisioning's CRL, PEM (Mosquitto); None: nothing is revoked.
+    crl_file: str | None = None
     # Folder of Mosquitto's configuration, access list and store.
     state_dir: str
     topics: Topics = Topics()

@@ -183,6 +183,10 @@ class Broker:
         self._let_in(connection, packet, principal, policy)
         return True
 
+    def refuse(self, connection: Connection, packet: Connect, reason: str) -> None:
+        """Let nobody in, for a reason that only the certificate knows."""
+        self._refuse(connection, packet, REFUSED_NOT_AUTHORIZED, reason)
+
     def lost(self, connection: Connection, reason: str) -> None:
         """The connection is gone, or as good as gone; only the first call for it counts.
 

@@ -1,22 +1,21 @@
-"""The embedded broker as a component: listener, journal, and gates armed on standard input."""
+"""The embedded broker as a component: listener, journal, and what it is told as it runs: gates,
+and that certificates have changed."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import stat
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
-
-import msgspec
 
 from contracts.journal import ClientSeen
 from harness.mqtt_broker.config import BrokerConfig
 from harness.mqtt_broker.core import Broker, Seen, Steps
-from harness.mqtt_broker.shell import BrokerConnection, server_tls
-from harness.mqtt_broker.steps import Both, GateLine, Gates, Tamper
+from harness.mqtt_broker.listening import Listener
+from harness.mqtt_broker.shell import BrokerConnection
+from harness.mqtt_broker.standard_input import Reloader, obey
+from harness.mqtt_broker.steps import Both, Gates, Tamper
+from harness.mqtt_broker.trust import Trust, read_trust
 from runtime.clock import Clock
 from runtime.component import Ready, say
 from runtime.journal import JournalFile, JournalSink, NoJournal
@@ -25,30 +24,68 @@ _log = logging.getLogger(__name__)
 
 
 async def run_embedded(config: BrokerConfig, clock: Clock, ready: Ready) -> None:
-    """Serve until cancelled."""
+    """Serve until cancelled. Raises `ConfigError` for files that cannot be used."""
+    trust = read_trust(config)
     journal = JournalFile(Path(config.journal_file)) if config.journal_file else NoJournal()
     gates = Gates(config.topics, say)
     broker = Broker(config.topics, config.limits, _teller(journal, clock), _steps(config, gates))
-    connections: set[BrokerConnection] = set()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: BrokerConnection(broker, connections),
-        config.host,
-        config.port,
-        ssl=server_tls(config.ca_file, config.certificate_file, config.key_file),
-        ssl_handshake_timeout=config.limits.connect_within_s,
-        backlog=4096,
-    )
+    serving = _Serving(config, broker, trust)
     try:
-        port = server.sockets[0].getsockname()[1]
-        ready({"mqtt": f"{config.host}:{port}"})
-        await _obey_gates(gates)
+        reloader = Reloader(serving.reload)
+        ready({"mqtt": await serving.open()})
+        await obey(reloader, gates.obey)
     finally:
-        server.close()
-        for connection in list(connections):
-            connection.abort()
+        serving.close()
         _log.info("counts: %s", dict(broker.counts))
         if isinstance(journal, JournalFile):
             journal.close()
+
+
+class _Serving:
+    """The listener, its connections, and whose certificates they may show."""
+
+    def __init__(self, config: BrokerConfig, broker: Broker, trust: Trust) -> None:
+        self._config = config
+        self._trust = trust
+        self._connections: set[BrokerConnection] = set()
+        self._listener = Listener(
+            lambda: BrokerConnection(broker, self._connections, self._objection),
+            config.limits.connect_within_s,
+        )
+
+    async def open(self) -> str:
+        """Listen; where."""
+        return await self._listener.open(self._config.host, self._config.port, self._trust.context)
+
+    async def reload(self) -> dict[str, int]:
+        """Read the files again, and end whoever is connected by what they allow no more.
+
+        Raises `ConfigError`; then all is as before.
+        """
+        read = await asyncio.get_running_loop().run_in_executor(None, read_trust, self._config)
+        # From here on who sends CONNECT is judged by the new list, also on a connection of before.
+        self._trust = read.after(self._trust)
+        await self._listener.renew(self._trust.context)
+        ended = 0
+        for connection in list(self._connections):
+            objection = connection.objection()
+            if objection is not None:
+                ended += connection.session is not None
+                connection.cut(objection)
+        return {
+            "anchors": len(self._trust.anchors),
+            "revoked": len(self._trust.revoked),
+            "ended": ended,
+        }
+
+    def close(self) -> None:
+        """End it all."""
+        self._listener.close()
+        for connection in list(self._connections):
+            connection.abort()
+
+    def _objection(self, certificate: bytes) -> str | None:
+        return self._trust.objection(certificate)
 
 
 def _steps(config: BrokerConfig, gates: Gates) -> Steps:
@@ -64,45 +101,3 @@ def _teller(journal: JournalSink, clock: Clock) -> Callable[[str, Seen, str], No
         )
 
     return seen
-
-
-async def _obey_gates(gates: Gates) -> None:
-    """Take gate lines from standard input; after its end just wait to be cancelled."""
-    async for line in _input_lines():
-        try:
-            wanted = msgspec.json.decode(line, type=GateLine)
-        except msgspec.DecodeError as error:
-            _log.warning("not a gate line: %s", error)
-            continue
-        if wanted.arm:
-            gates.arm(wanted.arm)
-        if wanted.release:
-            gates.release(wanted.release)
-    await asyncio.Event().wait()
-
-
-async def _input_lines() -> AsyncIterator[bytes]:
-    """Lines of standard input when somebody can write to it: a pipe, a socket or a terminal.
-
-    Closed, `/dev/null` or a file, it holds no gates: those need somebody who waits for the answer.
-    """
-    if sys.stdin is None or not _is_live(sys.stdin.fileno()):
-        return
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
-    while True:
-        try:
-            line = await reader.readline()
-        except ValueError as error:  # longer than a line may be
-            _log.warning("not a gate line: %s", error)
-            continue
-        if not line:
-            return
-        yield line
-
-
-def _is_live(descriptor: int) -> bool:
-    mode = os.fstat(descriptor).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)

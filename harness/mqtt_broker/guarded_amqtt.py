@@ -19,7 +19,10 @@ from contracts.names import IllegalName, principal_of
 from contracts.policy import policy_for
 from contracts.topics import Topics
 from harness.mqtt_broker.config import BrokerConfig
-from harness.mqtt_broker.shell import common_name, server_tls
+from harness.mqtt_broker.listening import Listener
+from harness.mqtt_broker.shell import common_name
+from harness.mqtt_broker.standard_input import Reloader, obey
+from harness.mqtt_broker.trust import Trust, read_trust
 from mqtt.packets import REFUSED_NOT_AUTHORIZED, ConnAck, Connect, MalformedPacket, Parser, encode
 from runtime.clock import Clock
 from runtime.component import Ready
@@ -72,25 +75,19 @@ class _Replayed(StreamReaderAdapter):
 
 
 async def run_amqtt(config: BrokerConfig, clock: Clock, ready: Ready) -> None:
-    """Serve until cancelled."""
+    """Serve until cancelled. Raises `ConfigError` for files that cannot be used."""
+    trust = read_trust(config)
     logging.getLogger("amqtt").setLevel(logging.ERROR)
     PolicyPlugin.topics = config.topics
     broker = Broker(_amqtt_config())
     await broker.start()
-    guard = _Guard(broker, config.limits.connect_within_s)
-    server = await asyncio.start_server(
-        guard.accept,
-        config.host,
-        config.port,
-        ssl=server_tls(config.ca_file, config.certificate_file, config.key_file),
-        backlog=4096,
-    )
+    guard = _Guard(broker, config, trust)
     try:
-        port = server.sockets[0].getsockname()[1]
-        ready({"mqtt": f"{config.host}:{port}"})
-        await asyncio.Event().wait()
+        reloader = Reloader(guard.reload)
+        ready({"mqtt": await guard.open()})
+        await obey(reloader)
     finally:
-        server.close()
+        guard.close()
         await broker.shutdown()
 
 
@@ -106,25 +103,67 @@ def _amqtt_config() -> dict[str, Any]:
 
 
 class _Guard:
-    def __init__(self, broker: Broker, within_s: float) -> None:
+    def __init__(self, broker: Broker, config: BrokerConfig, trust: Trust) -> None:
         self._broker = broker
-        self._within_s = within_s
+        self._config = config
+        self._trust = trust
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._listener = Listener(self._new_protocol, config.limits.connect_within_s)
+
+    async def open(self) -> str:
+        """Listen; where."""
+        config = self._config
+        return await self._listener.open(config.host, config.port, self._trust.context)
+
+    async def reload(self) -> dict[str, int]:
+        """Read the certificates' files again and end whoever may no longer use theirs.
+
+        Raises `ConfigError`; then all is as before.
+        """
+        read = await asyncio.get_running_loop().run_in_executor(None, read_trust, self._config)
+        self._trust = read.after(self._trust)
+        await self._listener.renew(self._trust.context)
+        ended = [writer for writer in self._writers if self._objection(writer) is not None]
+        for writer in ended:
+            writer.transport.abort()
+        return {
+            "anchors": len(self._trust.anchors),
+            "revoked": len(self._trust.revoked),
+            "ended": len(ended),
+        }
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        self._listener.close()
+
+    def _new_protocol(self) -> asyncio.BaseProtocol:
+        loop = asyncio.get_running_loop()
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), self.accept, loop=loop)
+
+    def _objection(self, writer: asyncio.StreamWriter) -> str | None:
+        certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return None if certificate is None else self._trust.objection(certificate)
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Let a connection through to amqtt when its CONNECT names its certificate's identity."""
         try:
-            async with asyncio.timeout(self._within_s):
+            async with asyncio.timeout(self._config.limits.connect_within_s):
                 connect, first = await _read_connect(reader)
         except (TimeoutError, MalformedPacket, OSError, EOFError):
             writer.close()
             return
-        if not _is_itself(connect, common_name(writer.get_extra_info("peercert"))):
+        is_itself = _is_itself(connect, common_name(writer.get_extra_info("peercert")))
+        if not is_itself or self._objection(writer) is not None:
             writer.write(encode(ConnAck(session_present=False, return_code=REFUSED_NOT_AUTHORIZED)))
             writer.close()
             return
-        await self._broker.external_connected(
-            _Replayed(reader, first), StreamWriterAdapter(writer), _LISTENER
-        )
+        self._writers.add(writer)
+        try:
+            await self._broker.external_connected(
+                _Replayed(reader, first), StreamWriterAdapter(writer), _LISTENER
+            )
+        finally:
+            self._writers.discard(writer)
 
 
 def _is_itself(connect: Connect, identity: str | None) -> bool:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import socket
+import ssl
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import get_args
+
+from cryptography import x509
 
 from contracts.names import (
     Principal,
@@ -22,10 +27,13 @@ from contracts.topics import Topics
 from harness.bench.parent import die_with_parent
 from harness.errors import BenchFailed
 from harness.mqtt_broker.config import BrokerConfig
+from harness.mqtt_broker.standard_input import Reloader, obey
+from harness.mqtt_broker.trust import read_trust
 from runtime.clock import Clock
-from runtime.component import Ready
+from runtime.component import ConfigError, Ready
 
 READY_WITHIN_S = 10.0
+_CRL_END = b"-----END X509 CRL-----\n"
 
 
 def find_mosquitto() -> str | None:
@@ -44,16 +52,50 @@ async def run_mosquitto(config: BrokerConfig, clock: Clock, ready: Ready) -> Non
     port = config.port or _free_port(config.host)
     settings = _write_files(config, port)
     process = await asyncio.create_subprocess_exec(
-        program, "-c", str(settings), preexec_fn=die_with_parent()
+        program,
+        "-c",
+        str(settings),
+        stdin=asyncio.subprocess.DEVNULL,  # what comes there is for us
+        preexec_fn=die_with_parent(),
     )
+    obeying = None
     try:
         await _until_it_accepts(config.host, port, process)
+        reloader = Reloader(partial(_reload, config, process))
         ready({"mqtt": f"{config.host}:{port}"})
+        obeying = asyncio.ensure_future(obey(reloader))
         raise BenchFailed(f"mosquitto ended by itself (code {await process.wait()})")
     finally:
+        if obeying is not None:
+            obeying.cancel()
+            await asyncio.wait({obeying})
         if process.returncode is None:
             process.terminate()
             await process.wait()
+
+
+async def _reload(config: BrokerConfig, process: asyncio.subprocess.Process) -> dict[str, int]:
+    """Have Mosquitto read its own certificate and the CRL again. It tells nobody what came of it,
+    so the files are read here first: it would go on without them. It ends nobody who is connected.
+
+    Raises `ConfigError`.
+    """
+    trust = read_trust(config)
+    revoked = 0 if config.crl_file is None else count_revoked(Path(config.crl_file))
+    if process.returncode is None:
+        process.send_signal(signal.SIGHUP)
+    return {"anchors": len(trust.anchors), "revoked": revoked, "ended": 0}
+
+
+def count_revoked(path: Path) -> int:
+    """How many certificates the CRLs of a PEM file list. Raises `ConfigError`."""
+    try:
+        *lists, _ = path.read_bytes().split(_CRL_END)
+        return sum(len(x509.load_pem_x509_crl(one + _CRL_END)) for one in lists)
+    except OSError as error:
+        raise ConfigError(f"cannot read the CRL {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is no CRL in PEM: {error}") from error
 
 
 def access_list(topics: Topics, servers: Iterable[str], bridge_connections: int = 1) -> str:
@@ -92,6 +134,8 @@ def _settings(config: BrokerConfig, port: int, store: Path) -> str:
             f"cafile {config.ca_file}",
             f"certfile {config.certificate_file}",
             f"keyfile {config.key_file}",
+            # Whoever is listed there is refused; whoever is connected is not ended.
+            *([f"crlfile {config.crl_file}"] if config.crl_file else []),
             "require_certificate true",
             "use_identity_as_username true",
             # A client id that is not the certificate's is replaced by it: nobody gets another's
@@ -149,9 +193,14 @@ async def _until_it_accepts(host: str, port: int, process: asyncio.subprocess.Pr
 
 
 async def _accepts(host: str, port: int) -> bool:
-    # Mosquitto says nowhere that it listens: connecting is the only way to know.
+    # Mosquitto says nowhere that it listens: connecting is the only way to know. It listens before
+    # it is told what a SIGHUP means, which would end it until then: so it must answer, too.
+    anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
     try:
-        _, writer = await asyncio.open_connection(host, port)
+        _, writer = await asyncio.open_connection(host, port, ssl=anybody)
+    except ssl.SSLError:
+        return True  # it wants a certificate of ours
     except OSError:
         return False
     writer.close()

@@ -4,8 +4,8 @@ a connection, writes of a turn joined."""
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 from harness.mqtt_broker.core import Broker
@@ -19,11 +19,17 @@ _NEVER = float("inf")
 class BrokerConnection(asyncio.Protocol):
     """One client, from its TLS handshake to its end."""
 
-    def __init__(self, broker: Broker, open_connections: set[BrokerConnection]) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        open_connections: set[BrokerConnection],
+        objection: Callable[[bytes], str | None] = lambda _: None,
+    ) -> None:
         self.session: Session | None = None
         self.is_held = False
         self._broker = broker
         self._open_connections = open_connections
+        self._objection = objection
         self._loop = asyncio.get_running_loop()
         self._parser = Parser(broker.limits.packet_bytes_max)
         self._transport: asyncio.Transport | None = None
@@ -156,6 +162,17 @@ class BrokerConnection(asyncio.Protocol):
         self._heard_at = self._loop.time()
         self._loop.call_soon(self._go_on)
 
+    def objection(self) -> str | None:
+        """Why the client's certificate may not be used now; None when it may."""
+        secured = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        certificate = None if secured is None else secured.getpeercert(binary_form=True)
+        return None if certificate is None else self._objection(certificate)
+
+    def cut(self, reason: str) -> None:
+        """End it for this reason at once: whoever is cut off is owed no good-bye."""
+        self.end(reason)
+        self.abort()
+
     def abort(self) -> None:
         """Cut the connection at once."""
         if self._transport is not None:
@@ -174,7 +191,12 @@ class BrokerConnection(asyncio.Protocol):
                 self.end("the first packet must be CONNECT")
 
     def _begin(self, packet: Connect) -> None:
-        if self._broker.connect(self, packet, self._identity):
+        # Now and not at the handshake: what a client shows may have been revoked since, and a
+        # session that TLS resumes was verified only when it began.
+        objection = self.objection()
+        if objection is not None:
+            self._broker.refuse(self, packet, objection)
+        elif self._broker.connect(self, packet, self._identity):
             self._has_begun = True
             self._heard_at = self._loop.time()
             # §3.1.2.10: one and a half times the keep-alive; 0 turns it off.
@@ -234,13 +256,3 @@ def common_name(certificate: dict[str, object] | None) -> str | None:
     assert isinstance(subject, tuple)
     names = [value for part in subject for name, value in part if name == "commonName"]
     return str(names[0]) if len(names) == 1 else None
-
-
-def server_tls(ca_file: str, certificate_file: str, key_file: str) -> ssl.SSLContext:
-    """A context that asks every client for a certificate of the platform's CA (TLS 1.2 and up)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(ca_file)
-    context.load_cert_chain(certificate_file, key_file)
-    return context

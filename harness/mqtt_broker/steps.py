@@ -33,6 +33,8 @@ class GateLine(msgspec.Struct, frozen=True):
 
     arm: Arm | None = None
     release: GatePoint | None = None
+    # Read anchors, the broker's own certificate and what was revoked again.
+    reload: bool = False
 
 
 class Gates:
@@ -64,6 +66,13 @@ class Gates:
                 broker.process(connection, publish)
             else:
                 connection.send(encode_puback(publish.packet_id))
+
+    def obey(self, wanted: GateLine) -> None:
+        """Do what a line says."""
+        if wanted.arm:
+            self.arm(wanted.arm)
+        if wanted.release:
+            self.release(wanted.release)
 
     def admit(self, broker: Broker, connection: Connection, publish: Publish) -> bool:
         """See `Steps`."""

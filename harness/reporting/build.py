@@ -43,6 +43,7 @@ from contracts.report import (
 from harness.checks import Verdict, conclude
 from harness.checks.accounting import account
 from harness.checks.bench import NOTE_KILLS_PLANNED, is_fleet, load
+from harness.checks.bridges import BRIDGE_NOTES
 from harness.checks.commands import commanding
 from harness.checks.faults import (
     NOTE_BENCH_FAULT,
@@ -73,6 +74,7 @@ _QUIET_NOTES = frozenset(
         NOTE_STOOD_STILL,
         NOTE_BENCH_FAULT,
         NOTE_DEFECT_AIMED,
+        *BRIDGE_NOTES,
     }
 )
 
@@ -267,9 +269,10 @@ def _commands(journal: Journal) -> CommandCounts:
         issued=len(found.issued),
         sent=len(found.sent),
         succeeded=states["succeeded"],
-        refused=states["refused"],
+        refused=states["refused"] + states["failed"],
         expired=states["expired"],
-        unknown=len(found.issued) - sum(states[s] for s in ("succeeded", "refused", "expired")),
+        unknown=len(found.issued)
+        - sum(states[s] for s in ("succeeded", "refused", "failed", "expired", "cancelled")),
         executed=sum(found.executed.values()),
         executed_again=again,
         latency=percentiles_ms(command_latencies_ns(journal)),

@@ -18,6 +18,7 @@ from contracts.report import EXIT_BROKEN, Report
 from harness.bench.bench import BenchPlan, bench_up
 from harness.bench.configs import is_fleet
 from harness.bench.state import keep, temporary_state
+from harness.bench.target import stores_of_run
 from harness.checks import Check, defect_was_planted, loader_kept_up
 from harness.checks.faults import NOTE_DEFECT_AIMED, NOTE_DEFECT_PLANTED
 from harness.errors import BenchFailed, HarnessError, ScenarioError
@@ -185,10 +186,14 @@ def _plan(
         defect=defect_of(options, [row.endpoint for row in cohort.rows]),
         journals=options.taps,
         fleet_processes=options.fleet_processes,
+        servers=options.servers or scenario.servers,
+        presence=scenario.with_presence,
         with_platform=scenario.with_platform,
         devices=len(cohort.rows),
         server_settings=scenario.server_settings,
         fleet_settings=scenario.fleet_settings,
+        provisioning_settings=scenario.provisioning_settings,
+        stores=stores_of_run(options.target, directory.name),
     )
 
 
@@ -226,7 +231,7 @@ async def _record(
                 broke = await _tell(scenario, run)
             progress.phase("searching the outputs for secrets", live)
             found = scan(
-                secrets_of(state, _given_keys(scenario, cohort)),
+                [*secrets_of(state, _given_keys(scenario, cohort)), *bench.secrets()],
                 outputs_of(directory, state),
             )
         journal.record(
@@ -362,5 +367,6 @@ def _run_started(
             "security": security_of(options),
             **({"profile": options.profile.name or "unnamed"} if options.profile else {}),
             "fleet_processes": str(options.fleet_processes),
+            **({"servers": str(options.servers)} if (options.servers or 1) > 1 else {}),
         },
     )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
+from functools import partial
 
 from contracts.data_interface import PATH
 from contracts.journal import Note
@@ -83,7 +84,8 @@ def _broker_tap_client(bench: Bench, tap: BrokerTap, clock: Clock) -> MqttClient
     return MqttClient(
         client_id=tap_identity(),
         address=(host, int(port)),
-        tls=client_tls(files["ca_file"], files["certificate_file"], files["key_file"]),
+        # For each connection: a run may exchange them.
+        tls=partial(client_tls, files["ca_file"], files["certificate_file"], files["key_file"]),
         clock=clock,
         chance=draw.random,
         subscriptions=[(topic_filter, 0) for topic_filter in tap.filters],

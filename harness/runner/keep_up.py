@@ -17,9 +17,10 @@ from rich.console import Console
 
 from contracts.manifest import ManifestRow
 from fake_devices.devices import MODELS
-from harness.bench import configs
+from harness.bench import configs, topology
 from harness.bench.bench import Bench, BenchPlan, bench_up, tap_identity
 from harness.bench.device_security import DEVICE_KEYS, server_files, stored_keys
+from harness.bench.operators import ADMINISTRATOR, PASSWORDS_FILE, ROLES
 from harness.bench.state import temporary_state
 from harness.errors import ScenarioError
 from harness.runner.cohort import Cohort, choose, told_rejections
@@ -40,6 +41,8 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     out: Path = Path("reports")
     host: str = "127.0.0.1"
     """Where devices reach the LwM2M server and the broker: an address of this machine."""
+    servers: int = 1
+    """LwM2M servers, each with a bridge of its own."""
     ports: Mapping[str, int] = {}
     """Of `coap`, `coaps`, `mqtt`, `data`, `control`; the others take free ones."""
 
@@ -67,7 +70,10 @@ async def keep_up(options: UpOptions, console: Console) -> None:
             host=options.host,
             listens_for_nosec=True,
             with_fleet=False,
+            with_dashboard=True,
             ports=options.ports,
+            servers=options.servers,
+            presence=True,
         )
         try:
             await _keep(plan, cohort, console)
@@ -135,7 +141,7 @@ async def _keep(plan: BenchPlan, cohort: Cohort, console: Console) -> None:
 def how_to_use(bench: Bench, rows: Sequence[ManifestRow]) -> str:
     """The addresses of a bench, and one line each on what to do with them."""
     endpoints = [row.endpoint for row in rows]
-    token = configs.token_file(bench.plan)
+    token = bench.operators.file("controller")
     control = bench.address("control", "http")
     host, _, port = bench.address("broker", "mqtt").rpartition(":")
     tap = configs.client_files(bench.plan, tap_identity())
@@ -144,16 +150,23 @@ def how_to_use(bench: Bench, rows: Sequence[ManifestRow]) -> str:
             "[bold]The bench is up.[/bold] Ctrl-C ends it.",
             "",
             *_lwm2m_lines(bench),
+            *(
+                f"  LwM2M, {pair.server:<9} {bench.server_uri(pair.nth)}"
+                for pair in topology.pairs(bench.plan)[1:]
+            ),
             f"  MQTT (TLS)       mqtts://{bench.address('broker', 'mqtt')}"
             f"   CA: {bench.plan.state_dir}/pki/ca.pem",
             f"  data interface   ws://{bench.address('server', 'data')}/v1/data"
             f"   token: {configs.data_token_file(bench.plan)}",
             *(
                 f"  {name:<16} http://{bench.address(name, 'http')}"
-                for name in ("provisioning", "control", "ingestion", "bootstrap")
+                for name in ("provisioning", "control", "ingestion", "identity", "audit")
             ),
-            f"  server admin     http://{bench.address('server', 'admin')}",
-            f"  bearer token     {token}",
+            f"  dashboard        {bench.address('dashboard', 'url')}",
+            f"  server admin     http://{bench.address('server', 'admin')}"
+            f"   token: {configs.token_file(bench.plan)}",
+            "",
+            *_token_lines(bench),
             "",
             f"Provisioned endpoint names: {', '.join(endpoints[:3])}"
             f"{f' and {len(endpoints) - 3} more' if len(endpoints) > 3 else ''}.",
@@ -179,9 +192,33 @@ def how_to_use(bench: Bench, rows: Sequence[ManifestRow]) -> str:
             f"    --cafile {tap['ca_file']} --cert {tap['certificate_file']} \\",
             f"    --key {tap['key_file']}",
             "",
+            *_audit_lines(bench),
+            "",
             f"Logs: {bench.plan.output_dir}/logs. Interfaces: docs/reference/interfaces.md.",
         ]
     )
+
+
+def _token_lines(bench: Bench) -> list[str]:
+    return [
+        "Nobody gets in without a token, and each does what its role may. One line a file, for you",
+        "alone, replaced before it expires: read it anew for each request.",
+        "",
+        *(f"  {role:<16} {bench.operators.file(role)}" for role in ROLES),
+        "",
+        f"They sign in as bench-ROLE; passwords: {bench.plan.state_dir}/{PASSWORDS_FILE}",
+    ]
+
+
+def _audit_lines(bench: Bench) -> list[str]:
+    token = bench.operators.file(ADMINISTRATOR)
+    return [
+        "See who did what, and that nobody changed the record of it:",
+        "",
+        f'  curl -H "Authorization: Bearer $(cat {token})" \\',
+        f"    http://{bench.address('audit', 'http')}/v1/audit",
+        f"  lamplighter audit verify {bench.plan.state_dir}/audit",
+    ]
 
 
 def _lwm2m_lines(bench: Bench) -> list[str]:

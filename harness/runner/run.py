@@ -145,15 +145,18 @@ class Run:
         profile: LoadProfile | None = None,
         schedule_file: Path | None = None,
         within_s: float = READY_WITHIN_S,
+        own_keys: Mapping[str, str] | None = None,
     ) -> None:
         """Build the simulated devices (all rows by default); `switch_on` starts them.
 
         They follow the user's load profile or, without one, the story's, and with
-        `follow_schedule` a schedule.
+        `follow_schedule` a schedule. `own_keys` are files of MQTT keys that devices keep.
         """
         chosen = self.rows if rows is None else rows
         incidents = self._demonstration_incidents(chosen) if with_demonstration_incidents else []
-        credentials = await self.bench.device_credentials(chosen)
+        credentials = dict(await self.bench.device_credentials(chosen))
+        for endpoint, file in (own_keys or {}).items():
+            credentials[endpoint] = {**credentials.get(endpoint, {}), "mqtt_key": file}
         self._profile = self._profile or profile
         self._schedule_file = schedule_file
         await self.bench.start_fleets(

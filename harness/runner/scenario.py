@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fake_devices.load_profiles import IllegalProfile, LoadProfile, read_profile
+from harness.bench.target import Target
+from harness.bench.topology import SERVERS_MAX
 from harness.errors import ScenarioError
 from harness.security import SECURITIES, Security
 
@@ -45,7 +47,7 @@ class RunOptions:
     `report_every_s` None spreads `PACKS_PER_S` over the fleet, at least one second apart, unless
     `profile` has telemetry; `telemetry_s` None goes on until every stream can have its readings
     and, from 1,000 devices on, for 60 s or longer. A profile is followed to its end.
-    `fleet_processes` share the devices.
+    `fleet_processes` share the devices; they spread over `servers`, None being the scenario's.
     """
 
     devices: int | None = None
@@ -62,6 +64,9 @@ class RunOptions:
     keep_state: bool = False
     profile: LoadProfile | None = None
     fleet_processes: int = 1
+    servers: int | None = None
+    # Where the platform keeps its data; None: embedded.
+    target: Target | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run. Raises `ScenarioError`."""
@@ -77,6 +82,8 @@ class RunOptions:
             raise ScenarioError(
                 f"--fleet-processes {self.fleet_processes}: choose 1 to {FLEET_PROCESSES_MAX}"
             )
+        if self.servers is not None and not 1 <= self.servers <= SERVERS_MAX:
+            raise ScenarioError(f"--servers {self.servers}: choose 1 to {SERVERS_MAX}")
         if self.defect and self.defect != "swap_credentials" and self.broker != "embedded":
             raise ScenarioError(
                 f"--defect {self.defect} is planted in the embedded broker: "
@@ -109,12 +116,18 @@ class Scenario:
     # False: only the LwM2M server and the fleet; no broker, no platform, and no manifest. Its
     # devices are lamps.
     with_platform: bool = True
+    # LwM2M servers, each with a bridge of its own, unless the user says otherwise.
+    servers: int = 1
+    # Whether devices are given a topic on which to say that they are connected.
+    with_presence: bool = False
     # False: neither the server's journal nor a reader of its data interface, whatever the user
     # says: for sizes at which they would cost more than what they watch.
     with_taps: bool = True
     # Further fields of the LwM2M server's configuration, and of the fleet's.
     server_settings: Mapping[str, Any] = field(default_factory=dict)
     fleet_settings: Mapping[str, Any] = field(default_factory=dict)
+    # The same of provisioning's.
+    provisioning_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def sized(options: RunOptions, scenario: Scenario) -> RunOptions:
@@ -128,7 +141,10 @@ def sized(options: RunOptions, scenario: Scenario) -> RunOptions:
                 raise ScenarioError(
                     f"{scenario.name} has no {name}: it runs the LwM2M server and the fleet alone"
                 )
+        if (options.servers or 1) > 1:
+            raise ScenarioError(f"{scenario.name} has one server: it runs without bridges")
         options = replace(options, taps=options.taps and scenario.with_taps)
+    options = replace(options, servers=options.servers or scenario.servers)
     profile = options.profile
     has_own = options.manifest is not None or (
         profile is not None and profile.count("registrations") > 0

@@ -7,14 +7,16 @@ which it can stand inside longer base64 (so also within PEM and JSON of a whole 
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
+import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 from ahocorasick_rs import BytesAhoCorasick
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
     load_pem_private_key,
@@ -105,21 +107,28 @@ VAULTS = (
     "pki/*.key",
     "lwm2m_pki/**/*.key",
     "lwm2m_pki/**/*.psk",
+    # Those that devices keep to themselves, and those that were replaced.
+    "own_keys/*.key",
     "**/credentials/*",
     "keys.sqlite*",
     "server/security*",
+    "server-*/security*",
     "fleet.ndjson",
     # Of further fleet processes: `harness.bench.configs.fleet_name`.
     "fleet-[0-9]*.ndjson",
     "*token*",
+    "identity/users.sqlite*",
+    "audit/audit.key",
 )
 
 
 def secrets_of(state: Path, given_psks: Iterable[bytes]) -> list[bytes]:
     """Every private key, PSK and token of a run, read from the vaults under `state`."""
     files = [*state.glob("pki/*.key"), *state.glob("lwm2m_pki/**/*.key")]
+    files += state.glob("own_keys/*.key")
     keys = [private_scalar(path.read_bytes()) for path in files]
-    return [*keys, *_credential_keys(state), *_psks(state), *given_psks, *_tokens(state)]
+    signing = [*_issuer_keys(state), *_audit_key(state)]
+    return [*keys, *signing, *_credential_keys(state), *_psks(state), *given_psks, *_tokens(state)]
 
 
 def outputs_of(output_dir: Path, state: Path) -> list[Path]:
@@ -135,11 +144,13 @@ def outputs_of(output_dir: Path, state: Path) -> list[Path]:
 
 def _credential_keys(state: Path) -> Iterator[bytes]:
     for path in state.glob("**/credentials/*.json"):
-        yield private_scalar(decode_document(path.read_bytes()).broker.secret_key)
+        key = decode_document(path.read_bytes()).broker.secret_key
+        if key:  # else the device has it to itself
+            yield private_scalar(key)
 
 
 def _psks(state: Path) -> Iterator[bytes]:
-    for path in state.glob("server/security*"):
+    for path in state.glob("server*/security*"):
         for line in path.read_bytes().splitlines():
             entry = msgspec.json.decode(line, type=_SecurityEntry)
             if entry.key:
@@ -147,8 +158,39 @@ def _psks(state: Path) -> Iterator[bytes]:
 
 
 def _tokens(state: Path) -> Iterator[bytes]:
-    for path in state.glob("*token*"):
+    for path in state.glob("*_token"):
         yield path.read_bytes().strip()
+
+
+def _issuer_keys(state: Path) -> Iterator[bytes]:
+    """What is secret of the keys that access tokens are signed with: exponent and primes."""
+    for database in state.glob("identity/users.sqlite"):
+        with contextlib.closing(
+            sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+        ) as opened:
+            rows = opened.execute("SELECT document FROM signing_keys").fetchall()
+        for (document,) in rows:
+            pem = msgspec.json.decode(document, type=_SigningKey).private_pem
+            key = load_pem_private_key(pem, password=None)
+            if not isinstance(key, rsa.RSAPrivateKey):
+                raise TypeError("tokens are signed with RSA keys")
+            numbers = key.private_numbers()
+            for number in (numbers.d, numbers.p, numbers.q):
+                yield number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def _audit_key(state: Path) -> Iterator[bytes]:
+    for path in state.glob("audit/audit.key"):
+        key = load_pem_private_key(path.read_bytes(), password=None)
+        if not isinstance(key, ed25519.Ed25519PrivateKey):
+            raise TypeError("the audit log is signed with an Ed25519 key")
+        yield key.private_bytes_raw()
+
+
+class _SigningKey(msgspec.Struct):
+    """As much of the issuer's stored key as is needed; the PEM is base64 there."""
+
+    private_pem: bytes
 
 
 class _SecurityEntry(msgspec.Struct):

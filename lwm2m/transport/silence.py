@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
-from lwm2m.transport.link import Link
+from lwm2m.transport.link import Datagrams, Link
 from lwm2m.transport.peers import address_of
 from lwm2m.transport.tracing import Receive, Wrap
 
@@ -76,10 +76,13 @@ def noting_silence(wrap: Wrap, tell: Callable[[str], None]) -> Wrap:
         watch = _Watch(tell)
         pass_on, wrap_link = wrap(receive)
 
-        def received(datagrams: Sequence[tuple[bytes, Hashable]]) -> None:
-            for _, peer in datagrams:
+        def heard(datagrams: Datagrams[Hashable]) -> Datagrams[Hashable]:
+            for data, peer in datagrams:
                 watch.heard(peer)
-            pass_on(datagrams)
+                yield data, peer
+
+        def received(datagrams: Datagrams[Hashable]) -> None:
+            pass_on(heard(datagrams))
 
         return received, lambda link: _WatchedLink(wrap_link(link), watch)
 

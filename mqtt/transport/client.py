@@ -37,7 +37,8 @@ def client_tls(
 ) -> ssl.SSLContext:
     """A context that shows one's own certificate and takes servers of that CA only (TLS 1.2+).
 
-    Making one costs a millisecond: one per identity, not per connection.
+    Making one costs a millisecond: one per identity, not per connection, unless the files may be
+    exchanged meanwhile. Raises `OSError` for files that cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -59,6 +60,9 @@ class MqttClient:
     `acknowledge`, else the broker delivers them again on a later connection. `on_disconnected`
     gets the reason of each failed attempt and of each lost connection, such as
     `refused: bad identity`. `chance` draws from [0, 1) and spreads reconnects.
+
+    A `tls` that is a function is called for every connection, so that files which were exchanged
+    count from the next one on; what it raises as `OSError` is a failed attempt.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class MqttClient:
         *,
         client_id: str,
         address: tuple[str, int],
-        tls: ssl.SSLContext | None,
+        tls: ssl.SSLContext | Callable[[], ssl.SSLContext] | None,
         clock: Clock,
         chance: Callable[[], float],
         clean_session: bool = True,
@@ -168,9 +172,10 @@ class MqttClient:
     async def _open(self, ended: asyncio.Future[str]) -> str:
         """Open the transport. Returns why it could not be, or nothing."""
         try:
+            tls = self._tls() if callable(self._tls) else self._tls
             async with asyncio.timeout(self._connect_timeout_s):
                 await ended.get_loop().create_connection(
-                    lambda: _Protocol(self, ended), *self.address, ssl=self._tls
+                    lambda: _Protocol(self, ended), *self.address, ssl=tls
                 )
         except TimeoutError:
             return f"unreachable: no connection within {self._connect_timeout_s:g} s"

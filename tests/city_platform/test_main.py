@@ -34,7 +34,7 @@ def test_a_wrong_configuration_is_one_line_and_exit_3(
 
 def test_an_unknown_component_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["dashboard", "--config", "x"])
+        main(["weather", "--config", "x"])
     assert "provisioning" in capsys.readouterr().err
 
 

@@ -23,6 +23,7 @@ from city_platform.sealing import (
     SEALS_PER_AGREEMENT,
     CannotOpen,
     opener,
+    renewed_opener,
     sealer,
     thumbprint,
 )
@@ -185,3 +186,30 @@ def test_the_seal_is_ecdh_es_with_a256gcm_step_by_step() -> None:
         _bytes(nonce), _bytes(ciphertext) + _bytes(tag), protected.encode()
     )
     assert opened == PLAINTEXT
+
+
+def test_a_renewed_certificate_is_read_when_something_is_sealed_for_it() -> None:
+    files = {"now": (CERTIFICATE, KEY_PEM)}
+    reads: list[int] = []
+
+    def read() -> tuple[bytes, bytes]:
+        reads.append(1)
+        return files["now"]
+
+    open_sealed = renewed_opener(read)
+    assert open_sealed(SEALED) == PLAINTEXT
+    renewed, key_pem, _ = identity()
+    files["now"] = (renewed, key_pem)
+    assert open_sealed(sealer(renewed)(PLAINTEXT)) == PLAINTEXT
+    assert len(reads) == 2
+    with pytest.raises(CannotOpen):
+        open_sealed(SEALED)
+
+
+def test_a_renewed_certificate_that_cannot_be_read_opens_nothing_and_is_tried_again() -> None:
+    files = [(CERTIFICATE, KEY_PEM), (b"", b"")]
+    open_sealed = renewed_opener(lambda: files.pop(0))
+    other, _, _ = identity()
+    with pytest.raises(CannotOpen, match="cannot be read"):
+        open_sealed(sealer(other)(PLAINTEXT))
+    assert open_sealed(SEALED) == PLAINTEXT

@@ -69,15 +69,16 @@ def test_the_golden_policies_have_every_kind_of_principal() -> None:
 
 # Every principal at every topic: what the rows may publish (p) and read (r).
 MAY = {
-    #                event, credentials, command, held_command, state, alarm
-    "lamp-1": ("", "", "", "", "p", "p"),
-    "lamp-2": ("", "", "", "", "", ""),
-    "svc:bridge:s1": ("p", "r", "r", "r", "", ""),
-    "svc:bridge:s2": ("", "", "r", "", "", ""),
-    "svc:bootstrap": ("r", "p", "", "", "", ""),
-    "svc:ingestion": ("", "", "", "", "r", "r"),
-    "svc:control": ("r", "", "p", "p", "", ""),
-    "svc:tap": ("r", "r", "r", "r", "r", "r"),
+    #                event, credentials, command, held_command, holder, state, alarm, presence,
+    #                bridge_status, lifecycle
+    "lamp-1": ("", "", "", "", "", "p", "p", "p", "", ""),
+    "lamp-2": ("", "", "", "", "", "", "", "", "", ""),
+    "svc:bridge:s1": ("p", "r", "r", "r", "r", "", "", "", "p", ""),
+    "svc:bridge:s2": ("", "", "r", "", "", "", "", "", "", ""),
+    "svc:bootstrap": ("r", "p", "", "", "", "", "", "", "", ""),
+    "svc:ingestion": ("", "", "", "", "", "r", "r", "r", "", "r"),
+    "svc:control": ("r", "", "p", "p", "p", "", "", "", "r", ""),
+    "svc:tap": ("r", "r", "r", "r", "r", "r", "r", "r", "r", ""),
 }
 
 

@@ -107,3 +107,14 @@ def test_a_soak_sees_memory_and_descriptors_of_every_process(tmp_path: Path) -> 
     }
     assert set(broken(report)) <= {"memory_does_not_grow"}
     assert all(process.descriptors_max > 0 for process in report.processes)
+
+
+def test_four_bridges_share_the_city(tmp_path: Path) -> None:
+    options = RunOptions(devices=24, out=tmp_path)
+    report = run("scale.four_bridges_share_the_city", options).report
+    assert broken(report) == {}
+    assert report.options["servers"] == "4"
+    names = {process.process for process in report.processes if process.cpu_s > 0}
+    assert {f"{what}{nth}" for what in ("server", "bridge") for nth in ("", "-2", "-3", "-4")} <= (
+        names
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from city_platform.bridge.config import Limits
-from city_platform.bridge.core import BridgeCore, Publication
+from city_platform.bridge.core import BridgeCore
+from city_platform.bridge.publications import Publication
 from contracts.credentials import (
     BrokerCredentials,
     CredentialsDocument,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from city_platform.bridge.core import Token
 from city_platform.bridge.link import TRANSITIONS, Happening, Link, PeerError, follow
+from city_platform.bridge.publications import Token
 from contracts.data_interface import (
     Ack,
     Command,

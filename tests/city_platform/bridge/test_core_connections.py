@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from city_platform.bridge.config import Limits
-from city_platform.bridge.core import BridgeCore, Token
+from city_platform.bridge.core import BridgeCore
+from city_platform.bridge.publications import Token
 from contracts.data_interface import Ack, ErrorFrame, encode
 from contracts.topics import Topics
 from tests.city_platform.bridge.server_side import (

@@ -300,3 +300,26 @@ def test_any_losses_restarts_and_late_links_end_with_everything_written(seed: in
             break
     assert completed == 3
     assert device.instances == {"/18830/0", "/18831/0", "/18831/1"}
+
+
+def keeping_its_key(held: Held = NO_LINKS) -> CredentialsProcedure:
+    content = decode_document(document("lamp-1"))
+    broker = msgspec.structs.replace(content.broker, secret_key=b"")
+    content = msgspec.structs.replace(content, broker=broker)
+    return CredentialsProcedure(SERVER, held.registration_id, content, held, 6, 0)
+
+
+def test_a_device_that_keeps_its_key_is_written_none() -> None:
+    command = keeping_its_key().command(1)
+    assert command.operation == "create"
+    assert command.values is not None
+    paths = [value.path for value in command.values]
+    assert "/18830/0/7" in paths
+    assert "/18830/0/9" not in paths
+
+
+def test_a_renewal_leaves_the_key_that_a_device_keeps_where_it_is() -> None:
+    renewed = keeping_its_key(Held("r1", Links(b'[{"path":"/18830/0"}]'))).command(1)
+    assert (renewed.operation, renewed.mode) == ("write", "update")
+    replaced = procedure(Held("r1", Links(b'[{"path":"/18830/0"}]'))).command(1)
+    assert (replaced.operation, replaced.mode) == ("write", "replace")

@@ -125,8 +125,8 @@ def test_a_command_is_queued_then_sent_then_delivered_then_ended() -> None:
         (outcome(), "succeeded"),
         (outcome("4.05"), "refused"),
         (outcome("5.03"), "refused"),
-        (outcome(None, "not_registered"), "refused"),
-        (outcome(None, "invalid"), "refused"),
+        (outcome(None, "not_registered"), "failed"),
+        (outcome(None, "invalid"), "failed"),
         (outcome(None, "expired"), "expired"),
         (outcome(None, "timeout"), "unknown"),
         (outcome(None, "unknown"), "unknown"),
@@ -237,3 +237,101 @@ def test_open_commands_of_before_are_published_after_a_restart() -> None:
 def test_the_states_of_the_api_are_those_of_the_table() -> None:
     assert set(TRANSITIONS) == set(get_args(CommandState))
     assert set(get_args(CommandState)) >= FINAL_COMMAND_STATES
+
+
+def sent(operation: Operation = "execute", *holders: HolderRow) -> CommandDesk:
+    desk = make(*(holders or (NORTH,)))
+    opened(desk, operation)
+    desk.publish("c1", 0)
+    return desk
+
+
+@pytest.mark.parametrize("operation", ["execute", "create"])
+def test_execute_and_create_are_never_sent_to_whoever_may_hold_the_device(
+    operation: Operation,
+) -> None:
+    desk = make()
+    opened(desk, operation)
+    assert desk.publish("c1", 0).publications == []
+    assert [one.topic for one in desk.hold(NORTH, 1, is_snapshot=False).publications] == [
+        "lwm2m/north/lamp-1/command"
+    ]
+    assert desk.release("lamp-1", "r1")
+    assert desk.publish("c1", 2 * S).publications == []
+
+
+def test_a_queued_command_that_is_taken_back_never_goes() -> None:
+    desk = make()
+    opened(desk, "execute")
+    desk.publish("c1", 0)
+    turn = desk.cancel("c1", 1)
+    assert [one.state for one in turn.rows] == ["cancelled"]
+    assert desk.hold(NORTH, 2, is_snapshot=False).publications == []
+    assert desk.open_commands == 0
+
+
+def test_a_sent_command_that_is_taken_back_is_asked_back_and_not_driven_again() -> None:
+    desk = sent()
+    turn = desk.cancel("c1", S)
+    cancel, question = turn.publications
+    assert (cancel.topic, cancel.payload) == (question.topic, b'{"type":"cancel","id":"c1","v":1}')
+    assert decode_command(question.payload).expires_at_us < S
+    assert desk.due(10 * S, 10).publications == turn.publications
+    assert desk.cancel("c1", 2 * S).publications == []
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (outcome(None, "cancelled"), "cancelled"),
+        # The server had never seen it.
+        (outcome(None, "expired"), "cancelled"),
+        (outcome(), "succeeded"),
+        (outcome("4.05"), "refused"),
+        (outcome(None, "timeout"), "unknown"),
+    ],
+)
+def test_what_became_of_a_command_that_was_taken_back_is_told(
+    found: Outcome, state: CommandState
+) -> None:
+    desk = sent()
+    desk.cancel("c1", S)
+    open_row = desk.get("c1")
+    assert open_row is not None
+    ended = desk.conclude(open_row, found, 2 * S)
+    assert ended is not None
+    assert ended.state == state
+
+
+def test_a_command_that_nobody_could_be_asked_about_ends_unknown_though_taken_back() -> None:
+    desk = sent()
+    desk.hold(SOUTH, 1, is_snapshot=False)
+    # South's log would say that it never saw it, whatever north has done.
+    assert desk.cancel("c1", S).publications == []
+    ended = [one for n in range(71) for one in desk.due(n * S, 10).rows if one.is_final]
+    assert [one.state for one in ended] == ["unknown"]
+
+
+def test_a_command_follows_a_device_that_had_left_its_server() -> None:
+    desk = sent()
+    desk.hold(SOUTH, 1, is_snapshot=False)
+    told = outcome(None, "not_registered")
+    assert desk.follow("c1", told, ("south", "e9"), S).publications == []
+    turn = desk.follow("c1", told, ("north", "e1"), S)
+    assert [one.topic for one in turn.publications] == ["lwm2m/south/lamp-1/command"]
+    assert [one.sent_to for one in turn.rows] == [("south", "e9")]
+
+
+def test_an_older_registration_does_not_take_a_device_from_a_later_one() -> None:
+    desk = make(SOUTH._replace(registered_at_us=20))
+    desk.hold(NORTH._replace(registered_at_us=10), 0, is_snapshot=True)
+    assert desk.holder_of("lamp-1") == SOUTH._replace(registered_at_us=20)
+    desk.hold(NORTH._replace(registered_at_us=30), 0, is_snapshot=False)
+    assert desk.devices_held() == {"north": 1}
+
+
+def test_a_command_that_could_not_be_kept_is_not_counted_as_sent() -> None:
+    desk = sent()
+    desk.not_published("c1")
+    turn = desk.hold(SOUTH, 1, is_snapshot=False)
+    assert [one.topic for one in turn.publications] == ["lwm2m/south/lamp-1/command"]

@@ -13,6 +13,7 @@ import cbor2
 from city_platform.broker_access import BrokerAccess
 from city_platform.ingestion.component import Ingestion
 from city_platform.ingestion.config import IngestionConfig, IngestionLimits
+from city_platform.stores.device_directory import DirectoryEntry
 from contracts.api import Commit, FeedLine
 from harness.testing.clock import HandMovedClock
 
@@ -100,6 +101,23 @@ async def stored(found: Ingestion) -> None:
     async with asyncio.timeout(10):
         while found.pipeline.backlog:  # noqa: ASYNC110 - a bounded look from outside
             await asyncio.sleep(0.002)
+
+
+def directory_entry(endpoint: str, tenant: str) -> DirectoryEntry:
+    """A device of a tenant, as provisioning keeps it."""
+    return DirectoryEntry(
+        endpoint=endpoint,
+        tenant=tenant,
+        site="quay",
+        group="g",
+        model="street_lamp",
+        serial="s",
+        street="Kade",
+        latitude=52.0,
+        longitude=4.0,
+        installed_on="2026-05-31",
+        attributes={},
+    )
 
 
 def commits(lines: list[FeedLine]) -> list[Commit]:

@@ -19,7 +19,7 @@ from city_platform.ingestion.intake import Intake, IntakeFull
 from city_platform.ingestion.spool import Spool
 from city_platform.rules import RunnerLimits
 from city_platform.stores.dead_letters import SqliteDeadLetterStore
-from city_platform.stores.device_directory import DirectoryEntry, SqliteDeviceDirectory
+from city_platform.stores.device_directory import SqliteDeviceDirectory
 from city_platform.stores.worker import Worker
 from contracts.api import AlarmStored, Commit, DeadLettered, FeedGap, FeedLine
 from harness.testing.clock import HandMovedClock
@@ -32,6 +32,7 @@ from tests.city_platform.ingestion.packs import (
     alarm,
     alarm_topic,
     config,
+    directory_entry,
     ingesting,
     state,
     state_topic,
@@ -193,7 +194,7 @@ def test_every_row_carries_the_tenant_and_unknown_devices_are_dead_lettered(
         async with ingesting(tmp_path / "state", directory_file=path) as found:
             await found.intake.accept(state_topic(), state())
             await stored(found)
-            await directory.put([_entry("lamp-1", "harbour")])
+            await directory.put([directory_entry("lamp-1", "harbour")])
             await found.intake.accept(state_topic(), state(sequence=2))
             await stored(found)
             lines = await feed_lines(found, 0, 2)
@@ -204,22 +205,6 @@ def test_every_row_carries_the_tenant_and_unknown_devices_are_dead_lettered(
         assert {line["tenant"] for line in archived(tmp_path / "state")} == {"harbour"}
 
     asyncio.run(story())
-
-
-def _entry(endpoint: str, tenant: str) -> DirectoryEntry:
-    return DirectoryEntry(
-        endpoint=endpoint,
-        tenant=tenant,
-        site="quay",
-        group="g",
-        model="street_lamp",
-        serial="s",
-        street="Kade",
-        latitude=52.0,
-        longitude=4.0,
-        installed_on="2026-05-31",
-        attributes={},
-    )
 
 
 def test_what_was_acknowledged_before_a_kill_is_stored_after_it(tmp_path: Path) -> None:

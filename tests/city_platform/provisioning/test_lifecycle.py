@@ -120,11 +120,16 @@ def test_a_device_may_keep_its_key(tmp_path: Path) -> None:
             anchor = x509.load_pem_x509_certificate(made.anchors[0].encode())
             certificate.verify_directly_issued_by(anchor)
             assert document(installation, "lamp-1").broker.secret_key == b""
-            # Nobody but the device can renew that one.
+            # Only the device can change its key.
             assert (await refused(installation, path, {}))[0] == 409
             await post(installation, "/v1/rotations", {}, RotationState)
             await until_rotated(installation)
-            assert document(installation, "lamp-1").version == made.sha256[:16]
+            # It is certified once more, for the same key.
+            renewed = document(installation, "lamp-1")
+            assert renewed.version != made.sha256[:16]
+            assert renewed.broker.secret_key == b""
+            certificate = x509.load_der_x509_certificate(renewed.broker.certificate)
+            assert certificate.public_key() == key.public_key()
             assert document(installation, "lamp-2").broker.secret_key
             _, other = own_request("lamp-2")
             assert (await refused(installation, path, {"csr": other}))[0] == 422
@@ -235,16 +240,17 @@ def test_the_authority_before_is_not_given_up_while_a_device_needs_it(tmp_path: 
     async def story() -> None:
         async with installed(tmp_path) as installation:
             await installation.bring(MANIFEST)
-            _, request = own_request("lamp-1")
             path = "/v1/devices/lamp-1/certificate"
-            await post(installation, path, {"csr": request}, IssuedCertificate)
+            (one,) = await certificates(installation, "endpoint=lamp-1")
+            revoking = f"/v1/certificates/{one.sha256}/revoke"
+            await post(installation, revoking, {}, CertificateStatus)
             for name in ("begin", "switch"):
                 await post(installation, "/v1/authority", {"step": name}, AuthorityStatus)
             await until_rotated(installation)
             status, text = await refused(installation, "/v1/authority", {"step": "finish"})
             assert status == 409
             assert "1 devices" in text
-            await post(installation, path, {"csr": request}, IssuedCertificate)
+            await post(installation, path, {}, IssuedCertificate)
             await post(installation, "/v1/authority", {"step": "finish"}, AuthorityStatus)
 
     asyncio.run(story())

@@ -14,9 +14,9 @@ import pytest
 from cryptography import x509
 
 from city_platform.provisioning.certificates import Issued
+from city_platform.provisioning.crl import make_crl
 from city_platform.provisioning.key_files import pem, write_pair
 from city_platform.provisioning.pki import DamagedPki, open_pki
-from city_platform.provisioning.revocations import make_crl
 from city_platform.provisioning.rollover import (
     TRANSITIONS,
     AuthorityFiles,

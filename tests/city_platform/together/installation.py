@@ -12,20 +12,21 @@ from typing import Any
 
 import msgspec
 
-from city_platform import bootstrap, bridge, control
+from city_platform import audit, bootstrap, bridge, control
 from city_platform.provisioning.pki import open_pki
 from contracts.credentials import BrokerCredentials, CredentialsDocument, Publication
 from runtime.clock import SystemClock
 from runtime.http_client import HttpClient
 from tests.city_platform.together.scripted_server import ScriptedServer
 
-SERVICES = ("svc:bridge:north", "svc:bridge:south", "svc:bootstrap", "svc:control")
+SERVICES = ("svc:bridge:north", "svc:bridge:south", "svc:bootstrap", "svc:control", "svc:audit")
 TOKEN = "token-of-this-test"
 
 _COMPONENTS = {
     "bridge": (bridge.run, bridge.BridgeConfig),
     "bootstrap": (bootstrap.run, bootstrap.BootstrapConfig),
     "control": (control.run, control.ControlConfig),
+    "audit": (audit.run, audit.AuditConfig),
 }
 
 
@@ -125,6 +126,8 @@ class Installation:
         if kind == "bridge":
             return {**common, "reconnect_s": 0.01}
         common["state_dir"] = str(self.folder / kind)
+        if kind == "audit":
+            return common
         if kind == "control":
             return {**common, "times": {"first_s": 0.3}}
         return {

@@ -101,7 +101,9 @@ class ScriptedServer:
     def newest(self) -> int:
         return len(self._log)
 
-    def register(self, endpoint: str, *links: str, mode: str = "psk") -> None:
+    def register(
+        self, endpoint: str, *links: str, mode: str = "psk", registered_at_us: int = 1
+    ) -> None:
         """A device registers (anew)."""
         device = self.devices.setdefault(endpoint, Device())
         device.instances.update(links)
@@ -116,7 +118,7 @@ class ScriptedServer:
             object_links=[ObjectLink(path) for path in ("/1/0", "/3/0", *sorted(links))],
             address="127.0.0.1:5683",
             security=Security(mode, endpoint),  # type: ignore[arg-type]  # one of the modes
-            registered_at_us=1,
+            registered_at_us=registered_at_us,
         )
         self.registrations[endpoint] = registration
         self._append("registered", endpoint, registration=registration)

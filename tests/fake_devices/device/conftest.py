@@ -65,6 +65,7 @@ class Rig:
         conditions: NetworkConditions,
         seed: int,
         incidents: tuple[IncidentPlan, ...],
+        own_key: bytes = b"",
     ) -> None:
         self.models = models
         self.records: list[Record] = []
@@ -89,6 +90,7 @@ class Rig:
             phase=0.25,
             address="127.16.1.1",
             incidents=incidents,
+            own_key=own_key,
         )
         draw = random.Random(seed).randbytes
         self._device_side = CoapEndpoint(TransmissionParameters(), draw)
@@ -167,6 +169,7 @@ class Rig:
         certificate: bytes = b"certificate",
         client_id: str = "lamp-7",
         uri: str = "mqtts://127.0.0.1:8883",
+        secret_key: bytes | None = b"private key",
     ) -> Response:
         """Create (or, with PUT, replace) `/18830/0`."""
         rows: list[tuple[int, Value]] = [
@@ -177,7 +180,7 @@ class Rig:
             (6, 2),
             (7, certificate),
             (8, b"authority"),
-            (9, b"private key"),
+            *([] if secret_key is None else [(9, secret_key)]),
             (10, 2),
         ]
         target = "/18830" if code == codes.POST else "/18830/0"
@@ -191,6 +194,7 @@ class Rig:
         *,
         source: str = "</3416/0>,</3418/0>",
         active: bool = False,
+        encoding: int = 112,
     ) -> Response:
         """Create (or, with PUT, replace) `/18831/<number>`."""
         rows: list[tuple[int, Value]] = [
@@ -200,7 +204,7 @@ class Rig:
             (3, 1),
             (4, False),
             (5, active),
-            (6, 112),
+            (6, encoding),
         ]
         target = "/18831" if code == codes.POST else f"/18831/{number}"
         return self.ask(code, target, [(f"/18831/{number}/{n}", value) for n, value in rows])
@@ -323,9 +327,10 @@ def make_rig(models: Models) -> Callable[..., Rig]:
         conditions: NetworkConditions = GOOD_NETWORK,
         seed: int = 1,
         incidents: tuple[IncidentPlan, ...] = (),
+        own_key: bytes = b"",
         **settings: Any,
     ) -> Rig:
-        return Rig(models, DeviceSettings(**settings), model, conditions, seed, incidents)
+        return Rig(models, DeviceSettings(**settings), model, conditions, seed, incidents, own_key)
 
     return make
 

@@ -187,3 +187,20 @@ def test_revoked_credentials_end_the_tries(rig):
     opened = len(rig.opened)
     rig.run(120)
     assert len(rig.opened) == opened
+
+
+def test_a_device_that_keeps_its_key_connects_with_it(make_rig):
+    rig = make_rig(own_key=b"my own key")
+    rig.start()
+    rig.write_broker(secret_key=None)
+    rig.write_publication(0, "devices/lamp-7/state", active=True)
+    [opened] = rig.opened
+    assert opened.account.secret_key == b"my own key"
+
+
+def test_without_any_key_there_is_no_account(rig):
+    rig.start()
+    rig.write_broker(secret_key=None)
+    rig.write_publication(0, "devices/lamp-7/state", active=True)
+    rig.run(10)
+    assert rig.opened == []

@@ -234,13 +234,13 @@ duration_s = 0.1
 
 [[telemetry]]
 shape = "constant"
-begins_s = 1
+begins_s = 3
 rate_per_s = 100
 duration_s = 0.5
 
 [[reconnects]]
 shape = "power_cut"
-begins_s = 1.6
+begins_s = 3.6
 outage_s = 0.3
 return_within_s = 0.2
 """
@@ -261,9 +261,9 @@ def test_a_profile_says_when_devices_report_and_that_all_lose_their_power(world,
         assert starter.quiet == {"unacknowledged": 0}
 
     records = play(world, tmp_path, story, profile_file=str(profile), reports_by_itself=False)
-    [began] = {r.intended_at_ns - 1_600_000_000 for r in of(records, DevicePowerLost)}
+    [began] = {r.intended_at_ns - 3_600_000_000 for r in of(records, DevicePowerLost)}
     reports = sorted(r.intended_at_ns for r in of(records, PackGenerated) if r.intended_at_ns)
-    assert reports == [began + 1_005_000_000 + n * 10_000_000 for n in range(50)]
+    assert reports == [began + 3_005_000_000 + n * 10_000_000 for n in range(50)]
     # Beside those, every device reports when it has connected: at first, and after the cut.
     by_connecting = Counter(r.endpoint for r in of(records, PackGenerated) if not r.intended_at_ns)
     assert set(by_connecting.values()) == {2}

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from fake_devices.device import BrokerAccount, Pack
+from contracts.presence import decode_presence
+from fake_devices.device import BrokerAccount, OpenUplink, Pack
 from fake_devices.fleet.tls import TlsContexts
 from fake_devices.fleet.uplink import Uplink
 from runtime.clock import SystemClock
@@ -84,7 +85,9 @@ def test_packs_are_published_over_mutual_tls_and_acknowledged(world):
     keys = world.authority.issue("lamp-7")
 
     async def story(broker, owner, uplink):
-        uplink.open(account(broker.port, keys, world.authority.certificate), True, TlsContexts())
+        uplink.open(
+            OpenUplink(account(broker.port, keys, world.authority.certificate), True), TlsContexts()
+        )
         await world.until(lambda: owner.connected)
         uplink.publish(pack(1))
         uplink.publish(pack(2))
@@ -106,7 +109,7 @@ def test_packs_are_published_over_mutual_tls_and_acknowledged(world):
 def test_what_was_in_flight_is_repeated_with_dup_on_the_next_connection(world):
     async def story(broker, owner, uplink):
         broker.acknowledges = False
-        uplink.open(account(broker.port), True, TlsContexts())
+        uplink.open(OpenUplink(account(broker.port), True), TlsContexts())
         await world.until(lambda: owner.connected)
         uplink.publish(pack(1))
         await world.until(lambda: broker.published)
@@ -114,7 +117,7 @@ def test_what_was_in_flight_is_repeated_with_dup_on_the_next_connection(world):
         await world.until(lambda: owner.lost)
         assert owner.lost[0][1]
         broker.acknowledges = True
-        uplink.open(account(broker.port), False, TlsContexts())
+        uplink.open(OpenUplink(account(broker.port), False), TlsContexts())
         await world.until(lambda: owner.acknowledged)
         assert [each.duplicate for each in broker.published] == [False, True]
         assert owner.acknowledged == [("boot", 1)]
@@ -125,12 +128,12 @@ def test_what_was_in_flight_is_repeated_with_dup_on_the_next_connection(world):
 def test_a_renewed_session_repeats_nothing(world):
     async def story(broker, owner, uplink):
         broker.acknowledges = False
-        uplink.open(account(broker.port), True, TlsContexts())
+        uplink.open(OpenUplink(account(broker.port), True), TlsContexts())
         await world.until(lambda: owner.connected)
         uplink.publish(pack(1))
         await world.until(lambda: broker.published)
         uplink.close()
-        uplink.open(account(broker.port, client_id="lamp-8"), True, TlsContexts())
+        uplink.open(OpenUplink(account(broker.port, client_id="lamp-8"), True), TlsContexts())
         await world.until(lambda: owner.connected == 2)
         uplink.publish(pack(2))
         await world.until(lambda: len(broker.published) == 2)
@@ -143,7 +146,7 @@ def test_a_renewed_session_repeats_nothing(world):
 def test_a_refusal_is_reported_once_with_its_reason(world):
     async def story(broker, owner, uplink):
         broker.return_code = 5
-        uplink.open(account(broker.port), True, TlsContexts())
+        uplink.open(OpenUplink(account(broker.port), True), TlsContexts())
         await world.until(lambda: owner.lost)
         assert owner.lost == [("refused: bad identity", False)]
         assert owner.connected == 0
@@ -153,7 +156,7 @@ def test_a_refusal_is_reported_once_with_its_reason(world):
 
 def test_a_broker_that_is_not_there_is_reported(world):
     async def story(broker, owner, uplink):
-        uplink.open(account(1), True, TlsContexts())
+        uplink.open(OpenUplink(account(1), True), TlsContexts())
         await world.until(lambda: owner.lost)
         assert owner.lost[0][0].startswith("cannot connect")
 
@@ -163,7 +166,7 @@ def test_a_broker_that_is_not_there_is_reported(world):
 @pytest.mark.parametrize("host", ["broker.invalid", "a" * 70, "\udc80"])
 def test_a_host_that_cannot_be_reached_is_reported(world, host):
     async def story(broker, owner, uplink):
-        uplink.open(account(broker.port, host=host), True, TlsContexts())
+        uplink.open(OpenUplink(account(broker.port, host=host), True), TlsContexts())
         await world.until(lambda: owner.lost)
         assert owner.lost[0][0].startswith("cannot connect")
 
@@ -174,7 +177,7 @@ def test_a_broker_that_says_nothing_is_given_up(world):
     async def story(broker, owner, uplink):
         silent = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
         port = silent.sockets[0].getsockname()[1]
-        uplink.open(account(port), True, TlsContexts())
+        uplink.open(OpenUplink(account(port), True), TlsContexts())
         assert uplink.next_timer() is not None
         owner.clock_skew_s = 60.0
         uplink.handle_timer()
@@ -195,7 +198,9 @@ def test_bad_credentials_end_the_attempt_with_a_reason(world, flaw):
         keys = world.Keys(b"garbage", keys.key)
 
     async def story(broker, owner, uplink):
-        uplink.open(account(broker.port, keys, world.authority.certificate), True, TlsContexts())
+        uplink.open(
+            OpenUplink(account(broker.port, keys, world.authority.certificate), True), TlsContexts()
+        )
         await world.until(lambda: owner.lost)
         assert len(owner.lost) == 1
         assert broker.connects == []
@@ -205,9 +210,9 @@ def test_bad_credentials_end_the_attempt_with_a_reason(world, flaw):
 
 def test_a_closed_uplink_reports_nothing_more(world):
     async def story(broker, owner, uplink):
-        uplink.open(account(broker.port), True, TlsContexts())
+        uplink.open(OpenUplink(account(broker.port), True), TlsContexts())
         assert not uplink.close()
-        uplink.open(account(broker.port), True, TlsContexts())
+        uplink.open(OpenUplink(account(broker.port), True), TlsContexts())
         await world.until(lambda: owner.connected)
         uplink.close()
         broker.cut()
@@ -221,7 +226,7 @@ def test_a_closed_uplink_reports_nothing_more(world):
 
 def test_silence_is_filled_with_pings_and_a_silent_broker_is_left(world):
     async def story(broker, owner, uplink):
-        uplink.open(account(broker.port, keep_alive_s=10), True, TlsContexts())
+        uplink.open(OpenUplink(account(broker.port, keep_alive_s=10), True), TlsContexts())
         await world.until(lambda: owner.connected)
         for _ in range(4):
             owner.clock_skew_s += 20
@@ -241,7 +246,7 @@ def test_a_lost_connection_is_resumed_by_the_same_account_only(world):
         async def connect(with_keys):
             owner.connected = 0
             given = account(broker.port, with_keys, world.authority.certificate)
-            uplink.open(given, False, contexts)
+            uplink.open(OpenUplink(given, False), contexts)
             await world.until(lambda: owner.connected)
             return broker.links[-1]._tls.session_reused
 
@@ -257,3 +262,45 @@ def test_a_lost_connection_is_resumed_by_the_same_account_only(world):
         assert found == [False, True, False, True]
 
     play(world, story, secure=True)
+
+
+def test_a_connection_is_born_says_good_bye_and_leaves_a_will(world):
+    topic = "devices/lamp-7/presence"
+
+    def wanted(broker, connection):
+        told = account(broker.port, presence_topic=topic)
+        return OpenUplink(told, connection == 1, "b1", connection, 5)
+
+    async def story(broker, owner, uplink):
+        def told():
+            # What a connection ended before its PUBACK comes again on the next.
+            return [each for each in broker.published if not each.duplicate]
+
+        for connection in (1, 2):
+            uplink.open(wanted(broker, connection), TlsContexts())
+            await world.until(lambda: len(told()) == 2 * connection - 1)  # noqa: B023  # awaited here
+            uplink.close()
+            await world.until(lambda: len(told()) == 2 * connection)  # noqa: B023  # awaited here
+        heard = [(each.topic, decode_presence(each.payload)) for each in told()]
+        assert [(where, one.cause, one.connection) for where, one in heard] == [
+            (topic, "birth", 1), (topic, "good_bye", 1), (topic, "birth", 2),
+            (topic, "good_bye", 2),
+        ]  # fmt: skip
+        wills = [connect.will for connect in broker.connects]
+        assert [(will.topic, will.qos, will.retain) for will in wills] == [(topic, 1, False)] * 2
+        assert [decode_presence(will.payload).connection for will in wills] == [1, 2]
+
+    play(world, story)
+
+
+def test_an_account_that_loses_its_presence_topic_loses_its_will(world):
+    async def story(broker, owner, uplink):
+        told = account(broker.port, presence_topic="devices/lamp-7/presence")
+        uplink.open(OpenUplink(told, True, "b1", 1, 5), TlsContexts())
+        await world.until(lambda: owner.connected)
+        uplink.close()
+        uplink.open(OpenUplink(account(broker.port), False, "b1", 2, 5), TlsContexts())
+        await world.until(lambda: owner.connected == 2)
+        assert [connect.will is None for connect in broker.connects] == [False, True]
+
+    play(world, story)

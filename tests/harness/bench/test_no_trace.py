@@ -16,7 +16,7 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.bench]
 
-ALL_PROCESSES = 8
+ALL_PROCESSES = 10
 UP_WITHIN_S = 30.0
 GONE_WITHIN_S = 2.0
 

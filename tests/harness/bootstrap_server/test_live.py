@@ -315,8 +315,9 @@ def test_a_trace_sees_what_passes(tmp_path: Path) -> None:
 
     def wrap(receive: Any) -> Any:
         def take(datagrams: Any) -> None:
-            seen.extend(data for data, _ in datagrams)
-            receive(datagrams)
+            found = list(datagrams)
+            seen.extend(data for data, _ in found)
+            receive(found)
 
         return take, lambda link: link
 

@@ -79,8 +79,9 @@ class ProtectedDevice(LiveDevice):
         return self
 
     def _hear(self, datagrams: Any) -> None:
-        self.heard.extend(data for data, _ in datagrams)
-        self.driver.receive_datagrams(datagrams)
+        found = list(datagrams)
+        self.heard.extend(data for data, _ in found)
+        self.driver.receive_datagrams(found)
 
     async def ask(self, path: tuple[str, ...]) -> Any:
         self.driver.send_request(self.server, Request(codes.POST, path))

@@ -116,6 +116,7 @@ class BrokerProcess:
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
         self.log = log
+        self.pid = process.pid
         host, port = self.line()["ready"]["mqtt"].split(":")
         self.address = (host, int(port))
 
@@ -172,6 +173,7 @@ def broker_process(
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=errors,
+            bufsize=0,  # what has been read and not taken, `select` would not tell of
             cwd=ROOT,
             preexec_fn=die_with_parent(),
         )
@@ -232,7 +234,11 @@ class Peer:
     """A blocking MQTT client that does only what it is told and waits no longer than bidden."""
 
     def __init__(
-        self, address: tuple[str, int], tls: ssl.SSLContext, patience_s: float = WITHIN_S
+        self,
+        address: tuple[str, int],
+        tls: ssl.SSLContext,
+        patience_s: float = WITHIN_S,
+        session: ssl.SSLSession | None = None,
     ) -> None:
         self.patience_s = patience_s
         raw = socket.socket()
@@ -242,7 +248,7 @@ class Peer:
         try:
             raw.connect(address)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.socket = tls.wrap_socket(raw, server_hostname="localhost")
+            self.socket = tls.wrap_socket(raw, server_hostname="localhost", session=session)
         except BaseException:
             raw.close()
             raise

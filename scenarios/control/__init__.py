@@ -1,0 +1,1 @@
+"""Commands: many at once, and under kills."""

@@ -1,0 +1,29 @@
+"""A process is set up for many small messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+_PROGRAM = """
+import gc, json, os
+from runtime.tuning import tune_process
+tune_process()
+print(json.dumps([gc.get_freeze_count() > 0, gc.get_threshold()[0], os.sched_getscheduler(0)]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="there is no SCHED_BATCH here")
+def test_a_tuned_process_spares_the_collector_and_works_in_batches() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True
+    )
+    is_frozen, threshold, policy = json.loads(done.stdout)
+    assert is_frozen
+    assert threshold > 10_000
+    # A container may refuse it.
+    assert policy in (os.SCHED_BATCH, os.SCHED_OTHER)
