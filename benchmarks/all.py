@@ -111,6 +111,7 @@ def scenarios() -> Iterator[Planned]:
     yield Planned("scale.dusk", "", "--devices 20 --duration 10", 600.0)
     yield Planned("scale.power_cut_and_return", "", "--devices 20", 600.0)
     yield Planned("scale.a_city_day", "", "--devices 20 --duration 20", 1_200.0)
+    yield Planned("scale.four_bridges_share_the_city", "", "--devices 24", 900.0)
     yield Planned("scale.soak", "", "--devices 20 --duration 60", 1_200.0)
 
 

@@ -43,7 +43,8 @@ class DashboardLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     paths_max: _Count = 200
     """Paths of one device whose latest value is kept."""
     devices_cached_s: _Positive = 5.0
-    """For how long the devices of a tenant are remembered between two maps."""
+    """For how long the devices of a tenant are remembered between two maps; a page that has changed
+    them asks for them anew."""
     imports_kept: _Count = 200
     """Imports in the list of imports."""
 

@@ -37,6 +37,7 @@ class TooManyDevices(Exception):
 class _Cached(msgspec.Struct, frozen=True):
     asking: asyncio.Task[list[FoundDevice]]
     until_ns: int
+    number: int
 
 
 class Fleet:
@@ -55,15 +56,19 @@ class Fleet:
         self._devices_max = devices_max
         self._cached_ns = int(cached_s * 1e9)
         self._cached: dict[str | None, _Cached] = {}
+        self._questions = 0
 
-    async def devices(self, session: Session, tenant: str | None) -> list[FoundDevice]:
+    async def devices(
+        self, session: Session, tenant: str | None, *, is_fresh: bool = False
+    ) -> list[FoundDevice]:
         """All devices of the session's tenants, or of one of them.
 
+        `is_fresh`: as they are now, and not as they were up to `cached_s` ago.
         Raises `Refused`, `TooManyDevices`, `UpstreamUnavailable`.
         """
         found: list[FoundDevice] = []
         for one in tenants_of(session, tenant):
-            found += await self._all_of(session, one)
+            found += await self._all_of(session, one, is_fresh=is_fresh)
             if len(found) > self._devices_max:
                 raise TooManyDevices(f"over {self._devices_max:,} devices: name a tenant")
         return found
@@ -96,15 +101,31 @@ class Fleet:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
 
-    async def _all_of(self, session: Session, tenant: str | None) -> list[FoundDevice]:
+    async def _all_of(
+        self, session: Session, tenant: str | None, *, is_fresh: bool
+    ) -> list[FoundDevice]:
+        # A question that began before this may have missed what it is about.
+        number_min = self._questions + 1 if is_fresh else 0
         known = self._cached.get(tenant)
-        if known is None or (known.asking.done() and self._now_ns() >= known.until_ns):
-            # All who wait share one question, and who goes does not end it for the others.
-            asking = asyncio.ensure_future(self._ask_all(session, tenant))
-            asking.add_done_callback(lambda done: self._drop_failed(tenant, done))
-            known = self._cached[tenant] = _Cached(asking, self._now_ns() + self._cached_ns)
-            self._drop_oldest()
+        while known is not None and not known.asking.done() and known.number < number_min:
+            await asyncio.wait({known.asking})
+            known = self._cached.get(tenant)
+        if known is None or known.number < number_min or self._is_over(known):
+            known = self._begin(session, tenant)
+        # All who wait share one question, and who goes does not end it for the others.
         return await asyncio.shield(known.asking)
+
+    def _is_over(self, known: _Cached) -> bool:
+        return known.asking.done() and self._now_ns() >= known.until_ns
+
+    def _begin(self, session: Session, tenant: str | None) -> _Cached:
+        asking = asyncio.ensure_future(self._ask_all(session, tenant))
+        asking.add_done_callback(lambda done: self._drop_failed(tenant, done))
+        self._questions += 1
+        known = _Cached(asking, self._now_ns() + self._cached_ns, self._questions)
+        self._cached[tenant] = known
+        self._drop_oldest()
+        return known
 
     async def _ask_all(self, session: Session, tenant: str | None) -> list[FoundDevice]:
         found: list[FoundDevice] = []

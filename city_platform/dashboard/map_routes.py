@@ -54,7 +54,12 @@ class MapRoutes:
             return problem(400, "wrong query", f"path: at most {PATHS_MAX} such as 3416/0/1")
         session = session_of(request)
         try:
-            devices = await self._fleet.devices(session, request.query_params.get("tenant") or None)
+            devices = await self._fleet.devices(
+                session,
+                request.query_params.get("tenant") or None,
+                # RFC 9111 §5.2.1.4: what a page asks after it has changed the devices.
+                is_fresh="no-cache" in request.headers.get("cache-control", "").lower(),
+            )
         except TooManyDevices as error:
             return problem(413, "too many devices", str(error))
         except Refused as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from city_platform.dashboard.config import DashboardLimits
 from city_platform.dashboard.imports import file_name
 from city_platform.dashboard.manifest_check import ManifestCheck
 from tests.city_platform.dashboard.installation import MANIFEST, Installation, installed
@@ -104,5 +105,26 @@ def test_refused_rows_are_downloaded_with_cells_that_are_no_formulas(tmp_path: P
         assert (await pat.get("/api/imports")).json()["imports"] == [kept]
         for wrong in ("nothing", "..%2f..%2fv1%2fsettings", "%0d%0aX-Evil: 1"):
             assert (await pat.get(f"/api/imports/{wrong}/errors.csv")).status_code == 404
+
+    story(tmp_path, tell)
+
+
+@pytest.mark.slow
+def test_a_map_asked_for_anew_has_what_was_just_imported(tmp_path: Path) -> None:
+    async def tell(installation: Installation) -> None:
+        await installation.restart_dashboard(limits=DashboardLimits(devices_cached_s=3_600.0))
+        await installation.set_up(pat=[("*", "provisioner")])
+        pat = await installation.signed_in("pat")
+        fresh = {"Cache-Control": "no-cache"}
+        assert (await pat.get("/api/map")).json()["count"] == 0
+        await installation.bring(pat, MANIFEST)
+        assert (await pat.get("/api/map")).json()["count"] == 0
+        asked = [pat.get("/api/map", **fresh) for _ in range(4)]
+        assert [one.json()["count"] for one in await asyncio.gather(*asked)] == [3] * 4
+        # What one page asked anew is what all others get from then on.
+        assert (await pat.get("/api/map")).json()["count"] == 3
+        removed = await pat.send("DELETE", "/api/provisioning/v1/devices/lamp-2")
+        assert removed.status_code in (200, 202, 204), removed.text
+        assert (await pat.get("/api/map", **fresh)).json()["count"] == 2
 
     story(tmp_path, tell)

@@ -108,7 +108,7 @@ def test_a_server_that_stands_still_for_a_second_shows_in_p99_and_max(tmp_path):
     profile = LoadProfile(
         name="three seconds",
         registrations=(Constant(rate_per_s=60, duration_s=3),),
-        limits=LoaderLimits(lag_p99_ms=400.0, loop_delay_p99_ms=400.0),
+        limits=LoaderLimits(lag_p99_ms=2000.0, loop_delay_p99_ms=2000.0),
     )
     chosen = RunOptions(profile=profile, out=tmp_path, security="none", taps=False)
     report = run(story, chosen).report

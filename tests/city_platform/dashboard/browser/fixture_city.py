@@ -30,7 +30,7 @@ LAMP_RESOURCES: list[dict[str, Any]] = [
      "resource": "Lamp operating hours", "type": "integer", "operations": "R", "unit": "h",
      "value": 44_200_800, "reading_unit": "s", "shown": 12278},
     {"path": "3417/0/1", "object": "Luminaire asset", "instance": 0, "resource": "Manufacturer",
-     "type": "string", "operations": "R", "unit": "", "value": "<b>Merrow & Sons</b>",
+     "type": "string", "operations": "R", "unit": "", "value": "Merrow Lighting",
      "reading_unit": None, "shown": None},
     {"path": "3/0/9", "object": "Device", "instance": 0, "resource": "Battery level",
      "type": "integer", "operations": "R", "unit": "/100", "value": 0.97, "reading_unit": "/",

@@ -33,6 +33,7 @@ CSP = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 PASSWORD = "correct horse battery"
+HOSTILE_LAMP, HOSTILE_MANUFACTURER = "lamp-00002", "<b>Merrow & Sons</b>"
 MESSAGES_PER_S = 10
 READ = ["search_devices", "view_map", "view_components", "view_bridges", "read_bridges"]
 ANALYST = [*READ, "read_readings", "read_alarms", "list_alarms"]
@@ -220,6 +221,8 @@ class FixtureCity:
         state = {name: one.pop(name) for name in ("presence", "alarm", "at_us")}
         resources = [{**row, "at_us": NOW_US} for row in LAMP_RESOURCES]
         resources[0].update(value=self.level / 100, shown=self.level)
+        if endpoint == HOSTILE_LAMP:
+            resources[4].update(value=HOSTILE_MANUFACTURER)
         may_command = "issue_command" in operations
         return JSONResponse(
             {

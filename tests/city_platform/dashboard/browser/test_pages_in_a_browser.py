@@ -119,7 +119,7 @@ def test_a_lamp_is_dimmed_and_its_outcome_and_value_arrive(page: Page) -> None:
 
 
 def test_text_of_devices_is_never_markup(page: Page) -> None:
-    page.goto("/devices/lamp-00001")
+    page.goto("/devices/lamp-00002")
     page.get_by_text("<b>Merrow & Sons</b>", exact=True).wait_for()
     assert page.locator("main b", has_text="Merrow").count() == 0
 
@@ -216,5 +216,5 @@ def test_a_group_command_says_whom_it_is_for_and_asks_twice(page: Page) -> None:
 
 def test_an_acknowledged_alarm_says_who_has_seen_it(page: Page) -> None:
     page.goto("/alarms")
-    page.get_by_role("button", name="Acknowledge").first.click()
+    page.get_by_role("button", name="Acknowledge", exact=True).first.click()
     page.get_by_text("Seen by maria").first.wait_for()

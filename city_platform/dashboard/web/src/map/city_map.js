@@ -66,7 +66,8 @@ export class CityMap {
       onDrawn();
       onMove(this.box());
       this.#labels.place();
-      this.#flush();
+      if (this.#fleet === fleet) this.#flush();
+      else this.replace(this.#fleet);
     };
     this.#map.on("render", look);
     this.#map.on("moveend", () => onMove(this.box()));
@@ -95,10 +96,11 @@ export class CityMap {
     this.#changed.clear();
   }
 
-  /** Draw another fleet: devices came or went. */
+  /** Draw another fleet: devices came or went. Before the first one is drawn, it comes after that. */
   replace(fleet) {
     this.#fleet = fleet;
     this.#changed.clear();
+    if (!this.#isDrawn) return;
     this.#map.removeFeatureState({ source: "devices" });
     this.#map.getSource("devices")?.setData(fleet.asGeoJson());
     const { lines, labels } = streetsOf(fleet.columns);
@@ -106,14 +108,10 @@ export class CityMap {
     this.#labels.replace(labels);
   }
 
-  /** @param {boolean[]} shown by state */
+  /** Once it is drawn. @param {boolean[]} shown by state */
   show(shown) {
-    const put = () => {
-      this.#map.setPaintProperty("devices", "circle-opacity", deviceOpacity(shown));
-      this.#map.setPaintProperty("devices", "circle-stroke-opacity", deviceOpacity(shown));
-    };
-    if (this.#map.isStyleLoaded()) put();
-    else this.#map.once("style.load", put);
+    this.#map.setPaintProperty("devices", "circle-opacity", deviceOpacity(shown));
+    this.#map.setPaintProperty("devices", "circle-stroke-opacity", deviceOpacity(shown));
   }
 
   /** Ring a device, and go there when it is asked for. */

@@ -11,24 +11,28 @@ const RADIUS = ["interpolate", ["exponential", 1.5], ["zoom"], 9, 1.2, 13, 2.5, 
 const STREET_WIDTH = ["interpolate", ["exponential", 1.7], ["zoom"], 11, 1.2, 14, 4, 17, 15, 19, 36];
 const EDGE_WIDTH = ["interpolate", ["exponential", 1.7], ["zoom"], 11, 2.2, 14, 6, 17, 18, 19, 41];
 
+/** Of device circles by state number; `.state-mark .dot` looks the same. */
+const EDGE_WIDTHS = [0.9, 2, 1.1, 0.9, 1.6];
+
 /** @param {boolean[]} shown by state: those that are false are not drawn */
 export function deviceOpacity(shown) {
   if (shown.every(Boolean)) return 1;
   return ["case", ["boolean", ["at", STATE, ["literal", shown]], true], 1, 0];
 }
 
-/** The colours of device circles by state number. */
+/** Device circles by state number: colours and, for who cannot tell these apart, edges. */
 export function devicePaint() {
   const fills = ["--map-ground", "--map-ground", "--map-online", "--map-minor", "--map-alarm"];
-  const edges = ["--map-offline", "--map-offline", "--map-online", "--map-minor", "--map-alarm"];
+  const edges = ["--map-offline", "--map-offline", "--map-online", "--map-edge", "--map-edge"];
   return {
     "circle-color": byState(fills.map(colour)),
     "circle-stroke-color": byState(edges.map(colour)),
+    "circle-stroke-width": byState(EDGE_WIDTHS),
   };
 }
 
-function byState(colours) {
-  return ["match", STATE, ...colours.flatMap((one, state) => [state, one]).slice(0, -2), colours.at(-1)];
+function byState(values) {
+  return ["match", STATE, ...values.flatMap((one, state) => [state, one]).slice(0, -2), values.at(-1)];
 }
 
 const line = (id, source, paint, filter) => ({
@@ -62,7 +66,7 @@ export function styleOf({ grid, streets, city, devices }) {
       {
         id: "devices", type: "circle", source: "devices",
         layout: { "circle-sort-key": ["get", "s"] },
-        paint: { "circle-radius": RADIUS, "circle-stroke-width": 1.1, ...colours.devices },
+        paint: { "circle-radius": RADIUS, ...colours.devices },
       },
       {
         id: "chosen", type: "circle", source: "chosen",

@@ -5,6 +5,7 @@ import { mergeCommands } from "../lib/commands.js";
 import { Fleet } from "../lib/fleet.js";
 
 const COMMANDS_MAX = 200;
+const FRESH = { headers: { "Cache-Control": "no-cache" } };
 
 /** @typedef {"loading" | "ready" | "failed" | "none"} CityState */
 
@@ -61,12 +62,16 @@ export class City {
     else this.#link("none");
   }
 
-  /** Get the map anew; what the stream tells meanwhile is kept and applied after. */
-  async load() {
+  /**
+   * Get the map anew; what the stream tells meanwhile is kept and applied after.
+   * @param {{isFresh?: boolean}} [options] `isFresh`: devices came or went just now, and the server
+   *   must not tell those that it remembers from a moment ago
+   */
+  async load({ isFresh = false } = {}) {
     if (this.state !== "ready") this.#set("loading");
     this.#held = [];
     try {
-      this.fleet = new Fleet(await this.#api.get("/api/map"));
+      this.fleet = new Fleet(await this.#api.get("/api/map", isFresh ? FRESH : {}));
       this.problem = null;
       this.#set("ready", true);
     } catch (problem) {

@@ -187,7 +187,7 @@ function RemoveDevice({ endpoint }) {
   const remove = async () => {
     await api.delete(`/api/provisioning/v1/devices/${encodeURIComponent(endpoint)}`);
     tell(`${endpoint} was removed.`);
-    city.load();
+    city.load({ isFresh: true });
     navigate(addressOf("map"));
   };
   return (

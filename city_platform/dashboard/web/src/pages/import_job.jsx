@@ -27,7 +27,7 @@ export function ImportPage({ id }) {
     return () => clearTimeout(timer);
   }, [loaded.data]);
   useEffect(() => {
-    if (state && state !== "running") city.load();
+    if (state && state !== "running") city.load({ isFresh: true });
   }, [state]);
   return (
     <>

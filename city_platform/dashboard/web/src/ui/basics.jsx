@@ -63,7 +63,7 @@ const STATE_LABELS = {
   online: "Online", offline: "Offline", unknown: "Not heard yet", warning: "Warning", critical: "Critical",
 };
 
-/** A device's state: a colour, a shape and a word. */
+/** A device's state: a colour, an edge and a word. */
 export function StateMark({ state, isShort = false }) {
   return (
     <span class={`state-mark ${state}`}>
