@@ -113,14 +113,12 @@ class Registers:
         self.endpoint.send_request(peer, request, now)
 
     def _handle(self, events: list[Event]) -> None:
-        now = self.driver.now()
+        now, answers = self.driver.now(), self._answers
         for event in events:
-            self.failed += not self._is_right(event)
-            self._ended += 1
-            if self._begun < self._count:
-                self._register(now)
+            if not (isinstance(event, ResponseReceived) and event.response == answers[event.peer]):
+                self.failed += 1
+        self._ended += len(events)
+        for _ in range(min(len(events), self._count - self._begun)):
+            self._register(now)
         if self._ended == self._count and self._done is not None and not self._done.done():
             self._done.set_result(None)
-
-    def _is_right(self, event: Event) -> bool:
-        return isinstance(event, ResponseReceived) and event.response == self._answers[event.peer]
