@@ -7,6 +7,8 @@ way, however long it takes, and need not be sent again.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 
 class Window:
     """Endpoints on their way, oldest first, and those that wait for room. Times are Unix µs.
@@ -18,7 +20,7 @@ class Window:
     def __init__(self, size: int, patience_us: int) -> None:
         self._size = size
         self._patience_us = patience_us
-        self._sent_us: dict[str, int] = {}
+        self._sent_us: OrderedDict[str, int] = OrderedDict()
         self._queue: dict[str, None] = {}
         # When the last confirmation came, and when the latest drive that is confirmed was sent.
         self._heard_us = self._reached_us = 0

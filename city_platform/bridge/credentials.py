@@ -5,7 +5,7 @@ A document lives only as long as its procedure; nothing here is ever logged.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from city_platform.bridge.procedure import CredentialsProcedure, Progress
@@ -41,9 +41,9 @@ class CredentialsDesk:
         self._grace_us = grace_us
         self._running: dict[str, CredentialsProcedure] = {}
         # Insertion order is deadline order: every deadline is as far away as the others.
-        self._deadlines_us: dict[str, int] = {}
+        self._deadlines_us: OrderedDict[str, int] = OrderedDict()
         # By device: what was driven again while it waited is the same, or newer.
-        self._waiting: dict[str, bytes] = {}
+        self._waiting: OrderedDict[str, bytes] = OrderedDict()
         self._completed: Completes | None = None
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -42,7 +42,7 @@ class Renewals:
         self.counts: Counter[str] = Counter()
         self._handler = handler
         self._retry_s_min = retry_s_min
-        self._waiting: dict[str, None] = {}
+        self._waiting: OrderedDict[str, None] = OrderedDict()
         self._added = asyncio.Event()
 
     @property

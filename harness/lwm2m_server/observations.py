@@ -8,6 +8,7 @@ it. What the observation is called does not change: its id is that of the comman
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from enum import Enum, auto
 from typing import Final
 
@@ -144,7 +145,7 @@ class Observations:
         # How many requests of our own are out, and whose turn is next after a restart.
         self._asked = 0
         # Endpoints, in the order in which they are to be asked.
-        self._to_ask: dict[str, None] = {}
+        self._to_ask: OrderedDict[str, None] = OrderedDict()
         self.notifications_dropped = 0
         # By endpoint, of devices that notified.
         self._allowances: dict[str, Allowance] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contracts.load import LoaderLimits
 from fake_devices.load_profiles import Constant, LoadProfile
 from harness.checks.registrations import LIFETIME_S
 from harness.runner import server_side
@@ -9,21 +10,30 @@ from harness.runner.run import Run
 
 # After the last arrival: CoAP's first retransmissions are over.
 PATIENCE_S = 20.0
+# What every load keeps to unless its claim says why not.
+STRICT = LoaderLimits()
 
 
-def arrivals(name: str, devices: int, rate_per_s: float) -> LoadProfile:
+def arrivals(
+    name: str, devices: int, rate_per_s: float, limits: LoaderLimits = STRICT
+) -> LoadProfile:
     """So many devices at a rate, evenly."""
     return LoadProfile(
         name=name,
         registrations=(Constant(rate_per_s=rate_per_s, duration_s=devices / rate_per_s),),
+        limits=limits,
     )
 
 
-async def all_register(run: Run, name: str, rate_per_s: float) -> None:
+async def all_register(
+    run: Run, name: str, rate_per_s: float, limits: LoaderLimits = STRICT
+) -> None:
     """Build the fleet and switch it on, at the user's rate or profile, else at this rate."""
     rate_per_s = run.options.rate_per_s or rate_per_s
     devices = len(run.rows)
-    await run.start_fleet(profile=arrivals(name, devices, rate_per_s), within_s=build_s(devices))
+    await run.start_fleet(
+        profile=arrivals(name, devices, rate_per_s, limits), within_s=build_s(devices)
+    )
     run.switch_on(rate_per_s=rate_per_s)
     await run.until_registered(devices, within_s=run.arrivals_take_s() + PATIENCE_S)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
@@ -126,8 +126,9 @@ class PeerTable:
         self._peers_max = peers_max
         self._validated_max = validated_max
         self.by_address: dict[Hashable, Peer] = {}
-        # Addresses of peers that are dropped and were validated, oldest first.
-        self._validated: dict[Hashable, None] = {}
+        # Addresses of peers that are dropped and were validated, oldest first. Ordered: a plain
+        # dictionary looks for its first entry among all that were deleted before it.
+        self._validated: OrderedDict[Hashable, None] = OrderedDict()
         # When each peer that has message ids is next looked at: once per lifetime.
         self._check_order: deque[tuple[float, Peer]] = deque()
 
@@ -155,7 +156,7 @@ class PeerTable:
         validated.pop(address, None)
         validated[address] = None
         if len(validated) > self._validated_max:
-            del validated[next(iter(validated))]
+            validated.popitem(last=False)
 
     def _drop(self, peer: Peer) -> None:
         if peer.is_validated:

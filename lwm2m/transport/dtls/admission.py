@@ -6,6 +6,7 @@ changed or a certificate that has expired since does not come in by an old ticke
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 import msgspec
@@ -46,7 +47,7 @@ class Admission:
         self.unix_time_s = unix_time_s
         self._identities_max = identities_max
         # Digests of the keys with which tickets were given out, the longest unused first.
-        self._key_digests: dict[str, bytes] = {}
+        self._key_digests: OrderedDict[str, bytes] = OrderedDict()
 
     def prepare(self, handshake: OpensslHandshake) -> None:
         """Have a new handshake judge certificates at our time."""

@@ -6,7 +6,7 @@ to a bound; a session that ended is made anew by the next datagram, from its tic
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 
 from lwm2m.transport.dtls.bindings import offer_session
@@ -93,7 +93,7 @@ class DtlsClient(DtlsEndpoint[_ClientAttempt, ClientSession]):
     ) -> None:
         super().__init__(random_bytes, settings, unix_time_s)
         self._credentials_of = credentials_of
-        self._contexts: dict[object, ClientContext] = {}
+        self._contexts: OrderedDict[object, ClientContext] = OrderedDict()
         # What is offered with a pre-shared key, where no ticket is asked for along with it.
         self._psk_offer: PskOffer | None = None
         if not (self.settings.offers_resumption and self.settings.resumes_psk):

@@ -7,6 +7,7 @@ session as it is until it is complete (RFC 6347 §4.2.8).
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 from lwm2m.transport.dtls.admission import Admission, Refusal, admit
@@ -84,7 +85,7 @@ class DtlsServer(DtlsEndpoint[_Pending, ServerSession]):
         self._cookies = CookieJar(random_bytes, self.settings.cookie_lifetime_s)
         self._sessions: dict[Hashable, ServerSession] = {}
         # In the order in which they last got on, and of each host in the order in which they began.
-        self._pending: dict[Hashable, _Pending] = {}
+        self._pending: OrderedDict[Hashable, _Pending] = OrderedDict()
         self._by_host: dict[str, dict[int, _Pending]] = {}
         # (when it was last used as far as is known, tie-break, session): looked at again when due.
         self._by_use: list[tuple[float, int, ServerSession]] = []
