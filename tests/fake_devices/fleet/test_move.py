@@ -37,6 +37,7 @@ def test_a_device_that_moves_registers_at_the_other_server_and_no_longer_knows_t
     async def story(rig: Rig) -> None:
         load = rig.load()
         load.start(Start(rate_per_s=100.0))
+        # Seconds of the rig's own loop, whose time is virtual: nothing waits for them.
         await asyncio.sleep(1.0)
         load.move(Move([1], OTHER))
         await asyncio.sleep(1.0)

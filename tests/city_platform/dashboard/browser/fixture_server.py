@@ -155,6 +155,7 @@ class FixtureCity:
         yield _event("hello", {"epoch": self.columns["epoch"], "revision": revision})
         yield _event("source", {"telemetry": "connected"})
         while True:
+            # The pace of the real feed, which is what the pages are tried against.
             await asyncio.sleep(1 / MESSAGES_PER_S)
             while not mine.empty():
                 yield mine.get_nowait()
