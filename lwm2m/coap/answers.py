@@ -86,7 +86,7 @@ class AnswerMemory:
         if order and order[0].expires_at <= now:
             self.expire(now, at_most=2)
         recent = peer.recent
-        count = 0 if recent is None else len(recent) if type(recent) is dict else 1
+        count = len(recent) if type(recent) is dict else 1 if recent else 0
         if (
             count >= self._per_peer_max
             or len(order) >= self._count_max
@@ -96,10 +96,10 @@ class AnswerMemory:
                 return None
             recent = peer.recent
         entry = Remembered(peer, message_id, token, expires_at)
-        if recent is None:
-            peer.recent = entry
-        elif type(recent) is dict and message_id not in recent:
+        if type(recent) is dict and message_id not in recent:
             recent[message_id] = entry
+        elif recent is None:
+            peer.recent = entry
         else:
             self._add(peer, recent, entry)
         order.append(entry)
@@ -109,7 +109,9 @@ class AnswerMemory:
         """Keep what was answered; a later answer to the same message replaces it."""
         if entry.expires_at == _FORGOTTEN:
             return
-        self._answer_bytes += len(answer) - len(entry.answer or b"")
+        if entry.answer:
+            self._answer_bytes -= len(entry.answer)
+        self._answer_bytes += len(answer)
         entry.answer = answer
 
     def expire(self, now: float, at_most: int) -> None:

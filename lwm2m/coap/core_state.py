@@ -92,9 +92,5 @@ class CoreState:
             self.send_empty(peer, RST, message_id)
 
     def first_timeout_s(self) -> float:
-        """A first wait by chance."""
-        return self.timeout_by(int.from_bytes(self.chance.take(2), "big"))
-
-    def timeout_by(self, chance: int) -> float:
-        """ACK_TIMEOUT times a factor by 16 bits of chance (RFC 7252 §4.2): spreads retries."""
-        return self._timeout_s + self._timeout_spread_s * chance
+        """ACK_TIMEOUT times a factor by chance (RFC 7252 §4.2): spreads retries."""
+        return self._timeout_s + self._timeout_spread_s * int.from_bytes(self.chance.take(2), "big")

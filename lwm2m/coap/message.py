@@ -30,7 +30,7 @@ TOKEN_BYTES_MAX = 65_804
 PAYLOAD_MARKER = 0xFF
 _VERSION_1 = 0x40
 _OPTION_NUMBER_MAX = 65_535
-_pack_header = struct.Struct(">BBH").pack
+pack_header = struct.Struct(">BBH").pack
 
 Fault = Literal["truncated", "version", "token", "code", "empty", "option", "payload_marker"]
 _HIDDEN = frozenset({"payload"})
@@ -220,7 +220,7 @@ def encode_header(type_: int, code: int, message_id: int, token: bytes) -> bytes
     """Header and token. The caller vouches for the ranges; `encode_message` checks them."""
     if len(token) > SHORT_TOKEN_BYTES_MAX:
         return _encode_long_header(type_, code, message_id, token)
-    return _pack_header(_VERSION_1 | type_ << 4 | len(token), code, message_id) + token
+    return pack_header(_VERSION_1 | type_ << 4 | len(token), code, message_id) + token
 
 
 def _encode_long_header(type_: int, code: int, message_id: int, token: bytes) -> bytes:

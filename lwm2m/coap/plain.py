@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from lwm2m.coap.codes import CONTINUE, IPATCH
+from lwm2m.coap.codes import CONTINUE, CREATED, IPATCH
 from lwm2m.coap.message import PAYLOAD_MARKER, SHORT_LENGTHS
 from lwm2m.coap.options import CONTENT_FORMAT, LOCATION_PATH, URI_PATH, URI_QUERY
 from lwm2m.coap.requests import Request, Response
@@ -28,6 +28,7 @@ _LONG = 13
 _LONG_MAX = 255 - _LONG
 # Location-Path of what nearly all Registers are answered with, before the registration id.
 _OF_REGISTER = b"\x82rd"
+_OF_REGISTER_BYTES = len(_OF_REGISTER) + 1
 _TAILS_KEPT = 1_024
 _TAIL_BYTES_MAX = 1_024
 
@@ -112,16 +113,16 @@ _known_tail = lru_cache(_TAILS_KEPT)(_parse_tail)
 def read_plain_response(data: bytes, at: int) -> Response | None:
     """The plain response of a message whose options begin at `at`, which is not behind its end."""
     code = data[1]
-    if not 0x40 <= code < 0xC0 or code == CONTINUE:
-        return None
     size = len(data)
-    if at == size:
-        return Response(code)
-    if data.startswith(_OF_REGISTER, at):
-        id_at = at + len(_OF_REGISTER) + 1
+    if code == CREATED and data.startswith(_OF_REGISTER, at):
+        id_at = at + _OF_REGISTER_BYTES
         # The option with the id is the last, its length in its first byte.
         if 0 <= size - id_at < _LONG and data[id_at - 1] == size - id_at:
-            return Response(code, b"", None, ("rd", data[id_at:].decode(errors="replace")))
+            return Response(code, b"", None, ("rd", data[id_at:].decode("utf-8", "replace")))
+    if not 0x40 <= code < 0xC0 or code == CONTINUE:
+        return None
+    if at == size:
+        return Response(code)
     number = 0
     content_format: int | None = None
     location: list[str] = []

@@ -47,14 +47,13 @@ class RequestSender:
     """Requests of ours to all peers, until something is said to them."""
 
     __slots__ = (
-        "_ack_timeout_s", "_block_size", "_by_handle", "_chance_bytes", "_core", "_general_methods",
-        "_just_sent", "_max_retransmit",
+        "_ack_timeout_s", "_block_size", "_by_handle", "_core", "_general_methods", "_just_sent",
+        "_max_retransmit", "_token_bytes",
     )  # fmt: skip
 
     def __init__(self, core: CoreState) -> None:
         self._core = core
-        # A message's share of chance: two bytes for its first wait, the others its token.
-        self._chance_bytes = 2 + core.parameters.token_bytes
+        self._token_bytes = core.parameters.token_bytes
         self._block_size = core.parameters.block_size
         # Requests that went the short way, in order of time: nearly all are answered within the
         # shortest wait and need no timer of their own. What has ended stays until it is first.
@@ -85,12 +84,10 @@ class RequestSender:
             and (message_id := peers.take_message_id(peer, now)) >= 0
         ):
             # The short way: in one message, to a peer with nothing else open.
-            chance = core.chance.take(self._chance_bytes)
-            token = chance[2:]
+            token = core.chance.take(self._token_bytes)
             datagram = encode_request(CON, message_id, token, request)
-            timeout_s = core.timeout_by(chance[0] << 8 | chance[1])
             sent = SentRequest(handle, peer, request, _IS_OUT, message_id, token, datagram, 0,
-                               timeout_s, self._max_retransmit, datagram, now)  # fmt: skip
+                               0.0, self._max_retransmit, datagram, now)  # fmt: skip
             self._just_sent.append(sent)
             peer.open = {token: sent}
             peer.outstanding += 1
@@ -111,9 +108,11 @@ class RequestSender:
         return waiting[0].plainly_sent_at + self._ack_timeout_s if waiting else None
 
     def time_overdue(self, now: float) -> None:
-        """Put what has waited ACK_TIMEOUT, the least wait, on the wheel for the rest of its own."""
+        """Put what has waited ACK_TIMEOUT, the least wait, on the wheel for the rest of its own,
+        which is drawn only now: nearly all are answered before."""
         while (due := self.next_overdue()) is not None and due <= now:
             sent = self._just_sent.popleft()
+            sent.timeout_s = self._core.first_timeout_s()
             deadline = sent.plainly_sent_at + sent.timeout_s
             sent.tick = self._core.timers.schedule(sent.handle, sent, deadline)
 
@@ -231,8 +230,7 @@ class RequestSender:
         request = sent.request if sent.blocks is None else sent.blocks.current_request()
         if sent.echo is not None:
             request = with_option(request, opt.ECHO, sent.echo)
-        chance = core.chance.take(self._chance_bytes)
-        token = chance[2:]
+        token = core.chance.take(self._token_bytes)
         if sent.token or peer.open is not None or peer.asking is not None:
             token = self._token_for(sent, request, token)
         confirmable = request.confirmable
@@ -249,7 +247,7 @@ class RequestSender:
             peer.open[token] = sent
         if confirmable:
             peer.outstanding += 1
-            sent.timeout_s = core.timeout_by(chance[0] << 8 | chance[1])
+            sent.timeout_s = core.first_timeout_s()
             sent.retransmissions_left = core.parameters.max_retransmit
         else:
             self._note_probe(peer, len(datagram), now)

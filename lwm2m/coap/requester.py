@@ -53,12 +53,11 @@ class Requester(RequestSender):
             return False
         options_at = data[0] - (ACK_HEAD - 4)
         sent = peer.open.get(data[4:options_at])
+        # What has a message id, and was never on the wheel, is out and was not sent in blocks.
         if (
             sent is None
             or sent.tick != 0
-            or sent.state != _IS_OUT
             or sent.message_id != data[2] << 8 | data[3]
-            or sent.blocks is not None
             or sent.request.observe is not None
             or peer.waiting is not None
             or peer.asking is not None

@@ -40,6 +40,7 @@ HANDLED_CRITICAL = frozenset(
 
 _HIDDEN = frozenset({"payload"})
 _TEXTS_KEPT = 1_024
+_TAIL_PAYLOAD_BYTES_MAX = 1_024
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -211,29 +212,33 @@ def with_option(request: Request, number: int, value: bytes) -> Request:
 
 def encode_request(type_: int, message_id: int, token: bytes, request: Request) -> bytes:
     """The datagram of a request that needs no blocks. Raises `ValueError` on an oversized field."""
-    code, path = request.code, request.path
+    code, path, query, payload = request.code, request.path, request.query, request.payload
     if not 0 < code < 0x20:
         raise ValueError(f"{code:#04x} is not a request code")
-    parts = [encode_header(type_, code, message_id, token)]
+    header = encode_header(type_, code, message_id, token)
     if request.options or request.observe is not None or request.accept is not None:
         _check_path(path)
+        parts = [header]
         append_options(parts, _request_options(request))
+        return b"".join(parts) + _after_marker(payload)
+    before_query, delta_index = _options_before_query(path, request.content_format)
+    if not query:
+        return header + before_query + _after_marker(payload)
+    # The first part by itself: that is where devices differ.
+    text = query[0].encode()
+    length = len(text)
+    if length > 255:
+        raise _too_long(opt.URI_QUERY, length)
+    if len(payload) <= _TAIL_PAYLOAD_BYTES_MAX:
+        tail = _known_tail(query[1:], payload)
     else:
-        encoded, number = _options_before_query(path, request.content_format)
-        query = request.query
-        if query:
-            # The first part by itself: that is where devices differ.
-            text = query[0].encode()
-            length = len(text)
-            if length > 255:
-                raise _too_long(opt.URI_QUERY, length)
-            header = HEADERS_OF_SHORT_OPTIONS[(opt.URI_QUERY - number) << 8 | length]
-            parts += (encoded, header, text, _later_queries(query[1:]))
-        else:
-            parts.append(encoded)
-    if request.payload:
-        parts += (b"\xff", request.payload)
-    return b"".join(parts)
+        tail = _encode_tail(query[1:], payload)
+    text_header = HEADERS_OF_SHORT_OPTIONS[delta_index | length]
+    return b"".join((header, before_query, text_header, text, tail))
+
+
+def _after_marker(payload: bytes) -> bytes:
+    return b"\xff" + payload if payload else b""
 
 
 def _check_path(path: tuple[str, ...]) -> None:
@@ -243,7 +248,8 @@ def _check_path(path: tuple[str, ...]) -> None:
 
 @lru_cache(_TEXTS_KEPT)
 def _options_before_query(path: tuple[str, ...], content_format: int | None) -> tuple[bytes, int]:
-    """Path and content format encoded, and the number of the last: few make nearly all requests."""
+    """Path and content format encoded, and where the headers of a query that follows them are in
+    the table: few make nearly all requests."""
     _check_path(path)
     parts: list[bytes] = []
     number = 0
@@ -251,16 +257,19 @@ def _options_before_query(path: tuple[str, ...], content_format: int | None) -> 
         number = _append_texts(parts, 0, opt.URI_PATH, path)
     if content_format is not None:
         number = _append_uint(parts, number, opt.CONTENT_FORMAT, content_format)
-    return b"".join(parts), number
+    return b"".join(parts), (opt.URI_QUERY - number) << 8
 
 
-@lru_cache(_TEXTS_KEPT)
-def _later_queries(query: tuple[str, ...]) -> bytes:
-    """All of a query but its first part, encoded: what follows the endpoint name in a Register is
-    the same for all devices of a model."""
+def _encode_tail(query: tuple[str, ...], payload: bytes) -> bytes:
+    """All of a query but its first part, and the payload."""
     parts: list[bytes] = []
     _append_texts(parts, opt.URI_QUERY, opt.URI_QUERY, query)
-    return b"".join(parts)
+    return b"".join(parts) + _after_marker(payload)
+
+
+# In a Register, what follows the endpoint name is the same for all devices of a model. What is kept
+# here is no secret: a request with a query is a registration, or asks.
+_known_tail = lru_cache(_TEXTS_KEPT)(_encode_tail)
 
 
 def _append_texts(parts: list[bytes], previous: int, number: int, texts: tuple[str, ...]) -> int:

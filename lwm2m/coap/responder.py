@@ -16,11 +16,11 @@ from lwm2m.coap.answers import Remembered
 from lwm2m.coap.blockwise_response import BlockwiseResponder
 from lwm2m.coap.core_state import CoreState
 from lwm2m.coap.events import ExchangeFailed, RequestReceived
-from lwm2m.coap.message import ACK, CON, NON, Message, encode_header
+from lwm2m.coap.message import ACK, CON, NON, Message, pack_header
 from lwm2m.coap.notifier import Notifier, UnknownExchange
 from lwm2m.coap.options import encode_uint
 from lwm2m.coap.peers import Peer
-from lwm2m.coap.plain import CON_HEAD, read_plain_request
+from lwm2m.coap.plain import ACK_HEAD, CON_HEAD, read_plain_request
 from lwm2m.coap.rate_limit import RequestLimiter
 from lwm2m.coap.received_request import ReceivedRequest
 from lwm2m.coap.requests import (
@@ -109,8 +109,8 @@ class Responder(Notifier):
 
     def answer_request(self, taken: Remembered, code: int, rest: bytes) -> None:
         """See `CoapEndpoint.answer_request`."""
-        datagram = encode_header(ACK, code, taken.message_id, taken.token) + rest
-        core = self._core
+        token, core = taken.token, self._core
+        datagram = pack_header(ACK_HEAD | len(token), code, taken.message_id) + token + rest
         core.answers.store(taken, datagram)
         # The datagram has it too.
         taken.token = b""

@@ -15,9 +15,12 @@ OPTIONS_AT_MAX = 4 + TOKEN_BYTES_MAX
 # Options up to the query: Uri-Path and Content-Format of 40; and how Uri-Query begins behind them,
 # less its length. 13 announces a byte with the length beyond 13.
 _HEAD = b"\xb2rd\x11\x28"
+_HEAD_BYTES = len(_HEAD)
 _QUERY_HEAD = 0x30
 _LONG = 13
+_LONG_QUERY_HEAD = _QUERY_HEAD + _LONG
 _EP = b"ep="
+_EP_BYTES = len(_EP)
 
 
 def split_register(data: bytes) -> tuple[bytes, bytes] | None:
@@ -26,22 +29,22 @@ def split_register(data: bytes) -> tuple[bytes, bytes] | None:
     None for any datagram that does not begin as this one: with path, content format and the name,
     in the shortest form. What follows the name is as it came.
     """
-    size = len(data)
-    if size < OPTIONS_AT_MAX + len(_HEAD) or data[1] != codes.POST:
-        return None
-    at = data[0] + OPTIONS_AT
-    if not 4 <= at <= OPTIONS_AT_MAX or not data.startswith(_HEAD, at):
-        return None
-    at += len(_HEAD) + 1
-    if at >= size:
-        return None
-    length = data[at - 1] - _QUERY_HEAD
-    if length == _LONG:
-        length += data[at]
+    try:
+        at = data[0] + OPTIONS_AT
+        if data[1] != codes.POST or not 4 <= at <= OPTIONS_AT_MAX or not data.startswith(_HEAD, at):
+            return None
+        at += _HEAD_BYTES
+        header = data[at]
         at += 1
-    elif not 0 <= length < _LONG:
+        if header == _LONG_QUERY_HEAD:
+            end = at + _LONG + 1 + data[at]
+            at += 1
+        elif _QUERY_HEAD <= header < _LONG_QUERY_HEAD:
+            end = at + header - _QUERY_HEAD
+        else:
+            return None
+    except IndexError:
         return None
-    end = at + length
-    if end > size or not data.startswith(_EP, at):
+    if end > len(data) or not data.startswith(_EP, at, end):
         return None
-    return data[at + len(_EP) : end], data[end:]
+    return data[at + _EP_BYTES : end], data[end:]
