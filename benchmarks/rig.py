@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +66,8 @@ async def rig_up(output: Path, live: Live, **plan: Any) -> AsyncIterator[Rig]:
         with temporary_state() as state:
             whole = BenchPlan(output_dir=output, state_dir=state, **plan)
             async with bench_up(whole, journal, clock, heard, live.fail) as bench:
+                # A fleet may still wait for its fork server; nothing is measured before it runs.
+                await asyncio.gather(*(each.until_running() for each in bench.processes.values()))
                 yield Rig(bench, live, journal, clock, output)
     finally:
         journal.close()
@@ -82,6 +84,13 @@ def plain_conditions() -> Fields:
         "load_after": round(os.getloadavg()[0], 2),
         **{each.name.partition(":")[2]: each.text for each in environment_notes(0)},
     }
+
+
+def made_directory(text: str) -> Path:
+    """The directory of an option, made if need be. Raises `OSError`."""
+    directory = Path(text)
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 @contextlib.asynccontextmanager
@@ -129,9 +138,12 @@ class CpuMeter:
         self._load = os.getloadavg()[0]
 
     def _used_s(self) -> dict[str, float]:
+        processes = self._bench.processes
+        # Whom a fork server made is a child of it and counted by its own name.
+        counted = {each.pid for each in processes.values()}
         used = {
-            name: each.sample()[0] + _children_s(each.pid)
-            for name, each in self._bench.processes.items()
+            name: each.sample()[0] + _children_s(each.pid, counted)
+            for name, each in processes.items()
         }
         return used | {"runner": sum(os.times()[:2])}
 
@@ -163,13 +175,15 @@ def _file_system(path: Path) -> str:
     return ""
 
 
-def _children_s(pid: int) -> float:
-    """CPU of the running children of a process: the Mosquitto beside our broker process."""
+def _children_s(pid: int, but: Collection[int]) -> float:
+    """CPU of the running children of a process, and of theirs, but for some: the Mosquitto beside
+    our broker process."""
     used_s = 0.0
     with contextlib.suppress(psutil.Error):
-        for child in psutil.Process(pid).children(recursive=True):
-            times = child.cpu_times()
-            used_s += times.user + times.system
+        for child in psutil.Process(pid).children():
+            if child.pid not in but:
+                times = child.cpu_times()
+                used_s += times.user + times.system + _children_s(child.pid, but)
     return used_s
 
 

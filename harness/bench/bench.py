@@ -1,8 +1,8 @@
 """Brings the emulated services, the system under test and the fleet up, and takes them down.
 
 The platform is started by entry-point name in processes of its own and is never imported. All
-processes start at once and import while the addresses that they need are still being found; each
-then gets its configuration on standard input.
+processes but the fleets start at once, and import while the addresses that they need are still
+being found; each then gets its configuration on standard input.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 
 from contracts.api import ImportJob
 from contracts.journal import BenchDown, BenchReady, ProcessExited, ProcessKilled, ProcessStarted
@@ -32,6 +31,7 @@ from harness.bench.device_security import (
     stored_keys,
     write_psk_files,
 )
+from harness.bench.fork_servers import ForkServers, StartedBy
 from harness.bench.operators import ADMINISTRATOR, Operators
 from harness.bench.ports import ReservedPort
 from harness.bench.process import BenchProcess, Side
@@ -94,6 +94,8 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     provisioning_settings: Mapping[str, Any] = {}
     # Where the platform keeps its data; empty: in `state_dir`.
     stores: Mapping[str, Any] = {}
+    # How its processes are started; None: as LAMPLIGHTER_START says, or as the system can.
+    started_by: StartedBy | None = None
 
     @property
     def serves_nosec(self) -> bool:
@@ -125,6 +127,7 @@ class Bench:
         self._reserved: list[ReservedPort] = []
         self._operators: Operators | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._fork_servers = ForkServers(plan.started_by, plan.output_dir / "logs", self._said)
 
     # ---- up ----
 
@@ -132,8 +135,7 @@ class Bench:
         """Start everything and wait until every readiness condition holds."""
         began_ns = self._clock.now_ns()
         self._prepare()
-        for name, (side, arguments) in configs.processes(self.plan).items():
-            await self._start(name, side, arguments)
+        await self._start_all(lambda name: not configs.is_fleet(name))
         for pair in topology.pairs(self.plan):
             self._configure(pair.server_process, configs.server(self.plan, pair))
         if self.plan.with_platform:
@@ -142,6 +144,13 @@ class Bench:
             await self._until_ready("server")
         ready_s = (self._clock.now_ns() - began_ns) / 1e9
         self._journal.record(BenchReady(at_ns=self._clock.now_ns(), ready_s=ready_s))
+        # Devices come later, when a manifest was imported: until now the cores were others'.
+        await self._start_all(configs.is_fleet)
+
+    async def _start_all(self, are_wanted: Callable[[str], bool]) -> None:
+        for name, (side, arguments) in configs.processes(self.plan).items():
+            if are_wanted(name):
+                await self._start(name, side, arguments)
 
     async def _bring_platform_up(self) -> None:
         addresses = {name: self._reserve(name) for name in RESERVED}
@@ -338,13 +347,13 @@ class Bench:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
         running = [process for process in self.processes.values() if process.has_started]
-        await asyncio.gather(*(process.stop() for process in running))
+        await self._fork_servers.stop(running)
         for watcher in list(self._watchers):
             watcher.cancel()
         for port in self._reserved:
             port.release()
         down_s = (self._clock.now_ns() - began_ns) / 1e9
-        left = [process.name for process in running if psutil.pid_exists(process.pid)]
+        left = [each.name for each in running if each.is_left]
         self._journal.record(BenchDown(at_ns=self._clock.now_ns(), down_s=down_s, left=left))
 
     # ---- inside ----
@@ -373,26 +382,33 @@ class Bench:
         await self._operators.sign_in(self._set_up_link)
 
     async def _start(self, name: str, side: Side, arguments: list[str]) -> None:
+        starter, new_server = self._fork_servers.starter_of(side, arguments)
+        if new_server is not None:
+            self.processes[new_server.process.name] = new_server.process
+            await self._launch(new_server.process)
+            new_server.configure()
         log = self.plan.output_dir / "logs" / f"{name}.log"
-        process = BenchProcess(name, side, arguments, log, self._said)
+        process = BenchProcess(name, side, arguments, log, self._said, starter)
         self.processes[name] = process
         await self._launch(process)
 
     async def _launch(self, process: BenchProcess) -> None:
         await process.start()
-        self._journal.record(
-            ProcessStarted(
-                at_ns=self._clock.now_ns(),
-                process=process.name,
-                side=process.side,
-                pid=process.pid,
-            )
-        )
         watcher = asyncio.create_task(self._watch(process))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
     async def _watch(self, process: BenchProcess) -> None:
+        await process.until_running()
+        if process.has_pid:
+            self._journal.record(
+                ProcessStarted(
+                    at_ns=self._clock.now_ns(),
+                    process=process.name,
+                    side=process.side,
+                    pid=process.pid,
+                )
+            )
         returncode = await process.until_ended()
         if process.is_wanted:
             self._journal.record(
@@ -403,6 +419,8 @@ class Bench:
             self._failed(
                 BenchFailed(f"{process.name} ended (code {returncode}): {process.last_words()}")
             )
+        # Told before what it has forked ends with it.
+        self._fork_servers.lost(process.name)
 
     def _configure(self, name: str, config: Mapping[str, Any]) -> None:
         self._configs[name] = config

@@ -39,13 +39,13 @@ REGISTRATIONS_MAX: Final = 180_000
 # In the order in which they are started: those that others wait for come first.
 PROCESSES: dict[str, tuple[Side, list[str]]] = {
     "provisioning": ("platform", ["-m", "city_platform", "provisioning"]),
+    "identity": ("platform", ["-m", "city_platform", "identity"]),
     "broker": ("emulated", ["-m", "harness.mqtt_broker"]),
     "server": ("emulated", ["-m", "harness.lwm2m_server"]),
     "bridge": ("platform", ["-m", "city_platform", "bridge"]),
     "bootstrap": ("platform", ["-m", "city_platform", "bootstrap"]),
     "ingestion": ("platform", ["-m", "city_platform", "ingestion"]),
     "control": ("platform", ["-m", "city_platform", "control"]),
-    "identity": ("platform", ["-m", "city_platform", "identity"]),
     "audit": ("platform", ["-m", "city_platform", "audit"]),
     "dashboard": ("platform", ["-m", "city_platform", "dashboard"]),
     "fleet": ("fleet", ["-m", "fake_devices.fleet"]),
@@ -295,6 +295,7 @@ def dashboard(plan: BenchPlan, addresses: Mapping[str, str]) -> Config:
         "token_file": str(token_file(plan)),
         "changes_token_file": str(tokens / "analyst"),
         "commands_token_file": str(tokens / "controller"),
+        "directory_file": str(plan.state_dir / "devices.sqlite"),
         "http_port": plan.ports.get("dashboard", 0),
     }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 import psutil
 
-from harness.bench.parent import die_with_parent
+from harness.bench.child import Child, Executing, Starter
 from harness.errors import BenchFailed
 
 Side = Literal["fleet", "emulated", "platform", "instruments"]
@@ -31,17 +30,31 @@ _STAMP = re.compile(r"^[\d-]+ [\d:,]+ \S+ [A-Z]+ [\w.]+: ")
 class BenchProcess:
     """A child process and what it has said so far.
 
-    `name` is unique on a bench; `said` gets every line that is not the ready line.
+    `name` is unique on a bench; `said` gets every line that is not the ready line. `starter` starts
+    it each time; without one it gets an interpreter of its own. What its children use is counted as
+    its own unless `has_own_children` is false.
     """
 
-    def __init__(self, name: str, side: Side, arguments: list[str], log: Path, said: Said) -> None:
+    def __init__(
+        self,
+        name: str,
+        side: Side,
+        arguments: list[str],
+        log: Path,
+        said: Said,
+        starter: Starter | None = None,
+        *,
+        has_own_children: bool = True,
+    ) -> None:
         self.name = name
         self.side: Side = side
         self.addresses: dict[str, str] = {}
         self._arguments = arguments
         self._log = log
         self._said = said
-        self._process: asyncio.subprocess.Process | None = None
+        self._starter: Starter = starter or Executing()
+        self._has_own_children = has_own_children
+        self._process: Child | None = None
         self._reading: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._ended = asyncio.Event()
@@ -54,9 +67,15 @@ class BenchProcess:
 
     @property
     def pid(self) -> int:
-        """The process id of the current incarnation."""
+        """The process id of the current incarnation, which has begun to run."""
         assert self._process is not None
+        assert self._process.pid is not None, f"{self.name} waits for its fork server"
         return self._process.pid
+
+    @property
+    def has_pid(self) -> bool:
+        """Whether the current incarnation runs, or ran. A forked one waits until its turn comes."""
+        return self._process is not None and self._process.pid is not None
 
     @property
     def has_started(self) -> bool:
@@ -69,6 +88,17 @@ class BenchProcess:
         return self._process.returncode if self._process else None
 
     @property
+    def is_left(self) -> bool:
+        """Whether the system still runs it, whatever is known of its end."""
+        if not self.has_pid:
+            return False
+        try:
+            # Whoever has to take note of its end may be slow to: it does nothing any more.
+            return bool(psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE)
+        except psutil.Error:
+            return False
+
+    @property
     def is_ready(self) -> bool:
         """Whether its current incarnation has said that it can serve."""
         return self._ready.is_set()
@@ -76,7 +106,7 @@ class BenchProcess:
     @property
     def is_stopped(self) -> bool:
         """Whether it runs and a signal holds it still."""
-        if not self.is_running:
+        if not self.is_running or not self.has_pid:
             return False
         try:
             return bool(psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
@@ -95,19 +125,7 @@ class BenchProcess:
         self.is_wanted = True
         self.is_configured = False
         with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *self._arguments,
-                "--config",
-                "-",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                preexec_fn=die_with_parent(),
-                limit=16 * 1024 * 1024,
-                # Ctrl-C goes to the bench alone, which tears down in order.
-                start_new_session=True,
-            )
+            self._process = await self._starter([*self._arguments, "--config", "-"], log)
         self._reading = asyncio.create_task(self._read(self._process))
 
     def configure(self, config: Mapping[str, Any]) -> None:
@@ -117,8 +135,8 @@ class BenchProcess:
 
     def tell(self, message: Mapping[str, Any]) -> None:
         """Send one JSON line. A process that is gone does not hear it."""
-        if self._process and self._process.stdin and not self._process.stdin.is_closing():
-            self._process.stdin.write(msgspec.json.encode(message) + b"\n")
+        if self._process:
+            self._process.write(msgspec.json.encode(message) + b"\n")
 
     async def until_ready(self, within_s: float) -> None:
         """Wait for the ready line. Raises `BenchFailed` with the end of the log."""
@@ -145,8 +163,13 @@ class BenchProcess:
 
     def pid_signal(self, number: signal.Signals) -> None:
         """Send a signal to this process if it still runs."""
-        if self._process and self._process.returncode is None:
+        if self._process:
             self._process.send_signal(number)
+
+    async def until_running(self) -> None:
+        """Wait until the current incarnation runs, or has ended without."""
+        assert self._process is not None
+        await self._process.until_running()
 
     async def until_ended(self) -> int:
         """Wait until it has ended and everything it said was read."""
@@ -189,13 +212,12 @@ class BenchProcess:
         """The process and the children it had when it became ready (a Mosquitto, say)."""
         if not self._known_family or self._known_family[0].pid != self.pid:
             own = psutil.Process(self.pid)
-            if not self._ready.is_set():
+            if not self._ready.is_set() or not self._has_own_children:
                 return [own]
             self._known_family = [own, *own.children()]
         return self._known_family
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
+    async def _read(self, process: Child) -> None:
         while line := await process.stdout.readline():
             self.lines_said += 1
             try:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from harness.component_command import run_command
 from harness.mqtt_broker.config import BrokerConfig
 from runtime.clock import Clock
 from runtime.component import ConfigError, Ready
+
+
+def modules_for(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The modules that the default kind imports when it runs: for who imports them ahead."""
+    return ("harness.mqtt_broker.embedded",)
 
 
 async def run(config: BrokerConfig, clock: Clock, ready: Ready) -> None:
