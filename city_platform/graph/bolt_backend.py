@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from city_platform.graph.backend import GraphUnavailable
-from city_platform.graph.queries import Statement
+from city_platform.graph.backend import NO_CHANGES, DeviceChanges, GraphUnavailable
+from city_platform.graph.queries import GraphQuery, Statement, search_statement
 from city_platform.graph.statements import CONSTRAINTS, INDEXES
 
-CONNECT_WITHIN_S = 5.0
+CONNECT_WITHIN_S: Final = 5.0
+# A database that hangs is told from one that is slow: the slowest search over 100,000 devices takes
+# less than a second, and a write of `BATCH_DEVICES` a few.
+ANSWER_WITHIN_S: Final = 20.0
+WRITTEN_WITHIN_S: Final = 60.0
+BATCH_DEVICES: Final = 500
 
 
 class BoltBackend:
@@ -28,6 +34,11 @@ class BoltBackend:
         self._neo4j: Any = None
         self._driver: Any = None
         self._is_prepared = False
+
+    @property
+    def batch_devices(self) -> int:
+        """See `GraphBackend`."""
+        return BATCH_DEVICES
 
     async def open(self) -> None:
         """See `GraphBackend`."""
@@ -51,7 +62,13 @@ class BoltBackend:
         """See `GraphBackend`."""
         return await self._query(statement)
 
-    async def write(self, statements: Sequence[Statement]) -> None:
+    async def find(self, query: GraphQuery) -> list[Mapping[str, Any]]:
+        """See `GraphBackend`: the database has indexes and a planner of its own."""
+        return await self._query(search_statement(query))
+
+    async def write(
+        self, statements: Sequence[Statement], changes: DeviceChanges = NO_CHANGES
+    ) -> None:
         """See `GraphBackend`."""
 
         async def all_of_them(transaction: Any) -> None:
@@ -60,7 +77,7 @@ class BoltBackend:
                 await result.consume()
 
         try:
-            async with self._session() as session:
+            async with asyncio.timeout(WRITTEN_WITHIN_S), self._session() as session:
                 await session.execute_write(all_of_them)
         except Exception as error:
             raise self._unavailable(error) from error
@@ -72,12 +89,25 @@ class BoltBackend:
             await driver.close()
 
     async def _query(self, statement: Statement) -> list[Mapping[str, Any]]:
-        try:
-            async with self._session() as session:
-                result = await session.run(statement.text, statement.parameters)
-                return [record.data() async for record in result]
-        except Exception as error:
-            raise self._unavailable(error) from error
+        # A connection of before the database's restart is found dead by whoever asks first: that
+        # one asks again, on a new one.
+        for is_last in (False, True):
+            try:
+                async with asyncio.timeout(ANSWER_WITHIN_S), self._session() as session:
+                    result = await session.run(statement.text, statement.parameters)
+                    return [record.data() async for record in result]
+            except Exception as error:
+                if is_last or not self._is_lost(error):
+                    raise self._unavailable(error) from error
+        raise AssertionError("the last try returns or raises")
+
+    def _is_lost(self, error: Exception) -> bool:
+        """Whether it is the connection that failed."""
+        lost = self._neo4j and (
+            self._neo4j.exceptions.ServiceUnavailable,
+            self._neo4j.exceptions.SessionExpired,
+        )
+        return bool(lost) and isinstance(error, lost)
 
     def _session(self) -> Any:
         if self._driver is None:
@@ -87,7 +117,8 @@ class BoltBackend:
     def _unavailable(self, error: Exception) -> GraphUnavailable:
         if isinstance(error, GraphUnavailable):
             return error
-        return GraphUnavailable(f"the graph database at {self._uri} failed: {error}")
+        what = "did not answer in time" if isinstance(error, TimeoutError) else f"failed: {error}"
+        return GraphUnavailable(f"the graph database at {self._uri} {what}")
 
     def _read_password(self) -> tuple[str, str] | None:
         if self._password_file is None:

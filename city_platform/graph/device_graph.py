@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from city_platform.graph import statements as cypher
-from city_platform.graph.backend import GraphBackend
-from city_platform.graph.devices import LEVEL, node_ids, properties, read_document
-from city_platform.graph.queries import (
-    PAGE_MAX,
-    GraphQuery,
-    Statement,
-    is_selective,
-    search_statement,
-)
+from city_platform.graph.backend import DeviceChanges, GraphBackend
+from city_platform.graph.devices import LEVEL, SAME, node_ids, properties, read_document
+from city_platform.graph.queries import GraphQuery, Statement
 from city_platform.graph.statements import Kind
 from contracts.api import FoundDevice, GraphKind, GraphNode
-
-# A search looks at as many devices first: what fits more than one in twenty fills its page there.
-WINDOW_DEVICES: Final = 2_000
-# And then at so many times as many, when the first look found enough to hope.
-FURTHER_WINDOWS: Final = 5
 
 
 class Projection(NamedTuple):
@@ -35,17 +23,15 @@ class Projection(NamedTuple):
 
 
 class DeviceGraph:
-    """One graph; all of it raises `GraphUnavailable`.
-
-    What it answers is right whatever `fences` holds: these endpoint names, each some
-    `WINDOW_DEVICES` behind the one before, only keep a search that fits many devices from looking
-    at all of them.
-    """
+    """One graph; all of it raises `GraphUnavailable`."""
 
     def __init__(self, backend: GraphBackend) -> None:
         self._backend = backend
-        self._fences: list[str] = []
-        self._written_since_fences = 0
+
+    @property
+    def batch_devices(self) -> int:
+        """How many devices `create` and `put` should get at once."""
+        return self._backend.batch_devices
 
     async def open(self) -> None:
         """Connect and make constraints and indexes; safe to call again."""
@@ -59,35 +45,30 @@ class DeviceGraph:
 
     async def search(self, query: GraphQuery) -> list[FoundDevice]:
         """At most `query.limit` devices (1,000), by endpoint name."""
-        wanted = min(query.limit, PAGE_MAX)
-        for windows in () if is_selective(query) else (1, FURTHER_WINDOWS):
-            until = self._fence(query.after, windows)
-            if until is None:
-                break
-            found = await self._devices(search_statement(query, until))
-            if len(found) >= wanted:
-                return found
-            # What is that rare would not fill its page in the further windows either.
-            if len(found) * FURTHER_WINDOWS < wanted:
-                break
-        return await self._devices(search_statement(query))
+        return _devices(await self._backend.find(query))
 
     async def get(self, endpoint: str) -> FoundDevice | None:
         """The device, or None."""
-        found = await self._devices(Statement(cypher.GET_DEVICE, {"id": endpoint}))
+        statement = Statement(cypher.GET_DEVICE, {"id": endpoint})
+        found = _devices(await self._backend.read(statement))
         return found[0] if found else None
 
     async def related(
         self, endpoint: str, kind: Kind, after: str = "", limit: int = 100
     ) -> list[FoundDevice]:
         """Other devices of the same site, group, model, firmware or feeder."""
-        page = {"id": endpoint, "after": after, "limit": limit}
-        return await self._devices(Statement(cypher.RELATED[kind], page))
+        device = await self.get(endpoint)
+        if device is None or kind not in node_ids(device):
+            return []
+        wanted = {name: getattr(device, name) for name in SAME[kind]}
+        # One more, because the device itself may be among them.
+        query = GraphQuery(**wanted, after=after, limit=limit + 1)
+        found = [one for one in await self.search(query) if one.endpoint != endpoint]
+        return found[:limit]
 
     async def of_tenant(self, tenant: str, after: str = "", limit: int = 100) -> list[FoundDevice]:
         """All devices of a tenant's sites."""
-        page = {"id": tenant, "after": after, "limit": limit}
-        return await self._devices(Statement(cypher.DEVICES_OF_TENANT, page))
+        return await self.search(GraphQuery(tenant=tenant, after=after, limit=limit))
 
     async def nodes(self, kind: GraphKind) -> list[GraphNode]:
         """The tenants, sites, … that have devices, and how many."""
@@ -112,14 +93,15 @@ class DeviceGraph:
     async def clear(self, projection: Projection) -> None:
         """Take everything out; the graph is to follow `projection` now."""
         steps = [Statement(text, {}) for text in cypher.DELETE_EVERYTHING]
-        await self._backend.write([*steps, _mark(projection)])
-        self._fences.clear()
+        changes = DeviceChanges(everything_gone=True)
+        await self._backend.write([*steps, _mark(projection)], changes)
 
     async def create(self, devices: Sequence[FoundDevice], projection: Projection) -> None:
         """Put devices that are not in the graph; two thirds of the cost of `put`."""
         rows = [properties(device) for device in devices]
         steps = [Statement(cypher.CREATE_DEVICES, {"rows": rows})] if rows else []
-        await self._write(steps, devices, projection)
+        steps += _bind(devices, None)
+        await self._backend.write([*steps, _mark(projection)], DeviceChanges(devices))
 
     async def put(
         self, devices: Sequence[FoundDevice], gone: Sequence[str], projection: Projection
@@ -131,53 +113,60 @@ class DeviceGraph:
         if devices:
             ids = [device.endpoint for device in devices]
             rows = [properties(device) for device in devices]
+            steps.append(Statement(cypher.MERGE_IDS, {"ids": ids}))
+            steps += _bind(devices, await self._bound(ids, gone))
+            # The document comes last: where a database without transactions stopped in the middle,
+            # the old one still tells that the relations have to be made.
             steps.append(Statement(cypher.MERGE_DEVICES, {"rows": rows}))
-            steps.append(Statement(cypher.FORGET_RELATIONS, {"ids": ids}))
-        await self._write(steps, devices, projection)
-
-    async def make_fences(self) -> None:
-        """Find the places where windows end, when enough has changed to be worth it."""
-        known = len(self._fences) * WINDOW_DEVICES
-        if self._written_since_fences <= max(WINDOW_DEVICES, known // 4):
-            return
-        self._written_since_fences = 0
-        rows = await self._backend.read(Statement(cypher.ALL_ENDPOINTS, {}))
-        self._fences = [row["endpoint"] for row in rows[WINDOW_DEVICES::WINDOW_DEVICES]]
+        await self._backend.write([*steps, _mark(projection)], DeviceChanges(devices, gone))
 
     # ---- inside ----
 
-    def _fence(self, after: str, windows: int) -> str | None:
-        """The end of so many windows, the first of them longer; None where the rest is small."""
-        place = bisect.bisect_right(self._fences, after) + bool(after) + windows - 1
-        return self._fences[place] if place < len(self._fences) else None
-
-    async def _devices(self, statement: Statement) -> list[FoundDevice]:
-        return [read_document(row["document"]) for row in await self._backend.read(statement)]
-
-    async def _write(
-        self, steps: list[Statement], devices: Sequence[FoundDevice], projection: Projection
-    ) -> None:
-        await self._backend.write([*steps, *_bind(devices), _mark(projection)])
-        self._written_since_fences += len(devices)
+    async def _bound(self, ids: list[str], gone: Sequence[str]) -> dict[str, Mapping[Kind, str]]:
+        """What devices are bound to as their documents tell; without those that are not there."""
+        rows = await self._backend.read(Statement(cypher.GET_DEVICES, {"ids": ids}))
+        there = {row["id"]: row["document"] for row in rows if row["document"] is not None}
+        for endpoint in gone:
+            there.pop(endpoint, None)
+        return {name: node_ids(read_document(document)) for name, document in there.items()}
 
 
-def _bind(devices: Sequence[FoundDevice]) -> Iterable[Statement]:
-    """The nodes that the devices belong to, and their relations."""
-    bound: dict[Kind, list[dict[str, str]]] = {}
-    owners: dict[Kind, dict[str, str]] = {}
-    for device in devices:
-        for kind, node in node_ids(device).items():
-            bound.setdefault(kind, []).append({"id": device.endpoint, "to": node})
-            if kind in cypher.OWNED:
-                owners.setdefault(kind, {})[node] = device.tenant
+def _devices(rows: Iterable[Mapping[str, Any]]) -> list[FoundDevice]:
+    return [read_document(row["document"]) for row in rows if row["document"] is not None]
+
+
+def _bind(
+    devices: Sequence[FoundDevice], before: Mapping[str, Mapping[Kind, str]] | None
+) -> Iterator[Statement]:
+    """The nodes that the devices belong to, and their relations: those that are not as `before`, or
+    all of devices that were never there (None)."""
     tenants = sorted({device.tenant for device in devices})
     if tenants:
         yield Statement(cypher.MERGE_TENANTS, {"ids": tenants})
-    for kind, rows in bound.items():
-        yield Statement(cypher.MERGE_NODES[kind], {"ids": sorted({row["to"] for row in rows})})
-        yield Statement(cypher.RELATE[kind], {"rows": rows})
-    for kind, nodes in owners.items():
-        pairs = [{"id": node, "to": tenant} for node, tenant in sorted(nodes.items())]
+    bound = {device.endpoint: (device.tenant, node_ids(device)) for device in devices}
+    for kind in cypher.RELATIONS:
+        changed = [
+            (name, tenant, nodes.get(kind))
+            for name, (tenant, nodes) in bound.items()
+            if not before or name not in before or before[name].get(kind) != nodes.get(kind)
+        ]
+        yield from _bind_kind(kind, changed, is_new=before is None)
+
+
+def _bind_kind(
+    kind: Kind, changed: Sequence[tuple[str, str, str | None]], *, is_new: bool
+) -> Iterator[Statement]:
+    """Bind devices, each with its tenant, to other nodes of one kind, or to none."""
+    if changed and not is_new:
+        yield Statement(cypher.FORGET[kind], {"ids": [name for name, _, _ in changed]})
+    rows = [{"id": name, "to": node} for name, _, node in changed if node is not None]
+    if not rows:
+        return
+    owners = {node: tenant for _, tenant, node in changed if node is not None}
+    yield Statement(cypher.MERGE_NODES[kind], {"ids": sorted(owners)})
+    yield Statement(cypher.RELATE[kind], {"rows": rows})
+    if kind in cypher.OWNED:
+        pairs = [{"id": node, "to": tenant} for node, tenant in sorted(owners.items())]
         yield Statement(cypher.OWN[kind], {"rows": pairs})
 
 

@@ -16,6 +16,14 @@ LEVEL: Final = "\x1f"
 # Attributes with a meaning of their own in the graph.
 FEEDER_ATTRIBUTE: Final = "feeder"
 FIRMWARE_ATTRIBUTE: Final = "firmware"
+# What devices that are bound to the same node of a kind have in common.
+SAME: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "site": ("tenant", "site"),
+    "group": ("tenant", "group"),
+    "model": ("model",),
+    "firmware": ("model", "firmware"),
+    "feeder": ("tenant", "feeder"),
+}
 
 _decoder = msgspec.json.Decoder(FoundDevice)
 

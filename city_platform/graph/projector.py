@@ -19,7 +19,7 @@ from city_platform.graph.devices import found_device
 from city_platform.stores.device_directory import DeviceDirectory, DirectoryChange
 from contracts.api import FoundDevice
 
-BATCH_DEVICES: Final = 500
+BATCH_FILLING: Final = 500
 RETRY_S_MIN, RETRY_S_MAX = 1.0, 30.0
 
 _log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ class GraphProjector:
         self._wanted = asyncio.Event()
         self._hurry = asyncio.Event()
         self._moved = asyncio.Event()
+        self._failures = 0
         self.last_problem = ""
 
     @property
@@ -56,18 +57,42 @@ class GraphProjector:
         self._wanted.set()
 
     async def caught_up(self, within_s: float) -> bool:
-        """Whether the graph has all that the directory has now, waiting so long for it at most."""
-        wanted = await self._directory.revision()
+        """Whether the graph has all that the directory has now, waiting so long for it at most, and
+        no longer than until the next try to write to it fails."""
+        wanted, failures = await self._directory.revision(), self._failures
         if self._has(wanted):
             return True
         self._wanted.set()
         self._hurry.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while not self._has(wanted):
+                while not self._has(wanted) and failures == self._failures:
                     self._moved.clear()
                     await self._moved.wait()
         return self._has(wanted)
+
+    def doubt(self, error: GraphUnavailable) -> None:
+        """The graph failed somebody: look where it is before anybody asks it again."""
+        self._failed(error)
+        self._wanted.set()
+        self._hurry.set()
+
+    async def check(self, within_s: float) -> str:
+        """Ask the graph whether it is as it was left. What is the matter; empty when nothing is,
+        and while it is being filled."""
+        position = self._position
+        if position is None:
+            return self.last_problem
+        try:
+            async with asyncio.timeout(within_s):
+                found = await self._graph.projection()
+            if found != position and position == self._position:
+                raise GraphUnavailable("the device graph is not what was written to it")
+        except GraphUnavailable as error:
+            self.doubt(error)
+        except TimeoutError:
+            return f"the device graph did not answer within {within_s:g} s"
+        return self.last_problem
 
     async def run(self) -> None:
         """Follow until cancelled; begins with what the graph lacks."""
@@ -81,10 +106,11 @@ class GraphProjector:
                 await self.follow()
                 pause_s, self.last_problem = RETRY_S_MIN, ""
             except GraphUnavailable as error:
-                self._position = None
-                self.last_problem = str(error)
+                self._failed(error)
                 _log.warning("the device graph is behind, again in %.0f s: %s", pause_s, error)
-                await asyncio.sleep(pause_s)
+                await asyncio.sleep(RETRY_S_MIN)
+                # Who asks for something meanwhile has it tried sooner.
+                await self._pause(pause_s - RETRY_S_MIN)
                 pause_s = min(pause_s * 2, RETRY_S_MAX)
                 self._wanted.set()
 
@@ -92,7 +118,7 @@ class GraphProjector:
         """Bring the graph up to the directory's last change. Raises `GraphUnavailable`."""
         await self._graph.open()
         position = await self._begin()
-        while changes := await self._directory.changes(position.revision, BATCH_DEVICES):
+        while changes := await self._directory.changes(position.revision, self._batch(position)):
             position = position._replace(revision=changes[-1].revision)
             if position.whole:
                 await self._graph.put(_present(changes), _gone(changes), position)
@@ -101,9 +127,18 @@ class GraphProjector:
         if not position.whole:
             position = position._replace(whole=True)
             await self._graph.create([], position)
-        await self._graph.make_fences()
         self._position = position
         self._moved.set()
+
+    def _failed(self, error: GraphUnavailable) -> None:
+        self._position = None
+        self._failures += 1
+        self.last_problem = str(error)
+        self._moved.set()
+
+    def _batch(self, position: Projection) -> int:
+        """A graph that is being filled answers nobody: no search waits behind a large write."""
+        return self._graph.batch_devices if position.whole else BATCH_FILLING
 
     def _has(self, revision: int) -> bool:
         position = self._position

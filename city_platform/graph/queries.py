@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -64,28 +65,20 @@ _EQUAL: Final = {
     "feeder": "feeder",
     "serial": "serial",
 }
-# Each of these fits few devices and has an index: no window is needed beside it.
-_SELECTIVE: Final = ("site", "group", "feeder", "serial")
+EQUAL_FIELDS: Final = tuple(_EQUAL)
 
 
-def is_selective(query: GraphQuery) -> bool:
-    """Whether an index leads to the few devices that may fit."""
-    return any(getattr(query, name) is not None for name in _SELECTIVE)
+def search_statement(query: GraphQuery, among: Sequence[str] | None = None) -> Statement:
+    """The page behind `query.after`; of the devices `among` alone, if these are given.
 
-
-def search_statement(query: GraphQuery, until: str | None = None) -> Statement:
-    """The page behind `query.after`, of endpoints up to `until` alone if that is given.
-
-    Without a window the cursor is compared as `id`, which has no ordered index: an engine that
-    walked one would visit every device in an expensive order, a scan is four times cheaper.
+    The cursor is a range over `endpoint`, which has an index in its order. Among given devices
+    their `id`s lead to them.
     """
-    conditions: list[str] = []
     values: dict[str, Any] = {"after": query.after, "limit": max(1, min(query.limit, PAGE_MAX))}
-    if until is None:
-        conditions.append("d.id > $after")
-    else:
-        conditions.append("d.endpoint > $after AND d.endpoint <= $until")
-        values["until"] = until
+    conditions = ["d.endpoint > $after"]
+    if among is not None:
+        conditions.insert(0, "d.id IN $among")
+        values["among"] = list(among)
     for name, column in _EQUAL.items():
         wanted = getattr(query, name)
         if wanted is not None:
@@ -116,6 +109,11 @@ def distance_m(circle: Circle, latitude: float, longitude: float) -> float:
     return 2 * EARTH_RADIUS_M * math.asin(math.sqrt(min(1.0, chord)))
 
 
+def a_little_wider(circle: Circle) -> Circle:
+    """What is looked at first: whoever stands on the edge is decided by the distance alone."""
+    return msgspec.structs.replace(circle, within_m=circle.within_m * 1.000_001 + 0.01)
+
+
 def box_around(circle: Circle) -> Box:
     """The smallest box that holds the circle; of all longitudes when that holds a pole."""
     angle = math.degrees(circle.within_m / EARTH_RADIUS_M)
@@ -142,9 +140,7 @@ def _in_circle(circle: Circle, values: dict[str, Any]) -> str:
     values["latitude"] = float(circle.latitude)
     values["longitude"] = float(circle.longitude)
     values["within_m"] = float(circle.within_m)
-    # A little larger than the circle: whoever stands on its edge is decided by the distance alone.
-    wider = msgspec.structs.replace(circle, within_m=circle.within_m * 1.000_001 + 0.01)
-    around = _in_box(box_around(wider), "around", values)
+    around = _in_box(box_around(a_little_wider(circle)), "around", values)
     return f"{around} AND {DISTANCE_M} <= $within_m"
 
 

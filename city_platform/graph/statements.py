@@ -43,8 +43,8 @@ RELATIONS: Final[dict[Kind, Relation]] = {
 OWNED: Final[tuple[Kind, ...]] = ("site", "group", "feeder")
 LABELS: Final = ("Device", "Tenant", *(found.label for found in RELATIONS.values()), "Projection")
 
-# `endpoint` repeats `id` because a constraint's index answers equality alone in kglite, and pages
-# are cut by a range. Models and tenants have no index: each fits too many devices to be worth one.
+# `endpoint` repeats `id` because a constraint's index need not have an order, and pages are cut by
+# a range. Models and tenants have no index: each fits too many devices to be worth one.
 INDEXED: Final = ("endpoint", "latitude")
 LOOKED_UP: Final = ("site", "name", "feeder", "serial")
 PROPERTIES: Final = (
@@ -66,7 +66,7 @@ PROPERTIES: Final = (
 CONSTRAINTS: Final = tuple(
     f"CREATE CONSTRAINT IF NOT EXISTS FOR (n:{label}) REQUIRE n.id IS UNIQUE" for label in LABELS
 )
-# kglite keeps two structures: CREATE INDEX answers equality, CREATE RANGE INDEX order.
+# For databases that plan searches themselves; kglite has none of them (see `kglite_backend`).
 INDEXES: Final = (
     *(f"CREATE RANGE INDEX IF NOT EXISTS FOR (d:Device) ON (d.{name})" for name in INDEXED),
     *(f"CREATE INDEX IF NOT EXISTS FOR (d:Device) ON (d.{name})" for name in LOOKED_UP),
@@ -77,7 +77,13 @@ _SET: Final = ", ".join(f"d.{name} = row.{name}" for name in PROPERTIES)
 
 CREATE_DEVICES: Final = f"UNWIND $rows AS row CREATE (d:Device {{id: row.id, {_EACH}}})"
 MERGE_DEVICES: Final = f"UNWIND $rows AS row MERGE (d:Device {{id: row.id}}) SET {_SET}"
-FORGET_RELATIONS: Final = "MATCH (d:Device)-[r]->() WHERE d.id IN $ids DELETE r"
+MERGE_IDS: Final = "UNWIND $ids AS id MERGE (d:Device {id: id})"
+# In a graph in memory this walks all relations of the node at the other end, a model's 60,000: only
+# what has changed is forgotten.
+FORGET: Final[dict[Kind, str]] = {
+    kind: f"MATCH (d:Device)-[r:{found.type}]->() WHERE d.id IN $ids DELETE r"
+    for kind, found in RELATIONS.items()
+}
 DELETE_DEVICES: Final = "MATCH (d:Device) WHERE d.id IN $ids DETACH DELETE d"
 DELETE_EVERYTHING: Final = tuple(f"MATCH (n:{label}) DETACH DELETE n" for label in LABELS)
 
@@ -112,20 +118,9 @@ PUT_PROJECTION: Final = (
 
 _PAGE: Final = "RETURN d.document AS document ORDER BY d.endpoint LIMIT $limit"
 GET_DEVICE: Final = "MATCH (d:Device) WHERE d.id = $id RETURN d.document AS document"
+GET_DEVICES: Final = "MATCH (d:Device) WHERE d.id IN $ids RETURN d.id AS id, d.document AS document"
 COUNT_DEVICES: Final = "MATCH (d:Device) RETURN count(d) AS devices"
-ALL_ENDPOINTS: Final = "MATCH (d:Device) RETURN d.endpoint AS endpoint ORDER BY d.endpoint"
 SEARCH: Final = f"MATCH (d:Device) WHERE {{conditions}} {_PAGE}"
-RELATED: Final[dict[Kind, str]] = {
-    kind: (
-        f"MATCH (d:Device)-[:{found.type}]->(n:{found.label})<-[:{found.type}]-(e:Device) "
-        f"WHERE e.id = $id AND d.id <> $id AND d.endpoint > $after {_PAGE}"
-    )
-    for kind, found in RELATIONS.items()
-}
-DEVICES_OF_TENANT: Final = (
-    "MATCH (t:Tenant)<-[:OF_TENANT]-(n:Site)<-[:IN_SITE]-(d:Device) "
-    f"WHERE t.id = $id AND d.endpoint > $after {_PAGE}"
-)
 NODES: Final[dict[Kind, str]] = {
     kind: (
         f"MATCH (d:Device)-[:{found.type}]->(n:{found.label}) "

@@ -21,6 +21,8 @@ from runtime.http import BodyTooLarge, json_response, problem, read_body
 
 # How long an answer waits for the graph to have what the directory had when it was asked.
 CAUGHT_UP_WITHIN_S: Final = 5.0
+# How long the graph may take to say that it is there.
+CHECKED_WITHIN_S: Final = 2.0
 BODY_BYTES_MAX: Final = 4_096
 SEARCH_OPERATION: Final = "search_devices"
 
@@ -42,6 +44,7 @@ class SearchRoutes:
             Route("/v1/devices/{endpoint}/related", self._related),
             Route("/v1/devices/{endpoint}/firmware", self._put_firmware, methods=["PUT"]),
             Route("/v1/graph/{kind}", self._nodes),
+            Route("/readyz", self._ready),
         ]
 
     async def _search(self, request: Request) -> Response:
@@ -57,7 +60,7 @@ class SearchRoutes:
             )
             found = await self._graph.search(one_more)
         except GraphUnavailable as error:
-            return _unavailable(error)
+            return self._unavailable(error)
         return json_response(page(found, query.limit, query.circle))
 
     async def _related(self, request: Request) -> Response:
@@ -77,7 +80,7 @@ class SearchRoutes:
                 return problem(404, "no such device", f"{endpoint[:128]!r} is not provisioned")
             found = await self._graph.related(endpoint, kind, after, limit + 1)
         except GraphUnavailable as error:
-            return _unavailable(error)
+            return self._unavailable(error)
         return json_response(page(found, limit))
 
     async def _nodes(self, request: Request) -> Response:
@@ -91,7 +94,7 @@ class SearchRoutes:
         try:
             nodes = await self._graph.nodes(kind)
         except GraphUnavailable as error:
-            return _unavailable(error)
+            return self._unavailable(error)
         return json_response(GraphNodes([node for node in nodes if of in (None, node.of)]))
 
     async def _put_firmware(self, request: Request) -> Response:
@@ -118,9 +121,18 @@ class SearchRoutes:
         if await self._projector.caught_up(CAUGHT_UP_WITHIN_S):
             return None
         reason = self._projector.last_problem or "the device graph is being filled"
-        answer = problem(503, "the device graph is behind", f"{reason}; try again in a moment")
-        answer.headers["Retry-After"] = "2"
-        return answer
+        detail = f"{reason}; try again in a moment"
+        return _again(problem(503, "the device graph is behind", detail))
+
+    def _unavailable(self, error: GraphUnavailable) -> Response:
+        self._projector.doubt(error)
+        return _again(problem(503, "the device graph cannot be asked", str(error)))
+
+    async def _ready(self, request: Request) -> Response:
+        matter = await self._projector.check(CHECKED_WITHIN_S)
+        if not matter:
+            return json_response({"status": "ok"})
+        return _again(problem(503, "not ready", f"{matter}; all but searches works"))
 
 
 def _tenants_of(request: Request) -> tuple[str, ...] | None:
@@ -138,5 +150,6 @@ def _tenants_of(request: Request) -> tuple[str, ...] | None:
     return None if tenants is None else tuple(sorted(tenants))
 
 
-def _unavailable(error: GraphUnavailable) -> Response:
-    return problem(503, "the device graph cannot be asked", str(error))
+def _again(answer: Response) -> Response:
+    answer.headers["Retry-After"] = "2"
+    return answer

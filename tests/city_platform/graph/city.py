@@ -95,11 +95,12 @@ def _condition(chance: random.Random, about: FoundDevice, other: FoundDevice) ->
 
 def answer(query: GraphQuery, devices: Sequence[FoundDevice]) -> list[str]:
     """The endpoint names that a search must answer."""
-    fitting = sorted(found.endpoint for found in devices if _fits(query, found))
+    fitting = sorted(found.endpoint for found in devices if fits(query, found))
     return [name for name in fitting if name > query.after][: query.limit]
 
 
-def _fits(query: GraphQuery, found: FoundDevice) -> bool:
+def fits(query: GraphQuery, found: FoundDevice) -> bool:
+    """Whether a device has all that a question asks, `after` aside."""
     plain = ("tenant", "site", "group", "model", "firmware", "feeder", "serial")
     for name in plain:
         wanted = getattr(query, name)

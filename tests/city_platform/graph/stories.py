@@ -6,7 +6,10 @@ import random
 
 from city_platform.graph import DeviceGraph, Projection
 from city_platform.graph.backend import GraphBackend
-from tests.city_platform.graph.city import answer, city, question
+from city_platform.graph.devices import found_device, node_ids
+from city_platform.graph.statements import RELATIONS, Kind
+from contracts.api import FoundDevice
+from tests.city_platform.graph.city import answer, city, entry, question
 
 BEGUN = Projection("directory-1", 0, False)
 
@@ -29,7 +32,6 @@ async def answers_as_the_oracle(backend: GraphBackend, devices: int, questions: 
     kept = everything[devices // 5 : -(devices // 10)]
     for _ in range(2):  # what a kill makes come again changes nothing
         await graph.put(changed, gone, BEGUN._replace(revision=devices, whole=True))
-    await graph.make_fences()
     now = changed + kept
     assert await graph.count() == len(now)
     chance = random.Random(3)
@@ -46,21 +48,44 @@ async def answers_as_the_oracle(backend: GraphBackend, devices: int, questions: 
         assert await graph.get(name) == by_name.get(name)
 
 
+async def changes_keep_answers_right(backend: GraphBackend, seed: int, steps: int) -> None:
+    """After each of many puts, replacements and deletions, questions have the oracle's answers."""
+    graph, chance = DeviceGraph(backend), random.Random(seed)
+    await graph.open()
+    await graph.clear(BEGUN)
+    there: dict[str, FoundDevice] = {}
+    for step in range(1, steps + 1):
+        numbers = [chance.randrange(80) for _ in range(chance.randint(0, 30))]
+        put = {one.endpoint: one for one in (found_device(entry(n, chance), None) for n in numbers)}
+        gone = chance.sample(sorted(there), min(len(there), chance.randint(0, 12)))
+        await graph.put(list(put.values()), gone, Projection("directory-1", step, True))
+        for name in gone:
+            there.pop(name)
+        there |= put
+        assert await graph.count() == len(there)
+        for _ in range(4 if there else 0):
+            query = question(chance, list(there.values()))
+            found = [one.endpoint for one in await graph.search(query)]
+            assert found == answer(query, list(there.values())), f"step {step}: {query}"
+        for name in [*gone[:1], *sorted(there)[:1]]:
+            assert await graph.get(name) == there.get(name)
+            for kind in RELATIONS:
+                await _is_related(graph, name, kind, there)
+
+
 async def relations_are_followed(backend: GraphBackend) -> None:
-    """Devices of one feeder, of a tenant's sites; nodes with their counts."""
+    """Devices of one feeder, site, …, of a tenant's sites, page by page; nodes with counts."""
     graph = DeviceGraph(backend)
     await graph.open()
     devices = city(200)
     await graph.clear(BEGUN)
     await graph.create(devices, BEGUN)
-    one = next(found for found in devices if found.feeder)
-    same = sorted(
-        found.endpoint
-        for found in devices
-        if (found.tenant, found.feeder) == (one.tenant, one.feeder)
-        and found.endpoint != one.endpoint
-    )
-    assert [found.endpoint for found in await graph.related(one.endpoint, "feeder")] == same
+    there = {found.endpoint: found for found in devices}
+    for kind in RELATIONS:
+        for one in devices[:3]:
+            await _is_related(graph, one.endpoint, kind, there)
+    assert await graph.related("nobody", "site") == []
+    one = devices[0]
     of_tenant = sorted(found.endpoint for found in devices if found.tenant == one.tenant)
     page = await graph.of_tenant(one.tenant, limit=30)
     rest = await graph.of_tenant(one.tenant, after=page[-1].endpoint, limit=1_000)
@@ -72,6 +97,22 @@ async def relations_are_followed(backend: GraphBackend) -> None:
             counts[key] = counts.get(key, 0) + 1
         nodes = await graph.nodes(kind)  # type: ignore[arg-type]  # three of the kinds
         assert {(node.of, node.name): node.devices for node in nodes} == counts
+
+
+async def _is_related(
+    graph: DeviceGraph, name: str, kind: Kind, there: dict[str, FoundDevice]
+) -> None:
+    """All pages of those that share a node of this kind with a device are as plain Python says."""
+    node = node_ids(there[name]).get(kind) if name in there else None
+    expected = sorted(
+        other.endpoint
+        for other in there.values()
+        if node is not None and node_ids(other).get(kind) == node and other.endpoint != name
+    )
+    found: list[str] = []
+    while page := await graph.related(name, kind, after=found[-1] if found else "", limit=7):
+        found += [one.endpoint for one in page]
+    assert found == expected, f"{kind} of {name}"
 
 
 async def a_projection_is_kept(backend: GraphBackend) -> None:

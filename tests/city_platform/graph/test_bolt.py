@@ -111,6 +111,11 @@ def test_generated_questions_are_answered_as_by_plain_python(database: Database)
 
 
 @needs_server
+def test_changes_keep_answers_right(database: Database) -> None:
+    told(database, lambda backend: stories.changes_keep_answers_right(backend, seed=5, steps=4))
+
+
+@needs_server
 def test_relations_are_followed(database: Database) -> None:
     told(database, stories.relations_are_followed)
 

@@ -19,6 +19,7 @@ from city_platform.graph import (
     KgliteBackend,
     Projection,
 )
+from city_platform.graph.backend import NO_CHANGES, DeviceChanges
 from city_platform.graph.queries import Statement
 from city_platform.stores.device_directory import SqliteDeviceDirectory
 from tests.city_platform.graph.city import entry
@@ -34,13 +35,20 @@ class Failing(KgliteBackend):
         super().__init__()
         self.luck = luck
 
-    async def write(self, statements: Sequence[Statement]) -> None:
+    async def write(
+        self, statements: Sequence[Statement], changes: DeviceChanges = NO_CHANGES
+    ) -> None:
         """Half of the statements reach it when the luck ends: it has no transactions."""
         self.luck -= 1
         if self.luck < 0:
-            await super().write(statements[: len(statements) // 2])
+            await super().write(statements[: len(statements) // 2], changes)
             raise GraphUnavailable("gone for a moment")
-        await super().write(statements)
+        await super().write(statements, changes)
+
+    async def find(self, query: GraphQuery) -> list[Mapping[str, Any]]:
+        if self.luck < 0:
+            raise GraphUnavailable("gone for a moment")
+        return await super().find(query)
 
     async def read(self, statement: Statement) -> list[Mapping[str, Any]]:
         if self.luck < 0:
@@ -171,6 +179,48 @@ def test_a_graph_that_is_gone_says_why_and_is_not_waited_for(tmp_path: Path) -> 
             assert "gone for a moment" in projector.last_problem
             task.cancel()
             await asyncio.wait({task})
+            await graph.close()
+
+    asyncio.run(story())
+
+
+def test_what_failed_a_reader_is_looked_at_and_followed_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with directory(tmp_path) as kept:
+            await kept.put(ENTRIES[:5])
+            backend = Failing()
+            graph = DeviceGraph(backend)
+            projector = GraphProjector(kept, graph, "d1", settle_s=3600)
+            assert await projector.check(within_s=30) == ""  # nothing was written yet
+            task = asyncio.ensure_future(projector.run())
+            assert await projector.caught_up(within_s=30)
+            assert await projector.check(within_s=30) == ""
+            backend.luck = -1
+            assert "gone for a moment" in await projector.check(within_s=30)
+            assert not await projector.caught_up(within_s=30)
+            backend.luck = 10**9
+            while not await projector.caught_up(within_s=30):
+                pass
+            assert await projector.check(within_s=30) == ""
+            assert await is_the_same(kept, graph)
+            task.cancel()
+            await asyncio.wait({task})
+            await graph.close()
+
+    asyncio.run(story())
+
+
+def test_a_graph_that_was_emptied_behind_our_back_is_filled_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with directory(tmp_path) as kept:
+            await kept.put(ENTRIES[:5])
+            graph = DeviceGraph(KgliteBackend())
+            projector = GraphProjector(kept, graph, "d1", settle_s=0)
+            await projector.follow()
+            await graph.clear(Projection("d1", 0, True))
+            assert "not what was written" in await projector.check(within_s=30)
+            await projector.follow()
+            assert await is_the_same(kept, graph)
             await graph.close()
 
     asyncio.run(story())
