@@ -19,7 +19,7 @@ from city_platform.stores.aws.limits import TokenBucket, pause_s, should_retry
 Answer = dict[str, Any]
 
 # Services whose accounts allow so few calls a second that we keep to it beforehand.
-_PACED: Final = frozenset({"iot", "iot-data"})
+_PACED: Final = frozenset({"firehose", "iot", "iot-data"})
 
 
 class Aws:
@@ -142,7 +142,11 @@ class Aws:
         found = self._buckets.get((service, operation))
         if found is None:
             limits = self.config.limits
-            per_s = limits.publishes_per_s if service == "iot-data" else limits.registry_per_s
+            others = {
+                "iot-data": limits.publishes_per_s,
+                "firehose": limits.stream_requests_per_s,
+            }
+            per_s = others.get(service, limits.registry_per_s)
             found = self._buckets[service, operation] = TokenBucket(per_s)
         return found
 

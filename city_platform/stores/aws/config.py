@@ -23,6 +23,12 @@ class AwsLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Calls a second of each operation of AWS IoT's registry; the quota of most is 10 or 15."""
     publishes_per_s: _Positive = 100.0
     """Messages a second and connection (quota of AWS IoT: publish requests per connection)."""
+    stream_requests_per_s: _Positive = 1_000.0
+    """Calls a second of a delivery stream (quota of Firehose in most regions)."""
+    stream_records_per_s: _Positive = 100_000.0
+    """Records a second of a delivery stream (likewise)."""
+    stream_bytes_per_s: _Positive = 1_048_576.0
+    """Bytes a second of a delivery stream (likewise; 5 MiB in three regions)."""
     in_flight_max: Annotated[int, msgspec.Meta(ge=1, le=256)] = 32
     """Calls at one time."""
     call_s: _Positive = 30.0
@@ -50,6 +56,9 @@ class AwsStores(
     """Before the names of all objects: `city-1/`."""
     name: str = "lamplighter"
     """Before the names of tables (`<name>-telemetry`, `<name>-things`)."""
+    archive_stream: str | None = None
+    """Delivery stream (Firehose) that ingestion's archive goes through; None: the archive's objects
+    are put into the bucket by ingestion itself."""
     key_id: str | None = None
     """KMS key that encrypts objects only their owner may read; None: S3's own encryption."""
     profile: str | None = None

@@ -3,7 +3,8 @@
 AwsError
 ├── AwsRefused          the account or the call is wrong: nothing is gained by trying again
 ├── AwsUnavailable      throttled, failed or silent for as long as a call may take (an OSError too)
-└── StoreTaken          another process has taken the store over
+├── StoreTaken          another process has taken the store over
+└── RecordTooLarge      no delivery stream takes it (stream_batches)
 """
 
 from __future__ import annotations

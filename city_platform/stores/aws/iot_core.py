@@ -55,7 +55,7 @@ class IotCore:
         for arn in await self._principals(name):
             await self._quietly("detach_policy", policyName=aws_name(policy_name), target=arn)
             await self._quietly("detach_thing_principal", thingName=name, principal=arn)
-        await self._quietly("delete_policy", policyName=aws_name(policy_name))
+        await self._remove_policy(aws_name(policy_name))
         await self._quietly("delete_thing", thingName=name)
 
     async def _put_certificate(self, certificate: Certificate) -> str:
@@ -88,15 +88,28 @@ class IotCore:
         if found["policyDocument"] == document:
             return
         # A policy has five versions at most: the older ones go.
-        versions = await self._call("list_policy_versions", policyName=name)
-        for one in versions["policyVersions"]:
-            if not one["isDefaultVersion"]:
-                await self._call(
-                    "delete_policy_version", policyName=name, policyVersionId=one["versionId"]
-                )
+        await self._drop_old_versions(name)
         await self._call(
             "create_policy_version", policyName=name, policyDocument=document, setAsDefault=True
         )
+
+    async def _drop_old_versions(self, name: str) -> None:
+        versions = await self._call("list_policy_versions", policyName=name)
+        for one in versions["policyVersions"]:
+            if not one["isDefaultVersion"]:
+                await self._quietly(
+                    "delete_policy_version", policyName=name, policyVersionId=one["versionId"]
+                )
+
+    async def _remove_policy(self, name: str) -> None:
+        try:
+            # AWS deletes no policy that has more than its default version.
+            await self._drop_old_versions(name)
+        except AwsRefused as refused:
+            if refused.code != GONE:
+                raise
+            return
+        await self._quietly("delete_policy", policyName=name)
 
     async def _put_thing(self, thing: Thing) -> None:
         attributes = {"type": _attribute(thing.type), "serial": _attribute(thing.serial)}

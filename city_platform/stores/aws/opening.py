@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from city_platform.stores.aws.calls import Aws
+from city_platform.stores.aws.delivery_stream import DeliveryStream
 from city_platform.stores.aws.object_store import S3ObjectStore
+from city_platform.stores.aws.streamed_archive import StreamedArchive
 from city_platform.stores.aws.tables import Table
 from city_platform.stores.aws.telemetry_store import DynamoTelemetryStore
 from city_platform.stores.aws.thing_registry import IotThingRegistry, things_table
+from city_platform.stores.object_store import ObjectStore
 
 
-async def open_objects(aws: Aws) -> S3ObjectStore:
-    """The account's object store. Raises `AwsError`."""
+async def open_objects(aws: Aws) -> ObjectStore:
+    """The account's object store, the archive by way of its stream when it has one. Raises
+    `AwsError`."""
     store = S3ObjectStore(aws)
     if aws.config.create_missing:
         await store.make_bucket()
-    return store
+    if aws.config.archive_stream is None:
+        return store
+    return StreamedArchive(store, DeliveryStream(aws, aws.config.archive_stream))
 
 
 async def open_things(aws: Aws) -> IotThingRegistry:

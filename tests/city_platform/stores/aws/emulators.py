@@ -9,12 +9,13 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
-from city_platform.stores.aws.calls import Aws
+from city_platform.stores.aws.calls import Answer, Aws
 from city_platform.stores.aws.config import AwsLimits, AwsStores
 
 HAS_CLIENT = importlib.util.find_spec("aiobotocore") is not None
@@ -67,8 +68,28 @@ def installation(url: str, **changes: object) -> AwsStores:
     return AwsStores(**(given | changes))  # type: ignore[arg-type]  # fields by name
 
 
+class Call(NamedTuple):
+    """One call of an account, as botocore is told."""
+
+    service: str
+    operation: str
+    parameters: Mapping[str, Any]
+
+
+class RecordedAws(Aws):
+    """An account whose calls are written down; `recorded` may be cleared."""
+
+    def __init__(self, config: AwsStores, opened: contextlib.AsyncExitStack) -> None:
+        super().__init__(config, opened, random.Random(1).random)
+        self.recorded: list[Call] = []
+
+    async def call(self, service: str, operation: str, /, **parameters: Any) -> Answer:
+        self.recorded.append(Call(service, operation, parameters))
+        return await super().call(service, operation, **parameters)
+
+
 @contextlib.asynccontextmanager
-async def account(config: AwsStores) -> AsyncIterator[Aws]:
+async def account(config: AwsStores) -> AsyncIterator[RecordedAws]:
     """What calls the account while the block runs."""
     async with contextlib.AsyncExitStack() as opened:
-        yield Aws(config, opened, random.Random(1).random)
+        yield RecordedAws(config, opened)
