@@ -217,6 +217,9 @@ def up(
     data_port: PortOption = 0,
     control_port: PortOption = 0,
     servers: ServersOption = None,
+    compose: Annotated[
+        bool, typer.Option("--compose", help="In containers, with Mosquitto, Neo4j and Locust.")
+    ] = False,
 ) -> None:
     """Bring the bench up and keep it until Ctrl-C, so that a real device or client can connect."""
     from harness.runner.keep_up import UpOptions, keep_up
@@ -239,6 +242,8 @@ def up(
         ports=ports,
         servers=servers or 1,
     )
+    if compose:
+        from harness.compose.up import up_composed as keep_up
     run_loop(keep_up(options, Console()))
 
 

@@ -110,6 +110,19 @@ class AccessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Folder of the acts that wait; None: acts are not audited by this component."""
 
 
+class HttpsListen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the interface is served over HTTPS too."""
+
+    host: str
+    """Address to listen on."""
+    port: int
+    """Port to listen on; 0 takes a free one and tells it in the ready line."""
+    certificate_file: str
+    """PEM file of the certificate, and of those between it and its root."""
+    key_file: str
+    """PEM file of its private key."""
+
+
 class IdentityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Configuration of `city_platform.identity`. It names files with secrets, it holds none."""
 
@@ -121,6 +134,9 @@ class IdentityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Address to listen on."""
     http_port: int = 0
     """Port to listen on; 0 takes a free one and tells it in the ready line."""
+    https: HttpsListen | None = None
+    """HTTPS beside that: components on other machines fetch keys over nothing less. `public_url` is
+    then its URL."""
     public_url: str | None = None
     """The issuer: the URL under which others reach this component. Default: where it listens."""
     set_up_url: str | None = None

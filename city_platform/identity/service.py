@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from joserfc.jwk import RSAKey
+from starlette.types import ASGIApp
 
 from city_platform.audit.outbox import AuditOutbox
 from city_platform.counts_http import standard_routes
-from city_platform.identity.config import AccessConfig, IdentityConfig
+from city_platform.identity.config import AccessConfig, HttpsListen, IdentityConfig
 from city_platform.identity.desk import IdentityDesk, Keep
 from city_platform.identity.gated import gated
 from city_platform.identity.passwords import Passwords
@@ -81,13 +82,24 @@ async def serve(
         app = await opened.enter_async_context(
             gated(
                 routes, access, config.token_file, "identity", clock, draw,
-                verifier=verifier, outbox=outbox,
+                verifier=verifier, outbox=outbox, state_dir=config.state_dir,
             )
         )  # fmt: skip
-        async with serving(app, listener) as address, asyncio.TaskGroup() as tasks:
+        addresses = {"http": await opened.enter_async_context(serving(app, listener))}
+        if config.https is not None:
+            addresses["https"] = await _serve_https(app, config.https, opened)
+        async with asyncio.TaskGroup() as tasks:
             tasks.create_task(outbox.run())
             tasks.create_task(_keep_house(desk))
-            ready({"http": address})
+            ready(addresses)
+
+
+async def _serve_https(app: ASGIApp, https: HttpsListen, opened: contextlib.AsyncExitStack) -> str:
+    """Serve `app` over HTTPS as long as `opened` is; returns the address."""
+    listener = bind(https.host, https.port)
+    opened.callback(listener.close)
+    tls = (https.certificate_file, https.key_file)
+    return await opened.enter_async_context(serving(app, listener, tls=tls))
 
 
 def _desk(

@@ -209,7 +209,7 @@ async def _record(
     """Let the story happen and journal it. Returns why it broke off, None when it did not."""
     journal = JournalFile(directory / "journal" / "runner.jsonl")
     live, progress = Live(), Progress(console, len(cohort.rows))
-    journal.record(_run_started(scenario, options, directory, cohort, clock))
+    journal.record(run_started(scenario, options, directory, cohort, clock))
     plan = _plan(scenario, options, cohort, directory, state)
     for note in _aimed(plan.defect, clock):
         journal.record(note)
@@ -228,7 +228,7 @@ async def _record(
                 taps_on(bench, journal, clock, live, broker=options.taps),
             ):
                 run = Run(options, bench, cohort, journal, clock, live, progress)
-                broke = await _tell(scenario, run)
+                broke = await tell(scenario, run)
             progress.phase("searching the outputs for secrets", live)
             found = scan(
                 [*secrets_of(state, _given_keys(scenario, cohort)), *bench.secrets()],
@@ -284,7 +284,7 @@ def _given_keys(scenario: Scenario, cohort: Cohort) -> list[bytes]:
     return [row.psk for row in cohort.rows if row.psk] if scenario.with_platform else []
 
 
-async def _tell(scenario: Scenario, run: Run) -> str | None:
+async def tell(scenario: Scenario, run: Run) -> str | None:
     """The story; when something of the bench fails in it, what is known so far is still judged."""
     try:
         await _until_told_or_failed(scenario, run)
@@ -341,7 +341,7 @@ def _manifest_name(scenario: Scenario, options: RunOptions) -> str:
     return options.manifest.name if options.manifest else DEFAULT_MANIFEST.name
 
 
-def _run_started(
+def run_started(
     scenario: Scenario,
     options: RunOptions,
     directory: Path,

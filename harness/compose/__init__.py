@@ -1,0 +1,1 @@
+"""The platform and its bench in containers: what `docker-compose.yml` runs, and `up --compose`."""
