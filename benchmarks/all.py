@@ -100,6 +100,7 @@ def benchmarks(*, has_mosquitto: bool, has_java: bool) -> Iterator[Planned]:
     yield Planned("bench_start", "", "--times 1")
     yield Planned("mqtt_broker", "", "--kinds embedded")
     yield Planned("leshan_client", "", "--clients 1")
+    yield Planned("dashboard_map", "", "--devices 100 --times 1 --seconds 1")
 
 
 def scenarios() -> Iterator[Planned]:

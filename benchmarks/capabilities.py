@@ -182,6 +182,17 @@ CAPABILITIES: tuple[Capability, ...] = (
             Figure("none left, the last end", "down_s.-1", "s", most=2),
         ),
     ),
+    Capability(
+        "The dashboard's map in a headless Chromium",
+        "dashboard_map",
+        ("devices", "changes_per_s"),
+        (
+            Figure("first map", "first_map_ms.median", "ms", most=3_000),
+            Figure("CPU of the browser for it", "first_map_cpu_s", "s"),
+            Figure("frames while devices change", "live.frames_per_s", "/s"),
+            Figure("longest input delay", "live.longest_input_delay_ms", "ms"),
+        ),
+    ),
     Capability("Brokers by themselves", "mqtt_broker", (), ()),
     Capability(
         "Scenarios",

@@ -30,15 +30,24 @@ class _Names:
 
 
 def map_document(
-    devices: Sequence[FoundDevice], state: LiveState, sight: Sight, paths: Sequence[str]
+    devices: Sequence[FoundDevice],
+    state: LiveState,
+    sight: Sight,
+    paths: Sequence[str],
+    fleet_revision: int = 0,
 ) -> dict[str, Any]:
-    """Positions, models and latest states of devices. See docs/operations/dashboard.md."""
-    models, tenants, sites = _Names(), _Names(), _Names()
+    """Positions, models and latest states of devices. See docs/operations/dashboard.md.
+
+    Streets and sites are there so that pages can draw them: lines along the devices of a street,
+    outlines around those of a site.
+    """
+    models, tenants, sites, streets = _Names(), _Names(), _Names(), _Names()
     known = [state.get(one.endpoint) for one in devices]
     may_see = [sight.sees_telemetry(one.tenant) for one in devices]
     return {
         "epoch": state.epoch,
         "revision": state.revision,
+        "fleet": fleet_revision,
         "count": len(devices),
         "endpoint": [one.endpoint for one in devices],
         # A ten-millionth of a degree is a centimetre.
@@ -47,6 +56,7 @@ def map_document(
         "model": [models.number(one.model) for one in devices],
         "tenant": [tenants.number(one.tenant) for one in devices],
         "site": [sites.number(one.site) for one in devices],
+        "street": [streets.number(one.street) for one in devices],
         "presence": [0 if one is None else PRESENCES.index(one.presence) for one in known],
         "alarm": [
             _alarm(one) if may else ALARM_HIDDEN for one, may in zip(known, may_see, strict=True)
@@ -61,6 +71,7 @@ def map_document(
         "models": list(models.numbers),
         "tenants": list(tenants.numbers),
         "sites": list(sites.numbers),
+        "streets": list(streets.numbers),
     }
 
 

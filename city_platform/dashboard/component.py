@@ -30,13 +30,23 @@ from city_platform.dashboard.imports import ImportList
 from city_platform.dashboard.live import LiveFeeds
 from city_platform.dashboard.live_state import LiveState
 from city_platform.dashboard.map_routes import MapRoutes
+from city_platform.dashboard.membership import Membership
+from city_platform.dashboard.oidc import OidcIssuer
+from city_platform.dashboard.oidc_routes import START, OidcRoutes
 from city_platform.dashboard.pages import NOT_BUILT, Pages, load_pages
 from city_platform.dashboard.proxy import UPLOAD, Proxy
 from city_platform.dashboard.sealed_sessions import SealedSessions
 from city_platform.dashboard.session_routes import SessionRoutes
 from city_platform.dashboard.sessions import Session, Sessions
+from city_platform.dashboard.token_sources import (
+    IDENTITY,
+    ISSUER,
+    IdentityTokens,
+    TokenSource,
+)
 from city_platform.dashboard.upstream import Answer, Upstream
 from city_platform.identity.operations import Match
+from city_platform.stores.device_directory import SqliteDeviceDirectory
 from runtime.clock import Clock
 from runtime.component import Ready
 from runtime.correlation import Correlated
@@ -94,15 +104,21 @@ class _Dashboard:
         limits = config.limits
         self.state = LiveState(draw(_EPOCH_BYTES).hex(), limits.devices_max, limits.paths_max)
         provisioning = self.upstreams.get("provisioning")
+        self.membership = Membership(
+            None if config.directory_file is None
+            else SqliteDeviceDirectory(Path(config.directory_file)),
+            self.bell, lambda: self.live.readers > 0,
+        )  # fmt: skip
         self.fleet: Fleet | None = None
         if provisioning is not None:
             self.fleet = Fleet(
-                provisioning, clock.now_ns,
+                provisioning, clock.now_ns, self.membership.look,
                 devices_max=limits.devices_max, cached_s=limits.devices_cached_s,
             )  # fmt: skip
         state_dir = Path(config.state_dir)
+        self.issuer = None if config.oidc is None else OidcIssuer(config.oidc, clock, draw)
         self.sessions = Sessions(
-            self.upstreams["identity"], SealedSessions(_made(state_dir / "sessions"), draw),
+            self._token_sources(), SealedSessions(_made(state_dir / "sessions"), draw),
             clock, draw, session_s=config.session_s, sessions_max=limits.sessions_max,
         )  # fmt: skip
         self.imports = ImportList(state_dir / "imports.json", limits.imports_kept)
@@ -123,8 +139,9 @@ class _Dashboard:
             lambda: self.live.readers > 0,
         )
         self.live = LiveFeeds(
-            self.state, self.source, self.commands, self.bell, self.sessions, limits
-        )
+            self.state, self.source, self.commands, self.membership, self.bell, self.sessions,
+            limits,
+        )  # fmt: skip
 
     @classmethod
     async def open(
@@ -158,8 +175,9 @@ class _Dashboard:
                 pages,
                 [
                     *SessionRoutes(
-                        self.sessions, jar, self.upstreams["identity"], self._facts()
+                        self.sessions, jar, self.upstreams.get("identity"), self._facts()
                     ).routes,
+                    *OidcRoutes(self.issuer, self.sessions, jar, public, self._ways()).routes,
                     *MapRoutes(self.fleet, self.state, city).routes,
                     *self.import_routes.routes,
                     *DeviceRoutes(self.upstreams, self.state).routes,
@@ -178,7 +196,7 @@ class _Dashboard:
     @property
     def jobs(self) -> list[Callable[[], Any]]:
         """What runs beside the server."""
-        return [self.sessions.keep_house, self.source.run, self.commands.run]
+        return [self.sessions.keep_house, self.source.run, self.commands.run, self.membership.run]
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -189,6 +207,27 @@ class _Dashboard:
         self.import_routes.close()
         for one in self.upstreams.values():
             one.close()
+        self.membership.close()
+        if self.issuer is not None:
+            self.issuer.close()
+
+    def _token_sources(self) -> dict[str, TokenSource]:
+        found: dict[str, TokenSource] = {}
+        if "identity" in self.upstreams:
+            found[IDENTITY] = IdentityTokens(self.upstreams["identity"])
+        if self.issuer is not None:
+            found[ISSUER] = self.issuer
+        if not found:
+            raise ValueError("nobody could sign in: name identity, or oidc, in the configuration")
+        return found
+
+    def _ways(self) -> dict[str, Any]:
+        """How people sign in, for the page that asks them to."""
+        oidc = self.config.oidc
+        return {
+            "password": "identity" in self.upstreams,
+            "issuer": None if oidc is None else {"label": oidc.label, "start": START},
+        }
 
     def _facts(self) -> dict[str, Any]:
         names = {"ingestion": "telemetry"}
@@ -238,6 +277,8 @@ class _Dashboard:
             if answer.status == 202 and match.operation.name == UPLOAD:
                 location = answer.headers.get("location", "")
                 await self.import_routes.note_started(session, request, location, headers)
+            elif component == "provisioning" and request.method != "GET":
+                self.membership.wake()
             elif component == "control" and request.method != "GET":
                 self.commands.wake()
             elif match.operation.name == "change_password" and answer.status == 204:

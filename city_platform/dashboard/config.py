@@ -17,6 +17,32 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     key_file: str
 
 
+class OidcSignIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An OpenID Connect issuer at which people sign in (authorization code with PKCE)."""
+
+    issuer: str
+    """Its URL, as in its tokens' `iss`: https, or http on this machine."""
+    client_id: str
+    """Under which id the dashboard is known there; `<public_url>/api/sign-in/callback` must be one
+    of its redirect addresses."""
+    client_secret_file: str | None = None
+    """File with the client's secret; None: a public client, which PKCE alone protects."""
+    label: str = "your organisation"
+    """What the button says: `Sign in with <label>`."""
+    scopes: tuple[str, ...] = ("openid",)
+    """What is asked for; `offline_access` where the issuer gives refresh tokens only then."""
+    audience: str | None = None
+    """The `aud` of its access tokens; None: `client_id`, as in Cognito's."""
+    ca_file: str | None = None
+    """PEM of who signs the issuer's server certificate; None: the system's."""
+    tenant_claim: str = "custom:tenant"
+    """As in every component's `access`."""
+    groups_claim: str = "cognito:groups"
+    """Likewise."""
+    name_claims: tuple[str, ...] = ("username", "cognito:username")
+    """Likewise."""
+
+
 class DashboardLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bounds of what browsers may ask. Own choices, for a city of 10,000 to 100,000 devices."""
 
@@ -52,8 +78,11 @@ class DashboardLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class DashboardConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Configuration of `city_platform.dashboard`. It names files with secrets, it holds none."""
 
-    identity: str
-    """`host:port` of the identity component: who signs in here signs in there."""
+    identity: str | None = None
+    """`host:port` of the identity component: who signs in here signs in there. None: there is none,
+    and `oidc` is needed."""
+    oidc: OidcSignIn | None = None
+    """Another issuer at which people sign in, instead of or beside passwords."""
     state_dir: str
     """Folder of sessions (sealed with what only the browser has), imports, uploads to check."""
     token_file: str
@@ -71,6 +100,9 @@ class DashboardConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Likewise."""
     audit: str | None = None
     """Likewise."""
+    directory_file: str | None = None
+    """Provisioning's device directory: open maps are told from it who came and who went. None: they
+    learn it when they are loaded anew."""
     http_host: str = "127.0.0.1"
     """Address to listen on. Sessions are cookies: anything but loopback needs `tls`, or a gate
     with TLS before it and `public_url`."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
@@ -34,24 +34,34 @@ class TooManyDevices(Exception):
     """There are more devices than a map holds."""
 
 
+class Devices(NamedTuple):
+    """Devices, and the directory's revision of which none of them is older."""
+
+    found: list[FoundDevice]
+    revision: int
+
+
 class _Cached(msgspec.Struct, frozen=True):
-    asking: asyncio.Task[list[FoundDevice]]
+    asking: asyncio.Task[Devices]
     until_ns: int
     number: int
 
 
 class Fleet:
-    """Asks for devices with the token of whoever asks. `now_ns` is the monotonic clock."""
+    """Asks for devices with the token of whoever asks. `now_ns` is the monotonic clock, `revision`
+    gives the number of the directory's last change."""
 
     def __init__(
         self,
         provisioning: Upstream,
         now_ns: Callable[[], int],
+        revision: Callable[[], Awaitable[int]],
         *,
         devices_max: int,
         cached_s: float,
     ) -> None:
         self._provisioning = provisioning
+        self._revision = revision
         self._now_ns = now_ns
         self._devices_max = devices_max
         self._cached_ns = int(cached_s * 1e9)
@@ -60,18 +70,21 @@ class Fleet:
 
     async def devices(
         self, session: Session, tenant: str | None, *, is_fresh: bool = False
-    ) -> list[FoundDevice]:
+    ) -> Devices:
         """All devices of the session's tenants, or of one of them.
 
         `is_fresh`: as they are now, and not as they were up to `cached_s` ago.
         Raises `Refused`, `TooManyDevices`, `UpstreamUnavailable`.
         """
         found: list[FoundDevice] = []
+        revisions = []
         for one in tenants_of(session, tenant):
-            found += await self._all_of(session, one, is_fresh=is_fresh)
+            part = await self._all_of(session, one, is_fresh=is_fresh)
+            found += part.found
+            revisions.append(part.revision)
             if len(found) > self._devices_max:
                 raise TooManyDevices(f"over {self._devices_max:,} devices: name a tenant")
-        return found
+        return Devices(found, min(revisions, default=0))
 
     async def search(self, session: Session, query: Query) -> DevicePage:
         """One page of a search over the session's tenants. Raises as `devices`.
@@ -101,9 +114,7 @@ class Fleet:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
 
-    async def _all_of(
-        self, session: Session, tenant: str | None, *, is_fresh: bool
-    ) -> list[FoundDevice]:
+    async def _all_of(self, session: Session, tenant: str | None, *, is_fresh: bool) -> Devices:
         # A question that began before this may have missed what it is about.
         number_min = self._questions + 1 if is_fresh else 0
         known = self._cached.get(tenant)
@@ -127,14 +138,16 @@ class Fleet:
         self._drop_oldest()
         return known
 
-    async def _ask_all(self, session: Session, tenant: str | None) -> list[FoundDevice]:
+    async def _ask_all(self, session: Session, tenant: str | None) -> Devices:
+        # Asked first: what comes while devices are asked for is told again, which does no harm.
+        revision = await self._revision()
         found: list[FoundDevice] = []
         cursor = ""
         while True:
             page = await self._page(session, tenant, [("limit", str(PAGE_DEVICES))], cursor)
             found += page.devices
             if page.next_cursor is None:
-                return found
+                return Devices(found, revision)
             if len(found) > self._devices_max:
                 raise TooManyDevices(f"over {self._devices_max:,} devices: name a tenant")
             cursor = page.next_cursor
@@ -157,7 +170,7 @@ class Fleet:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UpstreamUnavailable(f"provisioning's page is not understood: {error}") from None
 
-    def _drop_failed(self, tenant: str | None, done: asyncio.Task[list[FoundDevice]]) -> None:
+    def _drop_failed(self, tenant: str | None, done: asyncio.Task[Devices]) -> None:
         known = self._cached.get(tenant)
         failed = done.cancelled() or done.exception() is not None
         if failed and known is not None and known.asking is done:

@@ -38,16 +38,27 @@ class CookieJar:
     def __init__(self, is_secure: bool, session_s: float) -> None:
         # RFC 6265bis §4.1.3.2: a browser takes a cookie of this name from this very host only.
         self.name = "__Host-lamplighter" if is_secure else "lamplighter"
-        self._flags = "; HttpOnly; SameSite=Strict; Path=/" + ("; Secure" if is_secure else "")
+        secure = "; Secure" if is_secure else ""
+        self._flags = f"; HttpOnly; SameSite=Strict; Path=/{secure}"
+        # A browser comes back from the issuer's site, and has to bring this one along.
+        self._attempt_name = f"{self.name}-sign-in"
+        self._attempt_flags = f"; HttpOnly; SameSite=Lax; Path=/{secure}"
         self._age_s = int(session_s)
 
     def session_id(self, headers: Headers) -> str:
         """The id that a request carries, empty when it carries none."""
+        return self._value(headers, self.name)
+
+    def attempt_id(self, headers: Headers) -> str:
+        """The sign-in at an issuer that this browser has begun, empty when it has none."""
+        return self._value(headers, self._attempt_name)
+
+    def _value(self, headers: Headers, name: str) -> str:
         text = "; ".join(headers.getlist("cookie"))
         if len(text) > _COOKIES_LENGTH_MAX:
             return ""
         try:
-            found = SimpleCookie(text).get(self.name)
+            found = SimpleCookie(text).get(name)
         except CookieError:
             return ""
         return found.value if found is not None and found.value.isascii() else ""
@@ -55,6 +66,15 @@ class CookieJar:
     def put(self, headers: MutableHeaders, session: Session) -> None:
         """Have the browser keep the session's id."""
         headers["Set-Cookie"] = f"{self.name}={session.id}; Max-Age={self._age_s}{self._flags}"
+
+    def put_attempt(self, headers: MutableHeaders, attempt_id: str, lasts_s: int) -> None:
+        """Have the browser keep which sign-in it has begun."""
+        value = f"{self._attempt_name}={attempt_id}; Max-Age={lasts_s}{self._attempt_flags}"
+        headers.append("Set-Cookie", value)
+
+    def drop_attempt(self, headers: MutableHeaders) -> None:
+        """Have the browser forget that."""
+        headers.append("Set-Cookie", f"{self._attempt_name}=; Max-Age=0{self._attempt_flags}")
 
     def drop(self, headers: MutableHeaders) -> None:
         """Have the browser forget it."""

@@ -16,8 +16,10 @@ from city_platform.dashboard.config import DashboardLimits
 from city_platform.dashboard.following import Bell, ChangeSource, CommandWatch, SeenCommand
 from city_platform.dashboard.gate import session_of
 from city_platform.dashboard.live_state import LiveState, Sight
-from city_platform.dashboard.sessions import Session, SessionEnded, Sessions
+from city_platform.dashboard.membership import Membership, told_changes
+from city_platform.dashboard.sessions import Session, Sessions
 from city_platform.dashboard.streamed import Streamed
+from city_platform.dashboard.token_sources import SessionEnded
 from city_platform.dashboard.upstream import UpstreamUnavailable
 from city_platform.identity.callers import Caller
 from city_platform.identity.operations import operation_named
@@ -44,6 +46,7 @@ class LiveFeeds:
         state: LiveState,
         source: ChangeSource,
         commands: CommandWatch,
+        membership: Membership,
         bell: Bell,
         sessions: Sessions,
         limits: DashboardLimits,
@@ -51,6 +54,7 @@ class LiveFeeds:
         self._state = state
         self._source = source
         self._commands = commands
+        self._membership = membership
         self._bell = bell
         self._sessions = sessions
         self._limits = limits
@@ -69,7 +73,7 @@ class LiveFeeds:
         if session.live_feeds >= self._limits.live_per_session_max:
             return problem(429, "too many live feeds", "close another page of this session")
         return Streamed(
-            self.follow(session, _place(request)),
+            self.follow(session, _place(request), _fleet_revision(request)),
             "text/event-stream",
             # Proxies on the way must not gather it.
             {"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
@@ -80,7 +84,9 @@ class LiveFeeds:
         self._is_closed = True
         self._bell.ring()
 
-    async def follow(self, session: Session, place: Place | None) -> AsyncGenerator[bytes, None]:
+    async def follow(
+        self, session: Session, place: Place | None, fleet_revision: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """What a page is told, until it goes or its session ends."""
         self.readers += 1
         session.live_feeds += 1
@@ -88,11 +94,17 @@ class LiveFeeds:
         reader = _Reader(self._state, self._source, self._commands, self._limits, place)
         try:
             yield b"retry: %d\n\n" % RETRY_MS
+            now = await self._membership.look()
+            seen = now if fleet_revision is None else fleet_revision
+            members = _MemberReader(self._state, self._membership, self._limits, seen)
+            self._membership.wake()
             while await self._may_go_on(session):
-                for event in reader.events(session.caller):
-                    yield event
+                told = [*reader.events(session.caller), *await members.events(session.caller)]
+                # One write: the pages' bound on messages is one on writes.
+                if told:
+                    yield b"".join(told)
                 await asyncio.sleep(self._limits.live_gap_s)
-                if reader.is_behind:
+                if reader.is_behind or members.is_behind:
                     continue
                 try:
                     async with asyncio.timeout(KEEP_ALIVE_S):
@@ -160,8 +172,7 @@ class _Reader:
         if self._seen_commands != self._commands.revision:
             found += self._command_changes(caller)
             self._seen_commands = self._commands.revision
-        # One write: the pages' bound on messages is one on writes.
-        return [b"".join(found)] if found else []
+        return found
 
     def _changes(self, sight: Sight, now: Place) -> list[bytes]:
         if self._seen.epoch != now.epoch or self._seen.revision > now.revision:
@@ -191,6 +202,43 @@ class _Reader:
         return device is not None and device.tenant in tenants
 
 
+class _MemberReader:
+    """Up to where one page has heard which devices there are."""
+
+    def __init__(
+        self, state: LiveState, membership: Membership, limits: DashboardLimits, seen: int
+    ) -> None:
+        self._state = state
+        self._membership = membership
+        self._devices_max = limits.live_devices_max
+        self._seen = seen
+        # A page of another directory: what it has seen says nothing of this one.
+        self._is_lost = seen > membership.revision
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether devices came or went."""
+        return self._is_lost or self._seen < self._membership.revision
+
+    async def events(self, caller: Caller) -> list[bytes]:
+        """What is to be told of devices that came or went."""
+        if not self.is_behind:
+            return []
+        sight, now = sight_of(caller), self._membership.revision
+        changes = None
+        if not self._is_lost:
+            changes = await self._membership.changes(self._seen, self._devices_max)
+        self._is_lost = False
+        told = None if changes is None else told_changes(changes, self._state, sight)
+        if told is None:
+            self._seen = now
+            return [_event("resync", {"reason": "more devices changed than can be told"})]
+        self._seen = max([now, *(one.revision for one in changes or ())])
+        if not told["added"] and not told["removed"]:
+            return []
+        return [_event("fleet", {"fleet": self._seen, **told})]
+
+
 def sight_of(caller: Caller) -> Sight:
     """Whose devices, and whose telemetry, somebody may see."""
     return Sight(
@@ -207,6 +255,12 @@ def _place(request: Request) -> Place | None:
     )
     found = _PLACE.fullmatch(told)
     return None if found is None else Place(found[1], int(found[2]))
+
+
+def _fleet_revision(request: Request) -> int | None:
+    """Which of the directory's changes the page's map holds already."""
+    told = request.query_params.get("fleet", "")
+    return int(told) if told.isascii() and told.isdecimal() and len(told) < 18 else None
 
 
 def _event(name: str, data: object, place: Place | None = None) -> bytes:

@@ -64,7 +64,8 @@ class MapRoutes:
             return problem(413, "too many devices", str(error))
         except Refused as error:
             return passed_on(error.answer)
-        found = map_document(devices, self._state, sight_of(session.caller), paths)
+        sight = sight_of(session.caller)
+        found = map_document(devices.found, self._state, sight, paths, devices.revision)
         body = msgspec.json.encode(found)
         return await _packed(request, body)
 

@@ -30,6 +30,7 @@ class KeptSession(msgspec.Struct, frozen=True, kw_only=True):
     csrf: str
     began_us: int
     ends_at_us: int
+    source: str = "identity"
 
     def __repr__(self) -> str:
         return "KeptSession(…)"

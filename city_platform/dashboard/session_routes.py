@@ -11,7 +11,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from city_platform.dashboard.gate import CookieJar, guarded, session_of
-from city_platform.dashboard.sessions import Session, Sessions, SignInRefused
+from city_platform.dashboard.map_routes import no_component
+from city_platform.dashboard.sessions import Session, Sessions
+from city_platform.dashboard.token_sources import SignInRefused
 from city_platform.dashboard.upstream import Upstream, Whole
 from city_platform.identity.bodies import BODY_BYTES_MAX, MalformedBody, SignIn, decode_body
 from city_platform.identity.operations import operation_named
@@ -25,7 +27,11 @@ class SessionRoutes:
     """The routes and what they need. `facts` are told with every session: what is there."""
 
     def __init__(
-        self, sessions: Sessions, jar: CookieJar, identity: Upstream, facts: Mapping[str, Any]
+        self,
+        sessions: Sessions,
+        jar: CookieJar,
+        identity: Upstream | None,
+        facts: Mapping[str, Any],
     ) -> None:
         self._sessions = sessions
         self._jar = jar
@@ -44,6 +50,8 @@ class SessionRoutes:
         ]
 
     async def _sign_in(self, request: Request) -> Response:
+        if self._identity is None:
+            return problem(404, "no passwords here", "sign in at the installation's issuer")
         try:
             wanted = decode_body(await read_body(request, BODY_BYTES_MAX), SignIn)
             session = await self._sessions.sign_in(wanted)
@@ -73,6 +81,8 @@ class SessionRoutes:
         return await self._pass_on(request, "/v1/invitations")
 
     async def _pass_on(self, request: Request, path: str) -> Response:
+        if self._identity is None:
+            return no_component("identity")
         try:
             body = await read_body(request, BODY_BYTES_MAX)
         except BodyTooLarge as error:

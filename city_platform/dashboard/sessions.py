@@ -12,13 +12,20 @@ import hmac
 from base64 import urlsafe_b64encode
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
-from typing import Final, TypeVar
-
-import msgspec
+from typing import Final
 
 from city_platform.dashboard.sealed_sessions import KeptSession, SealedSessions
-from city_platform.dashboard.upstream import Upstream, UpstreamUnavailable, Whole
-from city_platform.identity.bodies import Me, RefreshToken, SignIn, Tokens
+from city_platform.dashboard.token_sources import (
+    IDENTITY,
+    ISSUER,
+    IdentityTokens,
+    SessionEnded,
+    SignInRefused,
+    TokenSource,
+    TokenSources,
+)
+from city_platform.dashboard.upstream import UpstreamUnavailable
+from city_platform.identity.bodies import SignIn, Tokens
 from city_platform.identity.callers import Caller
 from city_platform.stores.worker import Worker
 from runtime.clock import Clock
@@ -27,26 +34,16 @@ SECRET_BYTES: Final = 32
 # A token is renewed when less than this is left of it, so that none ends on its way.
 RENEW_BEFORE_S: Final = 60.0
 HOUSEKEEPING_S: Final = 600.0
-_T = TypeVar("_T")
-
-
-class SignInRefused(Exception):
-    """Identity refused; its answer is what the browser gets."""
-
-    def __init__(self, answer: Whole) -> None:
-        super().__init__(f"identity answered {answer.status}")
-        self.answer = answer
-
-
-class SessionEnded(Exception):
-    """The session is over: the user must sign in again."""
 
 
 class Session:
     """One signed-in browser. Its repr shows no secret."""
 
-    def __init__(self, session_id: str, csrf: str, began_us: int, ends_at_us: int) -> None:
+    def __init__(
+        self, session_id: str, csrf: str, began_us: int, ends_at_us: int, source: str
+    ) -> None:
         self.id = session_id
+        self.source = source
         self.csrf = csrf
         self.began_us = began_us
         self.ends_at_us = ends_at_us
@@ -72,7 +69,7 @@ class Sessions:
 
     def __init__(
         self,
-        identity: Upstream,
+        sources: TokenSources,
         kept: SealedSessions,
         clock: Clock,
         draw: Callable[[int], bytes],
@@ -80,7 +77,7 @@ class Sessions:
         session_s: float,
         sessions_max: int,
     ) -> None:
-        self._identity = identity
+        self._sources = sources
         self._kept = kept
         self._clock = clock
         self._draw = draw
@@ -96,15 +93,25 @@ class Sessions:
 
     async def sign_in(self, wanted: SignIn) -> Session:
         """Begin a session. Raises `SignInRefused`, `UpstreamUnavailable`."""
-        answer = await self._identity.ask("POST", "/v1/sign-in", body=msgspec.json.encode(wanted))
-        if answer.status != 200:
+        identity = self._sources[IDENTITY]
+        assert isinstance(identity, IdentityTokens)
+        try:
+            tokens = await identity.sign_in(wanted)
+        except SignInRefused:
             self.counts["sign_ins.refused"] += 1
-            raise SignInRefused(answer)
+            raise
+        return await self._begin(tokens, IDENTITY)
+
+    async def begin_at_issuer(self, tokens: Tokens) -> Session:
+        """Begin a session with the tokens of another issuer. Raises `UpstreamUnavailable`."""
+        return await self._begin(tokens, ISSUER)
+
+    async def _begin(self, tokens: Tokens, source: str) -> Session:
         now_us = self._clock.wall_us()
         session = Session(
-            self._secret(), self._secret(), now_us, now_us + int(self._session_s * 1e6)
+            self._secret(), self._secret(), now_us, now_us + int(self._session_s * 1e6), source
         )
-        await self._take(session, answer)
+        await self._take(session, tokens)
         self._sessions[session.id] = session
         self.counts["sign_ins"] += 1
         while len(self._sessions) > self._sessions_max:
@@ -149,9 +156,8 @@ class Sessions:
     async def end(self, session: Session) -> None:
         """Sign out: identity takes the session's tokens back. Nothing is raised."""
         await self._forget(session)
-        body = msgspec.json.encode(RefreshToken(refresh_token=session.refresh_token))
         with contextlib.suppress(UpstreamUnavailable):
-            await self._identity.ask("POST", "/v1/sign-out", body=body)
+            await self._source(session).revoke(session.refresh_token)
         self.counts["sign_outs"] += 1
 
     async def keep_house(self) -> None:
@@ -175,9 +181,9 @@ class Sessions:
             if (known := self._sessions.get(session_id)) is not None:
                 return known
             kept = await self._worker.do(self._kept.get, session_id)
-            if kept is None:
+            if kept is None or kept.source not in self._sources:
                 return None
-            session = Session(session_id, kept.csrf, kept.began_us, kept.ends_at_us)
+            session = Session(session_id, kept.csrf, kept.began_us, kept.ends_at_us, kept.source)
             session.refresh_token = kept.refresh_token
             self._sessions[session_id] = session
             self.counts["reopened"] += 1
@@ -193,20 +199,17 @@ class Sessions:
             self._opening.pop(session_id, None)
 
     async def _refresh(self, session: Session) -> None:
-        body = msgspec.json.encode(RefreshToken(refresh_token=session.refresh_token))
-        answer = await self._identity.ask("POST", "/v1/refresh", body=body)
-        if answer.status >= 500 or answer.status == 429:
-            raise UpstreamUnavailable(f"identity answered {answer.status} to a refresh")
-        if answer.status != 200:
+        try:
+            tokens = await self._source(session).refresh(session.refresh_token)
+        except SessionEnded:
             await self._forget(session)
             self.counts["refreshes.refused"] += 1
-            raise SessionEnded
-        await self._take(session, answer)
+            raise
+        await self._take(session, tokens)
         self.counts["refreshes"] += 1
 
-    async def _take(self, session: Session, answer: Whole) -> None:
+    async def _take(self, session: Session, tokens: Tokens) -> None:
         """New tokens: keep them, and ask whose they are."""
-        tokens = _decoded(answer.body, Tokens)
         # The old refresh token is used up: the new one is kept before anything else can fail.
         session.refresh_token = tokens.refresh_token
         session.access_token = tokens.access_token
@@ -215,14 +218,11 @@ class Sessions:
         session.dies_at_ns = now_ns + int(lasts_s * 1e9)
         session.renew_at_ns = now_ns
         await self._worker.do(self._kept.put, session.id, _kept_of(session))
-        me = await self._identity.ask("GET", "/v1/me", token=tokens.access_token)
-        if me.status != 200:
-            raise UpstreamUnavailable(f"identity answered {me.status} to its own token")
-        who = _decoded(me.body, Me)
-        session.caller = Caller(
-            kind="user", name=who.name, subject=who.name, grants=frozenset(who.grants)
-        )
+        session.caller = await self._source(session).who(tokens.access_token)
         session.renew_at_ns = now_ns + int(max(lasts_s - RENEW_BEFORE_S, lasts_s / 2) * 1e9)
+
+    def _source(self, session: Session) -> TokenSource:
+        return self._sources[session.source]
 
     async def _forget(self, session: Session) -> None:
         session.has_ended = True
@@ -243,13 +243,5 @@ def _renewed(session: Session, done: asyncio.Task[None]) -> None:
 def _kept_of(session: Session) -> KeptSession:
     return KeptSession(
         refresh_token=session.refresh_token, csrf=session.csrf,
-        began_us=session.began_us, ends_at_us=session.ends_at_us,
+        began_us=session.began_us, ends_at_us=session.ends_at_us, source=session.source,
     )  # fmt: skip
-
-
-def _decoded(body: bytes, kind: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # msgspec names places, never values.
-        raise UpstreamUnavailable(f"identity's answer is not understood: {error}") from None

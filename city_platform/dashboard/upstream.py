@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Mapping
 from typing import Final, TypeVar
 
@@ -70,9 +71,16 @@ class Upstream:
     """One component at `host:port`; at most `requests_max` requests at one time."""
 
     def __init__(
-        self, name: str, address: str, *, within_s: float = 30.0, requests_max: int = 64
+        self,
+        name: str,
+        address: str,
+        *,
+        within_s: float = 30.0,
+        requests_max: int = 64,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.name = name
+        self._tls = tls
         host, _, port = address.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
         self._authority = address
@@ -152,7 +160,9 @@ class Upstream:
                 raise
             else:
                 return kept
-        connection = await _bounded(self.name, within_s, _connect(self._host, self._port))
+        connection = await _bounded(
+            self.name, within_s, _connect(self._host, self._port, self._tls)
+        )
         try:
             # An upload takes as long as it takes; the bound begins with its end.
             limit_s = within_s if isinstance(body, bytes) else None
@@ -295,8 +305,8 @@ class _Connection:
         self._keeps = self._parser.should_keep_alive()
 
 
-async def _connect(host: str, port: int) -> _Connection:
-    return _Connection(*await asyncio.open_connection(host, port))
+async def _connect(host: str, port: int, tls: ssl.SSLContext | None) -> _Connection:
+    return _Connection(*await asyncio.open_connection(host, port, ssl=tls))
 
 
 async def _bounded(name: str, within_s: float | None, step: Awaitable[_T]) -> _T:

@@ -380,6 +380,18 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "sign in at the dashboard", Scope.PUBLIC,
     ),
     Operation(
+        "view_sign_in", "dashboard", "GET", "/api/sign-in",
+        "see how people sign in at the dashboard", Scope.PUBLIC,
+    ),
+    Operation(
+        "start_sign_in", "dashboard", "GET", "/api/sign-in/start",
+        "go to the issuer to sign in", Scope.PUBLIC,
+    ),
+    Operation(
+        "finish_sign_in", "dashboard", "GET", "/api/sign-in/callback",
+        "come back from the issuer", Scope.PUBLIC,
+    ),
+    Operation(
         "read_session", "dashboard", "GET", "/api/session",
         "see one's session at the dashboard", Scope.SIGNED_IN,
     ),

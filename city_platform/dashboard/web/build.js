@@ -26,11 +26,6 @@ const SHARED = {
 await rm(DIST, { recursive: true, force: true });
 await mkdir(join(DIST, "assets"), { recursive: true });
 
-// MapLibre's worker has to be a file of its own: the Content-Security-Policy allows no blob.
-const worker = await build({
-  ...SHARED,
-  entryPoints: [{ in: "node_modules/maplibre-gl/dist/maplibre-gl-worker.mjs", out: "map_worker" }],
-});
 const early = await build({ ...SHARED, format: "iife", entryPoints: ["src/theme_early.js"] });
 const pages = await build({
   ...SHARED,
@@ -38,12 +33,11 @@ const pages = await build({
   splitting: true,
   jsx: "automatic",
   jsxImportSource: "preact",
-  define: { MAP_WORKER_URL: JSON.stringify(publicUrl(worker, "map_worker")) },
 });
 
 await writeFile(join(DIST, "index.html"), await page());
 await writeFile(join(DIST, "favicon.svg"), await readFile(join(HERE, "src/favicon.svg")));
-await writeFile(join(DIST, "third_party_licences.txt"), await licences([worker, early, pages]));
+await writeFile(join(DIST, "third_party_licences.txt"), await licences([early, pages]));
 await report();
 
 /** The URL path of the output whose name begins with `name-`. */
@@ -66,7 +60,7 @@ async function page() {
 /** The licence texts of every package that a bundle took something from. */
 async function licences(results) {
   const inputs = results.flatMap((result) => Object.keys(result.metafile.inputs));
-  const names = new Set(["@maplibre/maplibre-gl-style-spec", "earcut", "gl-matrix", "kdbush", "pbf"]);
+  const names = new Set();
   for (const input of inputs) {
     const found = /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(input);
     if (found) names.add(found[1]);

@@ -161,6 +161,8 @@ class Installation:
             for name in ("identity", "provisioning", "control", "ingestion", "audit")
             if name in self.addresses
         }
+        if "provisioning" in self.addresses:
+            wanted["directory_file"] = str(self.folder / "provisioning" / "devices.sqlite")
         config = dashboard.DashboardConfig(
             **{
                 **wanted,

@@ -4,7 +4,6 @@ import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
 import { AppContext } from "./context.js";
 import { may } from "./lib/permissions.js";
 import { readRoute } from "./lib/route.js";
-import { warmMap } from "./map/preload.js";
 import { createApi } from "./net/api.js";
 import { City } from "./net/city.js";
 import { AccountPage } from "./pages/account.jsx";
@@ -32,8 +31,6 @@ const PAGES = {
   imports: ImportsPage, import: ImportPage, users: UsersPage, account: AccountPage,
   missing: MissingPage,
 };
-
-const WARM_AFTER_MS = 1500;
 
 /** The address as state; `navigate` changes it. */
 function useRoute() {
@@ -86,22 +83,9 @@ function useSession() {
   return { api, session, problem, hasEnded, take, leave, ask };
 }
 
-/** The map's code comes beside everything else where a map is asked for, else when there is time. */
-function useWarmMap(route, session) {
-  useEffect(() => {
-    if (route.page === "map") warmMap();
-    else if (session && may(session, "search_devices")) {
-      const timer = setTimeout(warmMap, WARM_AFTER_MS);
-      return () => clearTimeout(timer);
-    }
-    return undefined;
-  }, [route.page, session]);
-}
-
 export function App() {
   const { route, navigate } = useRoute();
   const { api, session, problem, hasEnded, take, leave, ask } = useSession();
-  useWarmMap(route, session);
   if (route.page === "set_up") {
     return <AppContext.Provider value={{ api, navigate }}><SetUpPage /></AppContext.Provider>;
   }

@@ -1,6 +1,5 @@
 // The entry: mounts the application.
 
-import "maplibre-gl/dist/maplibre-gl.css";
 import "uplot/dist/uPlot.min.css";
 import "./styles/tokens.css";
 import "./styles/base.css";

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -19,20 +20,33 @@ ROOT = Path(__file__).parents[4]
 WEB = ROOT / "city_platform" / "dashboard" / "web"
 DIST = WEB / "dist"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-# Without a graphics card WebGL is drawn by the processor; as root Chromium has no sandbox.
-ARGUMENTS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+# As root Chromium has no sandbox.
+ARGUMENTS = ["--no-sandbox"]
 FIXTURE_PASSWORD = "correct horse battery"
 
 
-def chromium() -> str:
-    """The program; skips the test, saying why, where something is missing."""
-    pytest.importorskip("playwright", reason="needs the package playwright (the `test` extra)")
+class Missing(Exception):
+    """The pages cannot be driven here; the text says what it takes."""
+
+
+def chromium_program() -> str:
+    """The browser. Raises `Missing`."""
+    if importlib.util.find_spec("playwright") is None:
+        raise Missing("needs the package playwright (the `test` extra)")
     found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if found is None:
-        pytest.skip(f"needs one of {', '.join(PROGRAMS)} on this machine")
+        raise Missing(f"needs one of {', '.join(PROGRAMS)} on this machine")
     if not (DIST / "index.html").exists():
-        pytest.skip("needs the dashboard's pages: run `make dashboard`")
+        raise Missing("needs the dashboard's pages: run `make dashboard`")
     return found
+
+
+def chromium() -> str:
+    """The browser; skips the test, saying why, where something is missing."""
+    try:
+        return chromium_program()
+    except Missing as error:
+        pytest.skip(str(error))
 
 
 @contextlib.contextmanager

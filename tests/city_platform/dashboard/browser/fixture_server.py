@@ -475,6 +475,8 @@ def main() -> None:
     dist, devices, changes_per_s = Path(sys.argv[1]).resolve(), int(sys.argv[2]), int(sys.argv[3])
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    # Before its address is told: who is early waits for the server instead of being refused.
+    listener.listen(128)
     sys.stdout.write(f"http://127.0.0.1:{listener.getsockname()[1]}\n")
     sys.stdout.flush()
     city = FixtureCity(dist, devices, changes_per_s)

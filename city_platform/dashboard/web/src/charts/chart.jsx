@@ -2,7 +2,7 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { formatNumber, formatUnit } from "../lib/format.js";
-import { colour, onThemeChange } from "../lib/theme.js";
+import { colours, onThemeChange } from "../lib/theme.js";
 
 const HEIGHT_PX = 230;
 
@@ -45,6 +45,7 @@ export function Chart({ data, label, unit, isStepped, range }) {
 }
 
 function optionsOf({ UPlot, label, unit, isStepped, width, latest }) {
+  const colour = colours();
   const axis = {
     stroke: colour("--text-3"), font: "12px system-ui", grid: { stroke: colour("--line"), width: 1 },
     ticks: { stroke: colour("--line"), width: 1, size: 4 },
@@ -64,7 +65,7 @@ function optionsOf({ UPlot, label, unit, isStepped, width, latest }) {
     series: [
       { label: "Time", value: (_, at) => (at == null ? "–" : new Date(at * 1000).toLocaleString()) },
       {
-        label, value, stroke: colour("--accent"), width: 1.8, fill: `${colour("--accent")}18`,
+        label, value, stroke: colour("--accent"), width: 1.8, fill: colour("--accent", 0.09),
         points: { show: latest.current.data[0].length < 60, size: 5 },
         ...(isStepped ? { paths: UPlot.paths.stepped({ align: 1 }) } : {}),
       },

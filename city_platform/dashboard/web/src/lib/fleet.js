@@ -5,7 +5,12 @@ export const STATES = ["unknown", "offline", "online", "warning", "critical"];
 
 const PRESENCE = { unknown: 0, offline: 1, online: 2 };
 const ALARM = { none: 0, warning: 1, critical: 2 };
-const [ALARM_WARNING, ALARM_CRITICAL] = [1, 2];
+const [ALARM_WARNING, ALARM_CRITICAL, ALARM_HIDDEN] = [1, 2, 3];
+/** Columns with a name's number for each device, and where those names are. */
+const NAMES = [["model", "models"], ["tenant", "tenants"], ["site", "sites"], ["street", "streets"]];
+const BY_DEVICE = [
+  "endpoint", "longitude", "latitude", "presence", "alarm", "at_us", ...NAMES.map(([name]) => name),
+];
 
 /**
  * One state out of presence and alarm: an alarm is what a person has to see first.
@@ -25,6 +30,8 @@ export class Fleet {
   constructor(columns) {
     this.epoch = columns.epoch;
     this.revision = columns.revision;
+    /** Up to which of the directory's changes these are the devices. */
+    this.membership = columns.fleet ?? 0;
     this.count = columns.endpoint.length;
     this.columns = columns;
     this.indexes = new Map(columns.endpoint.map((endpoint, index) => [endpoint, index]));
@@ -86,6 +93,42 @@ export class Fleet {
     return true;
   }
 
+  /**
+   * The fleet with devices more, or less. A device that is here already is moved, not doubled.
+   * @param {{added: object[], removed: string[], fleet?: number}} news of one `fleet` message
+   * @returns {Fleet} another one: this stays as it is
+   */
+  with({ added, removed, fleet }) {
+    const gone = new Set([...removed, ...added.map(({ endpoint }) => endpoint)]);
+    const kept = this.columns.endpoint.map((endpoint) => !gone.has(endpoint));
+    const columns = { ...this.columns, values: {} };
+    for (const name of BY_DEVICE) {
+      const column = columns[name] ?? new Array(this.count).fill(0);
+      columns[name] = column.filter((_, index) => kept[index]);
+    }
+    for (const [path, column] of Object.entries(this.columns.values ?? {})) {
+      columns.values[path] = column.filter((_, index) => kept[index]);
+    }
+    NAMES.forEach(([, names]) => (columns[names] = [...(columns[names] ?? [""])]));
+    added.forEach((device) => this.#append(columns, device));
+    Object.assign(columns, { revision: this.revision, fleet: fleet ?? this.membership });
+    return new Fleet(columns);
+  }
+
+  #append(columns, device) {
+    const index = this.indexes.get(device.endpoint);
+    for (const name of ["endpoint", "longitude", "latitude"]) columns[name].push(device[name]);
+    for (const [name, names] of NAMES) columns[name].push(numberOf(columns[names], device[name] ?? ""));
+    // Of what was here already, the live stream has told better than the directory knows.
+    const before = (name, other) => (index === undefined ? other : this.columns[name][index]);
+    columns.presence.push(before("presence", PRESENCE[device.presence] ?? 0));
+    columns.alarm.push(before("alarm", ALARM[device.alarm] ?? ALARM_HIDDEN));
+    columns.at_us.push(before("at_us", device.at_us ?? null));
+    for (const [path, column] of Object.entries(columns.values)) {
+      column.push(index === undefined ? null : this.columns.values[path][index]);
+    }
+  }
+
   /** South, west, north, east of all devices with a position; null when there is none. */
   bounds() {
     const { longitude, latitude } = this.columns;
@@ -99,26 +142,16 @@ export class Fleet {
     }
     return south === Infinity ? null : { south, west, north, east };
   }
+}
 
-  /** The devices as GeoJSON points; a feature's id is the device's index. */
-  asGeoJson() {
-    const { longitude, latitude } = this.columns;
-    const features = [];
-    for (let index = 0; index < this.count; index += 1) {
-      if (!isPlaced(longitude[index], latitude[index])) continue;
-      features.push({
-        type: "Feature",
-        id: index,
-        properties: { s: this.states[index] },
-        geometry: { type: "Point", coordinates: [longitude[index], latitude[index]] },
-      });
-    }
-    return { type: "FeatureCollection", features };
-  }
+/** The number of a name, which is put behind the others when it is a new one. */
+function numberOf(names, name) {
+  const index = names.indexOf(name);
+  return index === -1 ? names.push(name) - 1 : index;
 }
 
 /** Whether these are a place on earth that somebody gave: null, and 0 and 0, are none. */
-function isPlaced(longitude, latitude) {
+export function isPlaced(longitude, latitude) {
   return (
     Number.isFinite(longitude) && Number.isFinite(latitude) && (longitude !== 0 || latitude !== 0)
   );

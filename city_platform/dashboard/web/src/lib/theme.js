@@ -1,11 +1,20 @@
 // The colours of the stylesheet, for what is drawn on a canvas.
 
 /**
- * A custom property's value as it is now.
- * @param {string} name such as `--map-online`
+ * Reads colours as they are now: a property that says two, for light and for dark, is one of them.
+ * @returns {(name: string, opacity?: number) => string} by the name, such as `--map-online`
  */
-export function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+export function colours() {
+  const probe = document.documentElement;
+  const read = (name) => {
+    probe.style.setProperty("outline-color", `var(${name})`);
+    return getComputedStyle(probe).outlineColor;
+  };
+  return (name, opacity = 1) => {
+    const found = read(name);
+    probe.style.removeProperty("outline-color");
+    return opacity === 1 ? found : found.replace(/^rgb\((.*)\)$/, `rgba($1, ${opacity})`);
+  };
 }
 
 /**

@@ -1,55 +1,58 @@
-// Names of streets as HTML markers: glyph files would be requests to nowhere.
+// Names of streets as elements over the map: they are sharp, and come in the page's own type.
 
 const ZOOM_MIN = 12.6;
 const SHOWN_MAX = 40;
 const APART_PX = 90;
+const ABOVE_PX = 7;
 
 /** Shows the names of the streets with the most devices, where they do not touch. */
 export class StreetLabels {
-  #map;
+  #box;
   #labels;
-  #Marker;
-  #markers = new Map();
+  #elements = new Map();
 
-  constructor(map, labels, Marker) {
-    this.#map = map;
+  /** @param {HTMLElement} box lies over the map */
+  constructor(box, labels) {
+    this.#box = box;
     this.#labels = labels;
-    this.#Marker = Marker;
-    map.on("moveend", () => this.place());
   }
 
   replace(labels) {
-    this.remove();
+    this.#box.replaceChildren();
+    this.#elements.clear();
     this.#labels = labels;
-    this.place();
   }
 
-  remove() {
-    this.#markers.forEach((marker) => marker.remove());
-    this.#markers.clear();
-  }
-
-  /** Show the names that fit into what is in view now. */
-  place() {
-    const wanted = this.#map.getZoom() >= ZOOM_MIN ? this.#fitting() : [];
+  /** Choose the names that fit into a view, once it stands still. */
+  choose(view) {
+    const wanted = view.zoom >= ZOOM_MIN ? this.#fitting(view) : [];
     const names = new Set(wanted.map(({ name }) => name));
-    for (const [name, marker] of this.#markers) {
+    for (const [name, { element }] of this.#elements) {
       if (names.has(name)) continue;
-      marker.remove();
-      this.#markers.delete(name);
+      element.remove();
+      this.#elements.delete(name);
     }
     for (const label of wanted) {
-      if (!this.#markers.has(label.name)) this.#markers.set(label.name, this.#make(label));
+      if (!this.#elements.has(label.name)) this.#elements.set(label.name, this.#made(label));
+    }
+    this.place(view);
+  }
+
+  /** Move the names with the map. */
+  place(view) {
+    for (const { element, label } of this.#elements.values()) {
+      const at = view.pixelOf(label.x, label.y);
+      element.style.transform =
+        `translate(-50%, -100%) translate(${Math.round(at.x)}px, ${Math.round(at.y) - ABOVE_PX}px)`;
     }
   }
 
-  #fitting() {
-    const bounds = this.#map.getBounds();
+  #fitting(view) {
     const taken = [];
     for (const label of this.#labels) {
       if (taken.length >= SHOWN_MAX) break;
-      if (!bounds.contains([label.longitude, label.latitude])) continue;
-      const at = this.#map.project([label.longitude, label.latitude]);
+      const at = view.pixelOf(label.x, label.y);
+      if (at.x < 0 || at.y < 0 || at.x > view.width || at.y > view.height) continue;
       const isFree = taken.every(
         (one) => Math.abs(one.at.x - at.x) > APART_PX || Math.abs(one.at.y - at.y) > APART_PX / 3,
       );
@@ -58,13 +61,11 @@ export class StreetLabels {
     return taken;
   }
 
-  #make({ name, longitude, latitude }) {
+  #made(label) {
     const element = document.createElement("div");
     element.className = "street-label";
-    element.setAttribute("aria-hidden", "true");
-    element.textContent = name;
-    return new this.#Marker({ element, anchor: "bottom", offset: [0, -7] })
-      .setLngLat([longitude, latitude])
-      .addTo(this.#map);
+    element.textContent = label.name;
+    this.#box.append(element);
+    return { element, label };
   }
 }

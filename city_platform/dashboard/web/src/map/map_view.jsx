@@ -1,69 +1,68 @@
-// The element that the map lives in. MapLibre is loaded when a map is first shown.
+// The element that the map lives in.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useApp } from "../context.js";
 import { STATES } from "../lib/fleet.js";
 import { Button } from "../ui/basics.jsx";
-import { Failed } from "../ui/states.jsx";
-import { loadMap } from "./preload.js";
+import { CityMap } from "./city_map.js";
 
 const ALL = STATES.map(() => true);
+const ABOUT = "Map of the city's devices. The arrow keys move it, plus and minus change how near it is. "
+  + "The list beside it has the same devices.";
 
 /**
- * @param {{chosen: number | null, shown?: boolean[], onPick: Function, onMove: Function,
- *   goTo?: {index: number} | null}} props `goTo`: a new object moves the map there
+ * @param {{chosen: string | null, shown?: boolean[], onPick: Function, onMove: Function,
+ *   goTo?: {endpoint: string} | null}} props `goTo`: a new object moves the map there
  */
 export function MapView({ chosen, shown = ALL, onPick, onMove, goTo }) {
   const { city, api } = useApp();
   const element = useRef(null);
   const view = useRef(null);
-  const [state, setState] = useState({ isDrawn: false, problem: null });
+  const [isDrawn, setDrawn] = useState(false);
   const [handlers] = useState({});
   Object.assign(handlers, { onPick, onMove });
 
   useEffect(() => {
-    let isGone = false;
-    let stop = () => {};
-    const observer = new ResizeObserver(() => view.current?.resize());
-    Promise.all([loadMap(), geographyOf(api)]).then(([{ CityMap }, geography]) => {
-      if (isGone) return;
-      view.current = new CityMap(element.current, {
-        fleet: city.fleet,
-        geography,
-        onPick: (index) => handlers.onPick(index),
-        onMove: (box) => handlers.onMove(box),
-        onDrawn: () => {
-          performance.mark("city-map-drawn");
-          setState({ isDrawn: true, problem: null });
-        },
-      });
-      element.current.cityMap = view.current;
-      observer.observe(element.current);
-      stop = city.listen(({ indexes, isNew }) => {
-        if (isNew) view.current.replace(city.fleet);
-        else if (indexes.length) view.current.update(indexes);
-      });
-    }).catch((error) => !isGone && setState({ isDrawn: true, problem: asProblem(error) }));
+    const map = new CityMap(element.current, {
+      fleet: city.fleet,
+      shown,
+      onPick: (endpoint) => handlers.onPick(endpoint),
+      onMove: (box) => handlers.onMove(box),
+      onDrawn: () => {
+        performance.mark("city-map-drawn");
+        setDrawn(true);
+      },
+    });
+    element.current.cityMap = view.current = map;
+    const observer = new ResizeObserver(() => map.resize());
+    observer.observe(element.current);
+    const aborter = new AbortController();
+    // What lies under the devices: nothing where none is configured, or when it cannot be had.
+    api.get("/api/city", { signal: aborter.signal }).then((found) => (map.geography = found), () => {});
+    const stop = city.listen(({ indexes, isNew }) => {
+      if (isNew) map.replace(city.fleet);
+      else if (indexes.length) map.update(indexes);
+    });
     return () => {
-      isGone = true;
+      aborter.abort();
       stop();
       observer.disconnect();
-      view.current?.remove();
+      map.remove();
       view.current = null;
     };
   }, []);
   useEffect(() => {
-    if (state.isDrawn) view.current?.show(shown);
-  }, [shown, state.isDrawn]);
+    if (isDrawn) view.current?.show(shown);
+  }, [shown]);
   useEffect(() => {
-    view.current?.choose(placeOf(city, chosen), { isMoving: goTo?.index === chosen });
-  }, [chosen, goTo, state.isDrawn]);
+    view.current?.choose(chosen, { isMoving: chosen !== null && goTo?.endpoint === chosen });
+  }, [chosen, goTo]);
 
   return (
     <div class="map-box">
-      <div ref={element} class="map-canvas" data-drawn={state.isDrawn} />
-      {!state.isDrawn && <p class="map-wait" role="status">Drawing the map…</p>}
-      {state.problem && <div class="map-problem"><Failed problem={state.problem} /></div>}
+      <div ref={element} class="map-canvas" data-drawn={isDrawn} tabIndex={0} role="application"
+        aria-label={ABOUT} />
+      {!isDrawn && <p class="map-wait" role="status">Drawing the map…</p>}
       <div class="map-tools" role="group" aria-label="Map">
         <Button icon="plus" aria-label="Zoom in" onClick={() => view.current?.zoom(1)} />
         <Button icon="minus" aria-label="Zoom out" onClick={() => view.current?.zoom(-1)} />
@@ -71,22 +70,4 @@ export function MapView({ chosen, shown = ALL, onPick, onMove, goTo }) {
       </div>
     </div>
   );
-}
-
-function placeOf(city, index) {
-  if (index === null || !city.fleet) return null;
-  const { longitude, latitude } = city.fleet.columns;
-  return Number.isFinite(longitude[index]) ? [longitude[index], latitude[index]] : null;
-}
-
-/** What is drawn under the devices: nothing where none is configured, or when it cannot be had. */
-async function geographyOf(api) {
-  return api.get("/api/city").catch(() => null);
-}
-
-function asProblem(error) {
-  return {
-    title: "This browser cannot draw the map",
-    detail: `It needs WebGL 2. The list beside the map has the same devices. (${error.message})`,
-  };
 }

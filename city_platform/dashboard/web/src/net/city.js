@@ -80,7 +80,7 @@ export class City {
     } finally {
       const held = this.#held ?? [];
       this.#held = null;
-      held.forEach((message) => this.#take(message));
+      held.forEach((take) => take());
     }
   }
 
@@ -92,16 +92,20 @@ export class City {
   }
 
   #open() {
-    const { epoch, revision } = this.fleet ?? {};
-    const query = epoch === undefined ? "" : `?${new URLSearchParams({ epoch, revision })}`;
+    const { epoch, revision, membership } = this.fleet ?? {};
+    const query = epoch === undefined
+      ? "" : `?${new URLSearchParams({ epoch, revision, fleet: membership })}`;
     const source = this.#openSource(`/live${query}`);
     this.#source = source;
     const on = (name, take) => source.addEventListener(name, ({ data }) => take(JSON.parse(data)));
     source.onopen = () => this.#link("live");
     source.onerror = () => this.#lost(source);
     on("hello", () => this.#link("live"));
-    on("changes", (message) => (this.#held ? this.#held.push(message) : this.#take(message)));
-    on("resync", () => this.load());
+    const inTurn = (take) => (message) =>
+      this.#held ? this.#held.push(() => take(message)) : take(message);
+    on("changes", inTurn((message) => this.#take(message)));
+    on("fleet", inTurn((message) => this.#takeMembers(message)));
+    on("resync", () => this.load({ isFresh: true }));
     on("source", ({ telemetry }) => this.#set(this.state, false, { telemetry }));
     on("commands", ({ commands }) => this.#takeCommands(commands));
     on("signed_out", () => {
@@ -122,6 +126,13 @@ export class City {
     if (this.fleet && revision <= this.fleet.revision) return;
     if (this.fleet) this.fleet.revision = revision;
     this.#push(devices);
+  }
+
+  /** Devices came or went. */
+  #takeMembers(message) {
+    if (!this.fleet || message.fleet <= this.fleet.membership) return;
+    this.fleet = this.fleet.with(message);
+    this.#set(this.state, true);
   }
 
   #deliver(devices) {

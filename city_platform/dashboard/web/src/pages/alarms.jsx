@@ -17,10 +17,13 @@ const SHOWN_MAX = 300;
 
 export function AlarmsPage() {
   const hasList = useMay("list_alarms");
+  const seesAlarms = useMay("read_alarms");
   return (
     <>
       <PageHead title="Alarms" about="What devices have raised. A standing alarm ends when the device clears it." />
-      {hasList ? <AlarmList /> : <DevicesWithAlarms />}
+      {hasList && <AlarmList />}
+      {!hasList && seesAlarms && <DevicesWithAlarms />}
+      {!hasList && !seesAlarms && <Card><Empty icon="alarms" title="Your role does not show alarms">An analyst sees them.</Empty></Card>}
     </>
   );
 }

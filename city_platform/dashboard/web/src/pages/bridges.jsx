@@ -36,7 +36,7 @@ function Bridge({ bridge }) {
   return (
     <Card title={name} class="bridge" actions={<Badge tone={TONES[state] ?? "warn"}>{asWords(state)}</Badge>}>
       <div class="stack">
-        <p class="muted">{isUp ? "up since " : "since "}<Ago at={since_us} /></p>
+        <p class="muted">{isUp ? "came up " : "changed "}<Ago at={since_us} /></p>
         {detail && <Notice tone={isUp ? "info" : "bad"}>{detail}</Notice>}
         {Object.entries(rates).filter(([, rate]) => rate > 0).map(([what, rate]) => (
           <div key={what} class="meter">

@@ -140,7 +140,7 @@ function Device({ page, loaded, back }) {
     <>
       <PageHead title={device.endpoint} back={back}
         about={[asWords(device.model), device.street, asWords(device.site)].filter(Boolean).join(" · ")}>
-        <StateMark state={shown} />
+        <StateMark state={shown} isHeard={state.at_us !== null} />
         <span class="muted">heard <Ago at={state.at_us} /></span>
         {may.includes("remove_device") && <RemoveDevice endpoint={device.endpoint} />}
       </PageHead>

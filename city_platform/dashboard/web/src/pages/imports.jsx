@@ -145,7 +145,7 @@ function Jobs() {
   return (
     <Card title="Earlier imports" class="flush">
       <Loaded from={loaded} rows={4} what="The imports">
-        {({ imports }) => imports.length === 0 ? <Empty icon="imports" title="Nothing was imported yet" /> : (
+        {({ imports }) => imports.length === 0 ? <Empty icon="imports" title="Nothing was imported here yet">Imports that were sent to the API itself are in the audit.</Empty> : (
           <div class="table-box">
             <table class="cards">
               <thead><tr><th scope="col">File</th><th scope="col">State</th><th scope="col" class="is-number">Rows</th><th scope="col" class="is-number">Accepted</th><th scope="col" class="is-number">Rejected</th><th scope="col">Started</th></tr></thead>

@@ -1,7 +1,7 @@
 // The city: search on one side, the map on the other.
 
-import { useCallback, useMemo, useState } from "preact/hooks";
-import { useApp, useCity } from "../context.js";
+import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
+import { useApp, useCity, useMay } from "../context.js";
 import { STATES } from "../lib/fleet.js";
 import { formatNumber } from "../lib/format.js";
 import { MapView } from "../map/map_view.jsx";
@@ -13,6 +13,9 @@ import { SearchPanel } from "./map_search.jsx";
 export function MapPage() {
   const { city, route } = useApp();
   useCity(500);
+  useEffect(() => {
+    document.title = "Map · Lamplighter";
+  }, []);
   if (city.state === "ready" && city.fleet) return <CityPage key={city.fleet.epoch} wanted={route.search} />;
   return (
     <div class="page-in">
@@ -26,25 +29,25 @@ export function MapPage() {
 function CityPage({ wanted }) {
   const { city } = useApp();
   const named = new URLSearchParams(wanted).get("device");
-  const start = city.fleet.indexes.get(named) ?? null;
-  const [chosen, setChosen] = useState(start);
-  const [goTo, setGoTo] = useState(start === null ? null : { index: start });
+  // By name: numbers of devices are others as soon as some come or go.
+  const [chosen, setChosen] = useState(city.fleet.indexes.has(named) ? named : null);
+  const [goTo, setGoTo] = useState(chosen === null ? null : { endpoint: chosen });
   const [box, setBox] = useState(null);
   const [shown, setShown] = useState(() => STATES.map(() => true));
-  const choose = useCallback((index, { isMoving = false } = {}) => {
-    setChosen(index);
-    if (isMoving) setGoTo({ index });
+  const choose = useCallback((endpoint) => {
+    setChosen(endpoint);
+    setGoTo({ endpoint });
   }, []);
-  const pick = useCallback((index) => {
+  const pick = useCallback((endpoint) => {
     setGoTo(null);
-    setChosen(index);
+    setChosen(endpoint);
   }, []);
+  const index = city.fleet.indexes.get(chosen) ?? null;
   return (
     <div class="map-page">
       <aside class="map-side" aria-label="Search">
         <h1 id="page-heading" tabIndex={-1} class="map-heading">Map</h1>
-        <SearchPanel box={box} chosen={chosen} shown={shown}
-          onChoose={(index) => choose(index, { isMoving: true })} />
+        <SearchPanel box={box} chosen={chosen} shown={shown} onChoose={choose} />
       </aside>
       <section class="map-main" aria-label="Map of the city">
         {city.fleet.count === 0 ? (
@@ -55,7 +58,7 @@ function CityPage({ wanted }) {
           <MapView chosen={chosen} shown={shown} goTo={goTo} onPick={pick} onMove={setBox} />
         )}
         <Legend shown={shown} onChange={setShown} />
-        {chosen !== null && <DeviceCard index={chosen} onClose={() => choose(null)} />}
+        {index !== null && <DeviceCard index={index} onClose={() => pick(null)} />}
       </section>
     </div>
   );
@@ -64,7 +67,9 @@ function CityPage({ wanted }) {
 /** What the colours mean, how many there are, and which are drawn. */
 function Legend({ shown, onChange }) {
   const { counts } = useCity(500).fleet;
-  const order = useMemo(() => [4, 3, 2, 1, 0], []);
+  const seesAlarms = useMay("read_alarms");
+  // Who may not read alarms is not told that there is none.
+  const order = useMemo(() => (seesAlarms ? [4, 3, 2, 1, 0] : [2, 1, 0]), [seesAlarms]);
   const toggle = (state) => onChange(shown.map((is, index) => (index === state ? !is : is)));
   return (
     <div class="legend" role="group" aria-label="States shown on the map">

@@ -17,7 +17,7 @@ export function DeviceCard({ index, onClose }) {
       </header>
       <p class="muted">{[asWords(device.model), device.street || asWords(device.site)].join(" · ")}</p>
       <p class="row between">
-        <StateMark state={device.state} />
+        <StateMark state={device.state} isHeard={device.at_us !== null} />
         <span class="muted">heard <Ago at={device.at_us} /></span>
       </p>
       <Link class="button primary" to={addressOf("device", { endpoint: device.endpoint })}>

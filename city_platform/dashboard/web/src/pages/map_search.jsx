@@ -24,10 +24,11 @@ function queryOf(asked, box) {
 
 /** Results of a search, a page at a time; a search that is overtaken is dropped. */
 function useSearch(asked, box) {
-  const { api } = useApp();
+  const { api, city } = useApp();
   const [found, setFound] = useState({ devices: null, cursor: null, problem: null });
   const key = queryOf(asked, box).toString();
   const number = useRef(0);
+  const pages = useRef(0);
   const load = async (cursor, before) => {
     number.current += 1;
     const mine = number.current;
@@ -37,6 +38,7 @@ function useSearch(asked, box) {
     try {
       const page = await api.get(`/api/devices?${query}`);
       if (mine !== number.current) return;
+      pages.current = before.length / PAGE + 1;
       setFound({ devices: [...before, ...page.devices], cursor: page.next_cursor, problem: null });
     } catch (problem) {
       if (mine === number.current) setFound((was) => ({ ...was, problem }));
@@ -46,6 +48,10 @@ function useSearch(asked, box) {
     const timer = setTimeout(() => load(null, []), WAIT_MS);
     return () => clearTimeout(timer);
   }, [key]);
+  // Devices came or went: the first page is asked for again, unless one has read on.
+  useEffect(() => city.listen(({ isNew }) => {
+    if (isNew && pages.current <= 1) load(null, []);
+  }), [key]);
   return { ...found, key, more: () => load(found.cursor, found.devices), again: () => load(null, []) };
 }
 
@@ -118,8 +124,8 @@ function Results({ search, chosen, shown, onChoose }) {
       <ul>
         {rows.map(({ device, index, state }) => (
           <li key={device.endpoint}>
-            <button type="button" aria-pressed={index === chosen && index !== null}
-              onClick={() => index !== null && onChoose(index)}>
+            <button type="button" aria-pressed={index !== null && device.endpoint === chosen}
+              onClick={() => index !== null && onChoose(device.endpoint)}>
               <StateMark state={STATES[state]} isShort />
               <span class="result-text"><b>{device.endpoint}</b>
                 <small>{asWords(device.model)}{device.street && ` · ${device.street}`}</small></span>

@@ -35,6 +35,7 @@ export function OverviewPage() {
 
 function Fleet() {
   const city = useCity(400);
+  const seesAlarms = useMay("read_alarms");
   if (city.state === "failed") return <Failed problem={city.problem} again={() => city.load()} what="The city" />;
   if (!city.fleet) return <Card class="fleet-card"><Loading rows={4} label="Loading devices" /></Card>;
   const { counts, count, columns } = city.fleet;
@@ -45,7 +46,7 @@ function Fleet() {
     <Card class="flush fleet-card">
       <dl class="stats">
         <div class="stat"><dt>Devices</dt><dd>{formatNumber(count, 0)}</dd></div>
-        {ORDER.map((state) => (
+        {ORDER.filter((state) => seesAlarms || state < STATES.indexOf("warning")).map((state) => (
           <div class="stat" key={state}><dt><StateMark state={STATES[state]} /></dt><dd>{formatNumber(counts[state], 0)}</dd></div>
         ))}
       </dl>
@@ -79,6 +80,7 @@ function NoDevices() {
 
 function Attention() {
   const { fleet, state } = useCity(800);
+  const seesAlarms = useMay("read_alarms");
   if (!fleet) return <Card title="Needs attention">{state === "failed" ? <Empty title="Not known" /> : <Loading rows={4} />}</Card>;
   const found = [];
   for (let wanted = 4; wanted >= 3 && found.length < LISTED_MAX; wanted -= 1) {
@@ -87,6 +89,8 @@ function Attention() {
     }
   }
   const all = fleet.counts[3] + fleet.counts[4];
+  // Without the right to read alarms nothing stands in the fleet: that is no all-clear.
+  if (!seesAlarms) return <Card title="Needs attention"><Empty icon="alarms" title="Your role does not show alarms">An analyst sees them.</Empty></Card>;
   return (
     <Card title="Needs attention" actions={all > 0 && <AlarmsLink all={all} />}>
       {found.length === 0 && <Empty icon="check" title="No alarm stands">Nothing needs anybody now.</Empty>}

@@ -63,12 +63,16 @@ const STATE_LABELS = {
   online: "Online", offline: "Offline", unknown: "Not heard yet", warning: "Warning", critical: "Critical",
 };
 
-/** A device's state: a colour, an edge and a word. */
-export function StateMark({ state, isShort = false }) {
+/**
+ * A device's state: a colour, an edge and a word.
+ * @param {{state: string, isShort?: boolean, isHeard?: boolean}} props `isHeard`: values came from it
+ */
+export function StateMark({ state, isShort = false, isHeard = false }) {
+  const label = state === "unknown" && isHeard ? "Connection not known" : STATE_LABELS[state];
   return (
     <span class={`state-mark ${state}`}>
       <span class="dot" aria-hidden="true" />
-      <span class={isShort ? "visually-hidden" : ""}>{STATE_LABELS[state] ?? asWords(state)}</span>
+      <span class={isShort ? "visually-hidden" : ""}>{label ?? asWords(state)}</span>
     </span>
   );
 }
