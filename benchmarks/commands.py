@@ -20,6 +20,7 @@ import os
 import random
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -28,7 +29,16 @@ from rich.console import Console
 
 from benchmarks.bars import Bar, cores_allow_per_s, exit_code, told
 from benchmarks.onboarding import BootstrapsSeen, percentile, sustained_per_s
-from benchmarks.rig import CpuMeter, Fields, Rig, output_directory, rig_up, write_line
+from benchmarks.rig import (
+    CpuMeter,
+    Fields,
+    Rig,
+    made_directory,
+    output_directory,
+    profiled,
+    rig_up,
+    write_line,
+)
 from contracts.api import CommandRecord, CommandRequest
 from contracts.topics import fill
 from harness.bench import configs
@@ -157,8 +167,15 @@ def _tap(rig: Rig, arrived: Any) -> MqttClient:
     )
 
 
-async def measure(options: RunOptions, rate_per_s: float, seconds: float, broker: str) -> Fields:
-    """The figures of one run. Raises `HarnessError` when a device was not bootstrapped."""
+async def measure(
+    options: RunOptions,
+    rate_per_s: float,
+    seconds: float,
+    broker: str,
+    profile: Path | None = None,
+) -> Fields:
+    """The figures of one run; with `profile`, each process is sampled into this directory. Raises
+    `HarnessError` when a device was not bootstrapped."""
     security = security_of(options)
     live = BootstrapsSeen()
     with output_directory() as output:
@@ -170,8 +187,9 @@ async def measure(options: RunOptions, rate_per_s: float, seconds: float, broker
                 await asyncio.wait_for(operator.client.connected.wait(), PATIENCE_S)
                 meter = CpuMeter(rig.bench, rig.clock)
                 count = round(rate_per_s * seconds)
-                await operator.post_all(endpoints, rate_per_s, count)
-                await operator.until_answered(PATIENCE_S)
+                async with profiled(rig, profile):
+                    await operator.post_all(endpoints, rate_per_s, count)
+                    await operator.until_answered(PATIENCE_S)
                 cpu_us = meter.us_each(count)
                 measured = {
                     "cpu_us_per_command": cpu_us,
@@ -238,10 +256,13 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=200.0, help="commands a second")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--broker", choices=["embedded", "mosquitto"], default="embedded")
+    parser.add_argument(
+        "--profile", type=made_directory, default=None, help="directory for py-spy's output"
+    )
     parser.add_argument("--judge", action="store_true", help="exit code by the bars")
     asked = parser.parse_args()
     options = RunOptions(devices=asked.devices)
-    line = uvloop.run(measure(options, asked.rate, asked.seconds, asked.broker))
+    line = uvloop.run(measure(options, asked.rate, asked.seconds, asked.broker, asked.profile))
     write_line(line, sys.stdout.write)
     return exit_code(line) if asked.judge else 0
 

@@ -25,7 +25,16 @@ import uvloop
 from rich.console import Console
 
 from benchmarks.bars import Bar, cores_allow_per_s, exit_code, told
-from benchmarks.rig import CpuMeter, Fields, Rig, output_directory, profiled, rig_up, write_line
+from benchmarks.rig import (
+    CpuMeter,
+    Fields,
+    Rig,
+    made_directory,
+    output_directory,
+    profiled,
+    rig_up,
+    write_line,
+)
 from contracts.journal import (
     DeviceBootstrapped,
     DeviceRegistered,
@@ -272,7 +281,9 @@ def main() -> int:
     parser.add_argument("--broker", choices=["embedded", "mosquitto"], default="embedded")
     parser.add_argument("--security", choices=SECURITIES, default="none")
     parser.add_argument("--out", type=Path, default=None, help="keep logs and journal here")
-    parser.add_argument("--profile", type=Path, default=None, help="directory for py-spy's output")
+    parser.add_argument(
+        "--profile", type=made_directory, default=None, help="directory for py-spy's output"
+    )
     parser.add_argument("--online", action="store_true", help="until the first reading is stored")
     parser.add_argument("--share-of", type=float, help="sustained devices a second: for the p99")
     parser.add_argument("--judge", action="store_true", help="exit code by the bars")

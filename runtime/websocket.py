@@ -12,6 +12,7 @@ import hmac
 import logging
 import struct
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Protocol as Interface
 from typing import cast
 
@@ -380,6 +381,7 @@ def _make_gate(path: str | None, token: str | None) -> _Gate:
     return gate
 
 
+@lru_cache(maxsize=1_024)  # a fleet's events are of few lengths
 def _text_header(length: int) -> bytes:
     """The header of an unmasked, final text frame (RFC 6455 §5.2)."""
     if length < 126:

@@ -133,11 +133,12 @@ class ServerCore:
         now = self._writer.now()
         receive = self.endpoints.datagrams.receive_datagram
         is_deaf_to = self.gates.is_deaf_to
-        quick = self._short_way
+        quick = self._short_way.take if self._short_way is not None else None
+        now_us = self._writer.clock.wall_us()
         for data, peer in datagrams:
-            if is_deaf_to(peer):
+            if self.gates.held is not None and is_deaf_to(peer):
                 continue
-            if quick is not None and quick.take(data, peer, now):
+            if quick is not None and quick(data, peer, now, now_us):
                 continue
             receive(data, peer, now)
             # Before the next is looked at: the short way must not overtake.

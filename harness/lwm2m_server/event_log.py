@@ -42,14 +42,12 @@ class EventLog:
 
     def append(self, frame: bytes) -> None:
         """Keep the frame of event `newest` + 1."""
+        frames = self._frames
         self.newest += 1
-        self._frames.append(frame)
+        frames.append(frame)
         self._bytes += len(frame)
-        kept = len(self._frames) - self._skip
-        while kept > self._kept_max or (self._bytes > self._bytes_max and kept > 1):
-            self.dropped += 1
-            self._forget(1)
-            kept -= 1
+        if self._bytes > self._bytes_max or len(frames) - self._skip > self._kept_max:
+            self._make_room()
 
     def acknowledge(self, seq: int) -> bool:
         """Move the acknowledged position; False when it was there already."""
@@ -63,6 +61,13 @@ class EventLog:
         """Up to `count` frames from event `first` on, which must not be older than `oldest`."""
         start = self._skip + first - self.oldest
         return self._frames[start : start + count]
+
+    def _make_room(self) -> None:
+        kept = len(self._frames) - self._skip
+        while kept > self._kept_max or (self._bytes > self._bytes_max and kept > 1):
+            self.dropped += 1
+            self._forget(1)
+            kept -= 1
 
     def _forget(self, count: int) -> None:
         end = self._skip + count

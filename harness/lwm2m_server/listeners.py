@@ -56,13 +56,17 @@ class Listeners:
         self._plain_out: Link | None = None
         self._secure_out: Link | None = None
 
-    async def open_plain(self, listen: Listen, receiver: Receiver, wrap: Wrap) -> str:
-        """Listen for CoAP without security; returns the address. Raises `PortInUse`."""
+    async def open_plain(
+        self, listen: Listen, receiver: Receiver, wrap: Wrap, buffer_bytes: int = 0
+    ) -> str:
+        """Listen for CoAP without security; returns the address. The kernel keeps at least
+        `buffer_bytes` of what is not taken yet, if the system permits. Raises `PortInUse`."""
         receive, wrap_link = wrap(receiver.receive_datagrams)
         try:
             self._plain = await open_udp(listen.host, listen.port, receive)
         except OSError as error:
             raise port_in_use(listen, error) from error
+        self._plain.enlarge_receive_buffer(buffer_bytes)
         self._plain_out = wrap_link(self._plain)
         return address_text(self._plain.address)
 
@@ -120,10 +124,12 @@ class Listeners:
             self._secure_out.send(secure)
 
     def counters(self) -> dict[str, int]:
-        """What the DTLS socket counted, by name; empty without one."""
-        if self._secure is None:
-            return {}
-        return {f"dtls_{name}": count for name, count in self._secure.counters.as_dict().items()}
+        """What the sockets lost, and what the DTLS socket counted, by name."""
+        found = {"socket_drops": self.socket_drops}
+        if self._secure is not None:
+            counted = self._secure.counters.as_dict().items()
+            found |= {f"dtls_{name}": count for name, count in counted}
+        return found
 
     @property
     def socket_drops(self) -> int:

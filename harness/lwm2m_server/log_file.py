@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from harness.lwm2m_server.records import DecodedLog, decode_log
 from runtime.files import sync_directory, write_atomically
@@ -69,6 +70,11 @@ class LogFile:
         """A log to take this one's place: write into it, then `succeed`."""
         return Successor(self._path, self.size, sync=self._sync)
 
+    def catch_up(self, successor: Successor) -> bool:
+        """Copy a portion of what was appended here since the successor was begun; False when it may
+        `succeed` without a pause."""
+        return successor.catch_up(self._path, self.size)
+
     def succeed(self, successor: Successor) -> None:
         """Let the successor follow, with what was appended here since it was begun."""
         successor.copy_from(self._path)
@@ -119,14 +125,29 @@ class Successor:
         if self._sync and self._unsynced >= _SYNC_EVERY_BYTES:
             self._sync_now()
 
-    def copy_from(self, old: Path) -> None:
-        """Add what was appended to the old log since. Raises `OSError`."""
+    def catch_up(self, old: Path, size: int) -> bool:
+        """Add a portion of what was appended to the old log since, which has `size` bytes now;
+        False when little is left for `copy_from`. Raises `OSError`."""
+        if size - self._since <= _COPY_BYTES:
+            return False
         with old.open("rb") as source:
-            source.seek(self._since)
-            while records := source.read(_COPY_BYTES):
-                self.write(records)
+            self._copy(source)
+        return True
+
+    def copy_from(self, old: Path) -> None:
+        """Add all that was appended to the old log since. Raises `OSError`."""
+        with old.open("rb") as source:
+            while self._copy(source):
+                pass
         if self._sync:
             self._sync_now()
+
+    def _copy(self, source: BinaryIO) -> bool:
+        source.seek(self._since)
+        records = source.read(_COPY_BYTES)
+        self._since += len(records)
+        self.write(records)
+        return bool(records)
 
     def give_up(self) -> None:
         """Leave the old log as it is."""

@@ -69,12 +69,16 @@ async def open_listeners(
     *,
     parameters: TransmissionParameters,
     bounds: ConnectionBounds,
+    receive_buffer_bytes: int = 0,
 ) -> dict[str, str]:
-    """Listen; the addresses by scheme. Raises `PortInUse` and `ConfigError`."""
+    """Listen; the addresses by scheme. See `Listeners.open_plain` for the buffer. Raises
+    `PortInUse` and `ConfigError`."""
     listeners = server.listeners
     addresses: dict[str, str] = {}
     if config.coap is not None:
-        addresses["coap"] = await listeners.open_plain(config.coap, server, wrap)
+        addresses["coap"] = await listeners.open_plain(
+            config.coap, server, wrap, receive_buffer_bytes
+        )
     if config.coaps is not None:
         addresses["coaps"] = await listeners.open_secure(
             config.coaps, server, store.key_of, _seconds_of(clock), wrap

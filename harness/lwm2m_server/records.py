@@ -7,7 +7,7 @@ registration is follows from its events; commands have records of their own.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -156,9 +156,20 @@ def frame_record(record: msgspec.Struct) -> bytes:
     return frame_json(_encoder.encode(record))
 
 
+def encode_record(record: msgspec.Struct) -> bytes:
+    """One record as `frame_json` and `frame_all` take it."""
+    return _encoder.encode(record)
+
+
 def frame_json(body: bytes) -> bytes:
     """An already encoded record as a line of the log."""
     return b"%08x %b\n" % (zlib.crc32(body), body)
+
+
+def frame_all(bodies: Iterable[bytes]) -> bytes:
+    """Already encoded records as lines of the log: `frame_json` of each, without a call for it."""
+    checksum = zlib.crc32
+    return b"".join([b"%08x %b\n" % (checksum(body), body) for body in bodies])
 
 
 def decode_log(data: bytes) -> DecodedLog:

@@ -52,6 +52,7 @@ class Registrar:
         bounds = LinkFormatLimits(payload_bytes_max=limits.registration_bytes_max)
         self._bounds = bounds
         self._writer = writer
+        self._emit_registration = writer.emit_registration
         self._profiles = Profiles(profiles or {})
         self._reader = rd.RegistrationReader(
             msgspec.structs.replace(policy or rd.RegistrationPolicy(), object_list=bounds),
@@ -63,6 +64,7 @@ class Registrar:
         self._link_json = DecodedPayloads(self._encode_links, _LISTS_CACHED)
         take = Chance(draw).take
         self._table = rd.RegistrationTable(lambda: take(6).hex(), limits.registrations_max)
+        # In the order in which they registered, in which they are listed and kept.
         self._devices: dict[str, Device] = {}
         # How many devices without security there are at each host.
         self._of_host: dict[str, int] = {}
@@ -79,7 +81,7 @@ class Registrar:
         self.on_moved: Callable[[Device, Hashable | None], None] = lambda device, before: None
 
     def __len__(self) -> int:
-        return len(self._devices)
+        return len(self._table)
 
     def find(self, endpoint: str) -> Device | None:
         """The device with this endpoint name."""
@@ -89,14 +91,15 @@ class Registrar:
         """The device that this peer is, by its address or by what its session proved."""
         if not isinstance(peer, SecurePeer):
             return self._devices.get(self._by_address.get(peer, ""))
-        device = self._devices.get(peer.endpoint_name or self._by_address.get(peer, ""))
+        known = self._by_address.get(peer, "")
+        device = self._devices.get(peer.endpoint_name or known)
         if device is None or device.security != _security(peer):
             return None
         return device
 
     def registrations(self) -> list[Registration]:
         """All registrations, as the data interface tells them."""
-        return [device.registration for device in self._devices.values()]
+        return [device.registration for device in self.devices()]
 
     def devices(self) -> list[Device]:
         """All devices, in the order in which they registered."""
@@ -138,6 +141,10 @@ class Registrar:
         if endpoint.startswith(SERVICE_PREFIX):
             return None
         if type(peer) is tuple:
+            if previous is None and self.has_key is None and not self.protected:
+                # A fleet's first arrival: nothing to look at but how many its host has.
+                has_room = self._of_host.get(peer[0], 0) < self._of_host_max
+                return NOSEC if has_room else None
             is_open = not self._is_protected(endpoint) and self._has_room_at(peer, previous)
             if previous is not None and previous.held.identity is not None:
                 return None
@@ -155,21 +162,24 @@ class Registrar:
         security: Security,
         now: float,
         told_middle: str | None = None,
+        now_us: int | None = None,
     ) -> Device:
         """Register a device under this name with what else the request said, and tell it.
 
-        Raises `RegistrationRefused` as the table does, before anything has changed.
+        `now_us` is Unix time, if it is known. Raises `RegistrationRefused` as the table does,
+        before anything has changed.
         """
         previous = self._devices.get(endpoint)
         made = self._table.register(said, peer, security.identity, now, endpoint)
-        now_us = self._writer.clock.wall_us()
+        if now_us is None:
+            now_us = self._writer.clock.wall_us()
         device = Device(made.registration, peer, security, links, now_us, told_middle)
         if made.ended is not None and previous is not None:
             self._emit_left(previous, made.ended.reason)
             self._unsettle(previous)
         self._devices[endpoint] = device
         self._settle(device)
-        self._writer.emit_registration("registered", device, now_us)
+        self._emit_registration("registered", device, now_us)
         if previous is not None:
             self.on_left(previous, device)
         return device
@@ -193,11 +203,14 @@ class Registrar:
         peer: Hashable,
         security: Security,
         now: float,
+        now_us: int | None = None,
     ) -> None:
         """Renew a registration with what an Update says beside the object links, and tell it."""
         device.held = self._table.renew(device.held, found, peer, now).registration
         device.security = security
-        self._writer.emit_registration("updated", device, self._writer.clock.wall_us())
+        if now_us is None:
+            now_us = self._writer.clock.wall_us()
+        self._emit_registration("updated", device, now_us)
         self.move(device, peer)
 
     # ---- where devices are ----
@@ -257,7 +270,7 @@ class Registrar:
         # A device that leaves, or is replaced, meanwhile is told as it was.
         return (
             (device.registration, now_us - round((now - device.held.renewed_at) * 1e6))
-            for device in list(self._devices.values())
+            for device in self.devices()
         )
 
     # ---- inside ----
@@ -363,7 +376,9 @@ class Registrar:
         return Answer(_DELETED, NO_DEVICE)
 
     def _leave(self, ended: rd.RegistrationEnded, successor: Device | None) -> None:
-        device = self._devices.pop(ended.registration.endpoint_name)
+        endpoint = ended.registration.endpoint_name
+        device = self._devices[endpoint]
+        del self._devices[endpoint]
         self._unsettle(device)
         self._emit_left(device, ended.reason)
         self.on_left(device, successor)
@@ -376,10 +391,14 @@ class Registrar:
         peer = device.peer
         if peer is None:
             return
-        is_plain = type(peer) is tuple  # as a UDP socket hands it out
-        if is_plain or _proven_endpoint_name(peer) is None:
+        if type(peer) is tuple:  # as a UDP socket hands it out
             self._by_address[peer] = device.held.endpoint_name
-        if is_plain or _security(peer) is NOSEC:
+            of_host, host = self._of_host, peer[0]
+            of_host[host] = of_host.get(host, 0) + 1
+            return
+        if _proven_endpoint_name(peer) is None:
+            self._by_address[peer] = device.held.endpoint_name
+        if _security(peer) is NOSEC:
             host = _host_of(peer)
             self._of_host[host] = self._of_host.get(host, 0) + 1
 

@@ -22,7 +22,9 @@ from harness.lwm2m_server.devices import Device, peer_text
 
 RegistrationKind = Literal["registered", "updated"]
 
-_NOSEC = encode(Security("nosec")).decode()
+# How a frame goes on after the address, and ends.
+_NOSEC_BEHIND = f'","security":{encode(Security("nosec")).decode()},"registered_at_us":'
+_END = f'}},"v":{VERSION}}}'
 
 
 class _Middle(msgspec.Struct):
@@ -52,6 +54,9 @@ class RegistrationFrames:
         names = encode(_Names(server, epoch)).decode()
         # How each frame begins, up to its number.
         self._head = f'{{"type":"event",{names[1:-1]},"seq":'
+        self._kinds: dict[RegistrationKind, str] = {
+            kind: f',"kind":"{kind}","endpoint":"' for kind in ("registered", "updated")
+        }
 
     def encode(self, kind: RegistrationKind, seq: int, device: Device, at_us: int) -> bytes:
         """The frame of event `seq`, that `device` registered or updated at `at_us`."""
@@ -59,15 +64,19 @@ class RegistrationFrames:
         if middle is None:
             return self._encode_plainly(kind, seq, device, at_us)
         held = device.held
-        endpoint, registration_id = held.endpoint_name, held.registration_id
+        endpoint, registration_id, peer = held.endpoint_name, held.registration_id, held.peer
         security = device.security
-        proven = _NOSEC if security.mode == "nosec" else encode(security).decode()
+        if type(peer) is tuple and security.mode == "nosec" and ":" not in peer[0]:
+            # What a socket over IPv4 hands out, a registration each.
+            behind = f'"address":"{peer[0]}:{peer[1]}{_NOSEC_BEHIND}'
+        else:
+            proven = encode(security).decode()
+            behind = f'"address":"{peer_text(peer)}","security":{proven},"registered_at_us":'
         return (
-            f'{self._head}{seq},"kind":"{kind}","endpoint":"{endpoint}","at_us":{at_us},'
+            f'{self._head}{seq}{self._kinds[kind]}{endpoint}","at_us":{at_us},'
             f'"registration_id":"{registration_id}","registration":{{'
             f'"registration_id":"{registration_id}","endpoint":"{endpoint}",{middle},'
-            f'"address":"{peer_text(held.peer)}","security":{proven},'
-            f'"registered_at_us":{device.registered_at_us}}},"v":{VERSION}}}'
+            f"{behind}{device.registered_at_us}{_END}"
         ).encode()
 
     def encode_left(

@@ -328,6 +328,7 @@ async def run(config: ServerConfig, clock: Clock, ready: Ready, *, wrap: Wrap = 
             wrap,
             parameters=config.limits.transmission(),
             bounds=config.limits,
+            receive_buffer_bytes=config.limits.receive_buffer_bytes,
         )
         server.end_turn_soon()
         addresses["data"] = await stack.enter_async_context(

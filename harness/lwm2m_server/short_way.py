@@ -8,7 +8,6 @@ general way, which alone decides what is wrong with it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable
 from typing import Final
 
@@ -23,7 +22,7 @@ from lwm2m.coap.plain import read_plain_request
 from lwm2m.errors import RegistrationRefused
 from lwm2m.registration.plain_register import OPTIONS_AT, OPTIONS_AT_MAX, split_register
 
-_ENDPOINT_NAME = re.compile(rd.ENDPOINT_NAME_PATTERN.encode())
+_CREATED: Final = codes.CREATED
 # Options of an Update without query: Uri-Path twice, the second with a registration id of ours.
 _UPDATE = b"\xb2rd\x0c"
 _ID_BYTES = 12
@@ -49,46 +48,58 @@ class ShortWay:
     def __init__(
         self, endpoint: CoapEndpoint, registrar: Registrar, spoke: Callable[[Device, float], None]
     ) -> None:
-        self._endpoint = endpoint
         self._registrar = registrar
+        # Bound once: these are called per datagram.
+        self._take_request, self._answer = endpoint.take_request, endpoint.answer_request
+        self._may_register, self._enter = registrar.security_to_register, registrar.enter
         self._spoke = spoke
         # By what follows the endpoint name: the rest of the query, and the object list.
         self._shapes: dict[bytes, _Shape] = {}
 
-    def take(self, data: bytes, peer: Hashable, now: float) -> bool:
-        """Deal with a datagram; False, and nothing has happened, when it goes the general way."""
+    def take(self, data: bytes, peer: Hashable, now: float, now_us: int | None = None) -> bool:
+        """Deal with a datagram; False, and nothing has happened, when it goes the general way.
+
+        `now_us` is Unix time, if it is known.
+        """
         if len(data) < _BYTES_MIN or data[1] != codes.POST:
             return False
         split = split_register(data)
         if split is not None:
-            return self._register(data, *split, peer, now)
+            return self._register(data, *split, peer, now, now_us)
         at = data[0] + OPTIONS_AT
-        if not 4 <= at <= OPTIONS_AT_MAX or len(data) != at + len(_UPDATE) + _ID_BYTES:
+        if not 4 <= at <= OPTIONS_AT_MAX:
             return False
-        return data.startswith(_UPDATE, at) and self._update(data, at + len(_UPDATE), peer, now)
+        if len(data) != at + len(_UPDATE) + _ID_BYTES or not data.startswith(_UPDATE, at):
+            return False
+        return self._update(data, at + len(_UPDATE), peer, now, now_us)
 
     def _register(
-        self, data: bytes, name_bytes: bytes, tail: bytes, peer: Hashable, now: float
+        self,
+        data: bytes,
+        name_bytes: bytes,
+        tail: bytes,
+        peer: Hashable,
+        now: float,
+        now_us: int | None,
     ) -> bool:
         shape = self._shapes.get(tail) or self._learn(data, tail)
-        if shape is None or _ENDPOINT_NAME.fullmatch(name_bytes) is None:
+        if shape is None:
             return False
         name = name_bytes.decode()
-        registrar = self._registrar
-        security = registrar.security_to_register(name, peer)
+        security = self._may_register(name, peer)
         if security is None:
             return False
-        taken = self._endpoint.take_request(data, peer, now)
+        taken = self._take_request(data, peer, now)
         if taken is not None:
-            device = registrar.enter(
-                name, shape.said, shape.links, peer, security, now, shape.middle
+            device = self._enter(
+                name, shape.said, shape.links, peer, security, now, shape.middle, now_us
             )
             location = _LOCATION + device.held.registration_id.encode()
-            self._endpoint.answer_request(taken, codes.CREATED, location)
+            self._answer(taken, _CREATED, location)
             self._spoke(device, now)
         return True
 
-    def _update(self, data: bytes, at: int, peer: Hashable, now: float) -> bool:
+    def _update(self, data: bytes, at: int, peer: Hashable, now: float, now_us: int | None) -> bool:
         registrar = self._registrar
         try:
             device = registrar.find_to_renew(data[at:].decode(), peer, now)
@@ -96,10 +107,10 @@ class ShortWay:
             return False
         if device is None:
             return False
-        taken = self._endpoint.take_request(data, peer, now)
+        taken = self._take_request(data, peer, now)
         if taken is not None:
-            registrar.renew(device, rd.NO_CHANGE, peer, device.security, now)
-            self._endpoint.answer_request(taken, codes.CHANGED, b"")
+            registrar.renew(device, rd.NO_CHANGE, peer, device.security, now, now_us)
+            self._answer(taken, codes.CHANGED, b"")
             self._spoke(device, now)
         return True
 

@@ -102,6 +102,8 @@ class Turn:
         if some:
             successor.write(some)
             return
+        if self._log.catch_up(successor):
+            return
         self._compaction = None
         self._log.succeed(successor)
         self._compact_at = self._log.size + max(self._compact_bytes, self._log.size)

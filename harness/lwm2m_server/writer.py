@@ -25,7 +25,7 @@ from contracts.journal import (
 )
 from harness.lwm2m_server.devices import Device
 from harness.lwm2m_server.event_log import EventLog
-from harness.lwm2m_server.records import EventsAcked, frame_json, frame_record
+from harness.lwm2m_server.records import EventsAcked, encode_record, frame_all
 from harness.lwm2m_server.registration_frames import RegistrationFrames, RegistrationKind
 from runtime.clock import Clock
 
@@ -47,8 +47,10 @@ class TurnWriter:
         self.observed: list[msgspec.Struct] = []
         # Refused datagrams and registrations by reason.
         self.refusals: Counter[str] = Counter()
-        self._lines: list[bytes] = []
+        # Encoded records of this turn: what events are is told by their frames themselves.
+        self._records: list[bytes] = []
         self._registrations = RegistrationFrames(server, events.epoch)
+        self._encode_registration = self._registrations.encode
         self._acknowledged = False
 
     def now(self) -> float:
@@ -61,7 +63,7 @@ class TurnWriter:
 
     def write(self, record: msgspec.Struct) -> None:
         """Have a record written before anything of this turn leaves."""
-        self._lines.append(frame_record(record))
+        self._records.append(encode_record(record))
 
     def emit(
         self,
@@ -106,8 +108,12 @@ class TurnWriter:
 
     def emit_registration(self, kind: RegistrationKind, device: Device, at_us: int) -> None:
         """Log that a device registered or updated: `emit` for what a whole fleet does at once."""
-        frame = self._registrations.encode(kind, self.events.newest + 1, device, at_us)
-        self._log_event(kind, device.held.endpoint_name, frame)
+        log = self.events
+        frame = self._encode_registration(kind, log.newest + 1, device, at_us)
+        log.append(frame)
+        self._records.append(frame)
+        if self._is_tapped:
+            self._tell_event(kind, device.held.endpoint_name)
 
     def emit_left(self, endpoint: str, registration_id: str, reason: DeregistrationReason) -> None:
         """Log that a registration ended: likewise."""
@@ -116,20 +122,23 @@ class TurnWriter:
         self._log_event("deregistered", endpoint, frame)
 
     def _log_event(self, kind: EventKind, endpoint: str, frame: bytes) -> None:
-        log = self.events
-        log.append(frame)
-        self._lines.append(frame_json(frame))
+        self.events.append(frame)
+        self._records.append(frame)
         if self._is_tapped:
-            self.observed.append(
-                EventLogged(
-                    at_ns=self.clock.now_ns(),
-                    server=self.server,
-                    epoch=log.epoch,
-                    seq=log.newest,
-                    kind=kind,
-                    endpoint=endpoint,
-                )
+            self._tell_event(kind, endpoint)
+
+    def _tell_event(self, kind: EventKind, endpoint: str) -> None:
+        log = self.events
+        self.observed.append(
+            EventLogged(
+                at_ns=self.clock.now_ns(),
+                server=self.server,
+                epoch=log.epoch,
+                seq=log.newest,
+                kind=kind,
+                endpoint=endpoint,
             )
+        )
 
     def acknowledge(self, seq: int) -> None:
         """Move the acknowledged position; it is written once a turn."""
@@ -166,9 +175,11 @@ class TurnWriter:
             self._acknowledged = False
             self.write(EventsAcked(self.events.acknowledged))
             self._tell_acknowledged()
-        records = b"".join(self._lines)
-        self._lines.clear()
-        return records
+        if not self._records:
+            return b""
+        lines = frame_all(self._records)
+        self._records.clear()
+        return lines
 
     def _tell_acknowledged(self) -> None:
         if not self._is_tapped:

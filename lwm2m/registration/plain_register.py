@@ -6,45 +6,50 @@ list. Whoever has read it once knows the next Register by its bytes.
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from lwm2m.coap import codes
 from lwm2m.coap.plain import CON_HEAD, TOKEN_BYTES_MAX
+from lwm2m.registration.requests import ENDPOINT_NAME_PATTERN
 
 # Where the options of a confirmable message begin, less its first byte.
-OPTIONS_AT = 4 - CON_HEAD
-OPTIONS_AT_MAX = 4 + TOKEN_BYTES_MAX
-# Options up to the query: Uri-Path and Content-Format of 40; and how Uri-Query begins behind them,
-# less its length. 13 announces a byte with the length beyond 13.
-_HEAD = b"\xb2rd\x11\x28"
-_HEAD_BYTES = len(_HEAD)
-_QUERY_HEAD = 0x30
-_LONG = 13
-_LONG_QUERY_HEAD = _QUERY_HEAD + _LONG
-_EP = b"ep="
-_EP_BYTES = len(_EP)
+OPTIONS_AT: Final = 4 - CON_HEAD
+OPTIONS_AT_MAX: Final = 4 + TOKEN_BYTES_MAX
+# The options up to the end of the name: Uri-Path, Content-Format of 40, and Uri-Query with ep= and
+# a name. What that option's length says is held against it afterwards.
+_match_register = re.compile(
+    rb"\xb2rd\x11\x28(?:[\x34-\x3c]|\x3d(.))ep=(" + ENDPOINT_NAME_PATTERN.encode() + rb")",
+    re.DOTALL,
+).match
+_FURTHER_LENGTH: Final = 1
+_NAME: Final = 2
+_EP_BYTES: Final = len(b"ep=")
+# The byte before ep= is the option's header with its length, or, where that is 13, one more byte
+# with what is beyond 13.
+_LENGTH_BEFORE: Final = _EP_BYTES + 1
+_QUERY_HEAD: Final = 0x30
+_LONG: Final = 13
 
 
 def split_register(data: bytes) -> tuple[bytes, bytes] | None:
-    """The endpoint name, whatever its bytes, and what follows it in a confirmable Register.
+    """The endpoint name, and what follows it, in a confirmable Register.
 
     None for any datagram that does not begin as this one: with path, content format and the name,
     in the shortest form. What follows the name is as it came.
     """
-    try:
-        at = data[0] + OPTIONS_AT
-        if data[1] != codes.POST or not 4 <= at <= OPTIONS_AT_MAX or not data.startswith(_HEAD, at):
-            return None
-        at += _HEAD_BYTES
-        header = data[at]
-        at += 1
-        if header == _LONG_QUERY_HEAD:
-            end = at + _LONG + 1 + data[at]
-            at += 1
-        elif _QUERY_HEAD <= header < _LONG_QUERY_HEAD:
-            end = at + header - _QUERY_HEAD
-        else:
-            return None
-    except IndexError:
+    if len(data) < OPTIONS_AT_MAX or data[1] != codes.POST:
         return None
-    if end > len(data) or not data.startswith(_EP, at, end):
+    at = data[0] + OPTIONS_AT
+    if not 4 <= at <= OPTIONS_AT_MAX:
         return None
-    return data[at + _EP_BYTES : end], data[end:]
+    found = _match_register(data, at)
+    if found is None:
+        return None
+    begin, end = found.span(_NAME)
+    told = data[begin - _LENGTH_BEFORE]
+    length = told - _QUERY_HEAD if found.start(_FURTHER_LENGTH) < 0 else told + _LONG
+    if end - begin + _EP_BYTES != length:
+        # It holds what is in no name, is cut off, or what follows looks like more of it.
+        return None
+    return data[begin:end], data[end:]

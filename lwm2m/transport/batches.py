@@ -177,19 +177,18 @@ class Incoming:
                 raise OSError(code, os.strerror(code))
             return []
         room = self._room
-        at = 0
-        bodies = []
-        for size in headers.received[:count].tolist():
-            bodies.append(room[at : at + size])
-            at += _ROOM_BYTES
         if self._control_bytes:
             self._clear_what_was_not_written(count)
-        size = headers.envelope_bytes
-        envelopes = headers.envelopes[: count * size].tobytes()
-        return [
-            (body, envelopes[at : at + size])
-            for body, at in zip(bodies, range(0, count * size, size), strict=True)
-        ]
+        envelope_bytes = headers.envelope_bytes
+        envelopes = headers.envelopes[: count * envelope_bytes].tobytes()
+        found = []
+        at = envelope_at = 0
+        for size in headers.received[:count].tolist():
+            end = envelope_at + envelope_bytes
+            found.append((room[at : at + size], envelopes[envelope_at:end]))
+            at += _ROOM_BYTES
+            envelope_at = end
+        return found
 
     def _clear_what_was_not_written(self, count: int) -> None:
         """Of ancillary data; and let the kernel write all of it the next time."""

@@ -80,6 +80,11 @@ class SocketLink(ABC):
         self._unsent.clear()
         self._socket.close()
 
+    def enlarge_receive_buffer(self, buffer_bytes: int) -> None:
+        """Have the kernel keep so much, or as much as the system permits, until we take it."""
+        if buffer_bytes > BUFFER_BYTES:
+            _enlarge(self._socket, socket.SO_RCVBUF, _SO_RCVBUFFORCE, buffer_bytes)
+
     @property
     def dropped_by_kernel(self) -> int:
         """Datagrams that met a full receive buffer; 0 where the kernel does not say."""
@@ -206,7 +211,7 @@ class BatchedLink(SocketLink):
         return taken
 
     def _arrivals(self) -> Iterator[tuple[bytes, Any]]:
-        peers = self._peers
+        known, keep = self._peers.get, self._keep_peer
         left = DATAGRAMS_PER_WAKE
         while left > 0 and not self._closed:
             try:
@@ -219,7 +224,7 @@ class BatchedLink(SocketLink):
                 return
             left -= len(found)
             for data, envelope in found:
-                peer = peers.get(envelope) or self._keep_peer(envelope)
+                peer = known(envelope) or keep(envelope)
                 if peer is None:
                     self.errors += 1
                 else:
@@ -304,11 +309,13 @@ def make_udp_socket(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _enlarge(sock: socket.socket, option: int, forced: int) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
-    if sock.getsockopt(socket.SOL_SOCKET, option) < BUFFER_BYTES:
+def _enlarge(
+    sock: socket.socket, option: int, forced: int, buffer_bytes: int = BUFFER_BYTES
+) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, option, buffer_bytes)
+    if sock.getsockopt(socket.SOL_SOCKET, option) < buffer_bytes:
         try:
-            sock.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
+            sock.setsockopt(socket.SOL_SOCKET, forced, buffer_bytes)
         except OSError:
             return  # not permitted: it stays at the system's limit
 

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from harness.lwm2m_server.event_log import EventLog
 from harness.lwm2m_server.log_file import LOG_NAME, LogFile
-from harness.lwm2m_server.records import EventsAcked, decode_log, frame_record
+from harness.lwm2m_server.records import (
+    EventsAcked,
+    decode_log,
+    frame_all,
+    frame_json,
+    frame_record,
+)
 from harness.lwm2m_server.secret_resources import is_secret
 from harness.lwm2m_server.turn import begin
 
@@ -54,6 +60,36 @@ def test_what_was_appended_is_there_for_the_next(tmp_path: Path, sync: bool) -> 
     assert again.read().records[1:] == [EventsAcked(number) for number in range(1, 6)]
     assert (tmp_path / LOG_NAME).stat().st_mode & 0o077 == 0
     again.close()
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_successor_catches_up_by_portions_with_what_is_appended_meanwhile(
+    tmp_path: Path, sync: bool
+) -> None:
+    log = LogFile(tmp_path, sync=sync)
+    begin(log, server="s1", new_epoch="e1")
+    begun = log.size
+    successor = log.begin_successor()
+    successor.write(b"new\n")
+    line = bytes([ord("x")]) * 1_000_000 + b"\n"
+    portions = 0
+    for _ in range(3):
+        log.append(line)
+    while log.catch_up(successor):
+        portions += 1
+        if portions == 1:
+            log.append(line)
+    assert portions == 3
+    log.append(b"last\n")
+    log.succeed(successor)
+    assert (tmp_path / LOG_NAME).read_bytes() == b"new\n" + 4 * line + b"last\n"
+    assert log.size == 4 + 4 * len(line) + 5 > begun
+    log.close()
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5))
+def test_records_framed_together_are_those_framed_one_by_one(bodies: list[bytes]) -> None:
+    assert frame_all(bodies) == b"".join(map(frame_json, bodies))
 
 
 def test_the_event_window_keeps_what_is_not_acknowledged() -> None:

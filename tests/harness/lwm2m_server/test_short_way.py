@@ -216,6 +216,31 @@ def test_any_bytes_are_taken_or_left(data: bytes) -> None:
     assert _Parts().way.take(data, _ADDRESSES[0], 0.0) in (True, False)
 
 
+@pytest.mark.parametrize("length", [1, 9, 10, 11, 127, 128])
+def test_names_of_any_length_go_the_short_way(length: int) -> None:
+    parts = _Parts()
+    assert parts.take(_Said(name="n" * length))
+    assert parts.spoke == ["n" * length]
+
+
+def test_a_name_that_what_follows_would_lengthen_goes_the_general_way() -> None:
+    parts = _Parts()
+    data = _datagram(_Said(), {})
+    # An option of delta 2 and length 13, which reads as a hyphen: part of a name by its letter.
+    at = data.index(b"ep=lamp") + len(b"ep=lamp")
+    assert not parts.way.take(data[:at] + b"-" + bytes(14) + data[at:], _ADDRESSES[0], 0.0)
+    assert len(parts.registrar) == 0
+
+
+def test_devices_of_one_moment_are_listed_as_they_came() -> None:
+    parts = _Parts()
+    names = [f"lamp-{number}" for number in range(200)]
+    for number, name in enumerate(names):
+        data = _datagram(_Said(name=name, message_id=number), {})
+        assert parts.way.take(data, ("127.0.2.1", number), 0.0, 77)
+    assert [device.endpoint for device in parts.registrar.devices()] == names
+
+
 def test_the_shapes_of_registers_that_are_kept_are_bounded() -> None:
     parts = _Parts()
     for number in range(1_100):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from lwm2m.coap import Request, codes
 from lwm2m.coap.message import CON
 from lwm2m.coap.plain import read_plain_request
 from lwm2m.coap.requests import encode_request
+from lwm2m.registration import ENDPOINT_NAME_PATTERN
 from lwm2m.registration.plain_register import split_register
 
 _LATER = ("lt=60", "lwm2m=1.1")
@@ -20,7 +23,11 @@ def _register(name: str, token: bytes = b"token", payload: bytes = b"</3/0>") ->
     return encode_request(CON, 7, token, Request(codes.POST, ("rd",), query, 40, payload=payload))
 
 
-@given(st.text(max_size=60), st.binary(max_size=8), st.binary(max_size=20))
+@given(
+    st.from_regex(ENDPOINT_NAME_PATTERN, fullmatch=True),
+    st.binary(max_size=8),
+    st.binary(max_size=20),
+)
 def test_name_and_tail_are_those_of_the_general_reading(
     name: str, token: bytes, payload: bytes
 ) -> None:
@@ -43,6 +50,7 @@ def test_any_bytes_are_split_or_left(data: bytes) -> None:
     split = split_register(data)
     if split is not None:
         assert data.endswith(b"ep=" + split[0] + split[1])
+        assert re.fullmatch(ENDPOINT_NAME_PATTERN, split[0].decode())
 
 
 @pytest.mark.parametrize(
@@ -53,6 +61,9 @@ def test_any_bytes_are_split_or_left(data: bytes) -> None:
         _register("lamp").replace(b"\x45\x02", b"\x4f\x02", 1),
         _register("lamp").replace(b"rd", b"bs", 1),
         _register("lamp").replace(b"ep=", b"et=", 1),
+        _register(""),
+        _register("lamp of the quay"),
+        _register("l" * 129),
         _register("a" * 30)[:24],
         # A length in two more bytes, and none after the head.
         _register("lamp").replace(b"\x37ep=", b"\x3eep=", 1),
