@@ -30,6 +30,7 @@ from harness.bench.device_security import (
     write_psk_files,
 )
 from harness.bench.state import temporary_state
+from harness.called import called
 from harness.errors import ScenarioError
 from harness.lwm2m_server.config import Listen, SecureListen, TlsListen
 from harness.lwm2m_server.security_store import InvalidRow, SecurityStore, decode_row
@@ -223,7 +224,7 @@ def _device_lines(server: Mapping[str, str], state: Path, options: ServeOptions)
     """How the devices that credentials were made for come in, and where those are."""
     lines = []
     for endpoint in options.devices:
-        command = f"lamplighter device --endpoint {endpoint} --server {_uri(server)}"
+        command = f"{called()} device --endpoint {endpoint} --server {_uri(server)}"
         lines += [f"  {command}{_proof(state / DEVICE_KEYS / endpoint, state, options)}", ""]
     return lines
 
@@ -261,7 +262,7 @@ def _bootstrap_lines(
     ]
     if options.devices or options.security == "none":
         proof = _proof(state / DEVICE_KEYS / name, state, options)
-        command = f"lamplighter device --endpoint {name} --bootstrap {_uri(bootstrap)}{proof}"
+        command = f"{called()} device --endpoint {name} --bootstrap {_uri(bootstrap)}{proof}"
         lines += [f"  {command}", ""]
     return lines
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hmac
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -17,7 +17,7 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -27,8 +27,13 @@ PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 # Own choices: request line and headers of one request, and how long they may take to come.
 HEAD_BYTES_MAX = 32 * 1024
 HEAD_WITHIN_S = 10.0
+# How long a body may stand still: a long one may take as long as it does, none may take for ever.
+BODY_IDLE_S = 30.0
 # So little is parsed between two looks at the bound.
 _PIECE_BYTES = 8 * 1024
+
+
+ErrorAnswer = Callable[[Request, Exception], Awaitable[Response]]
 
 
 class PortInUse(OSError):
@@ -80,11 +85,23 @@ def bind(host: str, port: int) -> socket.socket:
     return found
 
 
-def make_app(routes: Sequence[BaseRoute], token: str | None) -> ASGIApp:
-    """An application whose every route but the public ones asks for `token` as bearer."""
+def make_app(
+    routes: Sequence[BaseRoute],
+    token: str | None,
+    errors: Mapping[type[Exception], ErrorAnswer] | None = None,
+) -> ASGIApp:
+    """An application whose every route but the public ones asks for `token` as bearer.
+
+    `errors` says how what handlers raise is answered; what it does not know is a 500.
+    """
     app = Starlette(
         routes=list(routes),
-        exception_handlers={HTTPException: _http_error, Exception: _server_error},
+        exception_handlers={
+            HTTPException: _http_error,
+            ClientDisconnect: _gone,
+            **(errors or {}),
+            Exception: _server_error,
+        },
     )
     return app if token is None else _BearerGate(app, token)
 
@@ -131,6 +148,9 @@ class _BoundedHttp(HttpToolsProtocol):
     _bytes_without_progress = 0
     _head_timer: asyncio.TimerHandle | None = None
     _is_in_head = True
+    # When the last bytes of a body came that has not ended, and what looks at that.
+    _body_at = 0.0
+    _body_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
@@ -138,6 +158,7 @@ class _BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_body_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -151,6 +172,10 @@ class _BoundedHttp(HttpToolsProtocol):
             data = data[size:]
             if self._bytes_without_progress > HEAD_BYTES_MAX:
                 self._refuse(431, f"send at most {HEAD_BYTES_MAX} bytes of headers")
+        if not self._is_in_head and not self.transport.is_closing():
+            self._body_at = self.loop.time()
+            if self._body_timer is None:
+                self._body_timer = self.loop.call_later(BODY_IDLE_S, self._look_at_body)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -170,7 +195,16 @@ class _BoundedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._bytes_without_progress = 0
         self._is_in_head = True
+        self._stop_body_timer()
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Instead of uvicorn's line of text. What is wrong is not known any closer than this."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            self._answer(400, "send HTTP/1.1 (RFC 9112): this is none, or says its length twice")
+        self.transport.close()
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self._give_up)
@@ -179,6 +213,25 @@ class _BoundedHttp(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _stop_body_timer(self) -> None:
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
+
+    def _look_at_body(self) -> None:
+        self._body_timer = None
+        left_s = self._body_at + BODY_IDLE_S - self.loop.time()
+        if self.flow.read_paused:
+            # We do not read, because the handler is behind: it is not the peer who stands still.
+            left_s = BODY_IDLE_S
+        if left_s > 0:
+            self._body_timer = self.loop.call_later(left_s, self._look_at_body)
+            return
+        if not self.transport.is_closing():
+            if not self.cycle.response_started:
+                self._answer(408, f"send on within {BODY_IDLE_S:g} s")
+            self.transport.close()
 
     def _give_up(self) -> None:
         self._head_timer = None
@@ -189,14 +242,17 @@ class _BoundedHttp(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._is_in_head and (self.cycle is None or self.cycle.response_complete):
-            phrase = HTTPStatus(status).phrase
-            body = bytes(problem(status, phrase, what_to_do).body)
-            self.transport.write(
-                f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/problem+json\r\n"
-                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
-                + body
-            )
+            self._answer(status, what_to_do)
         self.transport.close()
+
+    def _answer(self, status: int, what_to_do: str) -> None:
+        phrase = HTTPStatus(status).phrase
+        body = bytes(problem(status, phrase, what_to_do).body)
+        self.transport.write(
+            f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/problem+json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+            + body
+        )
 
 
 class _Server(uvicorn.Server):
@@ -236,6 +292,11 @@ class _BearerGate:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return problem(error.status_code, error.detail, f"{request.method} {request.url.path}")
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    # Nobody gets it; whoever hangs up in a body does not write a page into the log each time.
+    return problem(400, "the request did not end", f"{request.method} {request.url.path}")
 
 
 async def _server_error(request: Request, error: Exception) -> Response:

@@ -121,7 +121,7 @@ class AuditKeeper:
             async with asyncio.timeout(self._next_s()):
                 await self._woken.wait()
         except TimeoutError:
-            await self._sign()
+            await self._sign_guarded()
 
     def _next_s(self) -> float:
         due = self._limits.head_every_s
@@ -147,6 +147,13 @@ class AuditKeeper:
         if self.head.sequence > self._archived and self._archive_due_ns is None:
             self._archive_due_ns = self._clock.now_ns() + int(self._limits.archive_age_s * 1e9)
         _tell(kept, None)
+
+    async def _sign_guarded(self) -> None:
+        try:
+            await self._sign()
+        except OSError as error:  # a full disk: what is kept stays signed up to where it was
+            self.counts["sign_failed"] += 1
+            _log.error("the audit log's head is not signed: %s", error)
 
     async def _sign(self) -> None:
         # After the commit: behind a kill or a power cut it may be older than the log, never newer.

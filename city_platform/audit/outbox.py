@@ -8,7 +8,9 @@ of one id once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +65,9 @@ class AuditOutbox:
         self._audit = audit
         self._waiting_max = waiting_max
         self._waiting = 0
+        # How acts ended that the disk did not take: they are done, and are written as soon as it
+        # does. Those of a kill until then are told as unknown.
+        self._ended_unwritten: dict[str, AuditEntry] = {}
         self._wanted = asyncio.Event()
 
     async def open(self) -> None:
@@ -98,11 +103,16 @@ class AuditOutbox:
             raise
 
     async def end(self, entry: AuditEntry) -> None:
-        """Keep how an act ended; `entry` has the id with which it began."""
-        await self._acts.submit(
-            "UPDATE acts SET has_ended = 1, entry = ? WHERE id = ?",
-            (msgspec.json.encode(entry), entry.id),
-        )
+        """Keep how an act ended; `entry` has the id with which it began.
+
+        A disk that takes nothing is no reason to fail: what is done is done, and told later.
+        """
+        try:
+            await self._write_end(entry)
+        except sqlite3.OperationalError as error:
+            self._ended_unwritten[entry.id] = entry
+            self.counts["audit.ends_unwritten"] += 1
+            _log.warning("how an act ended cannot be kept now: %s", error)
         self.wake()
 
     async def add(self, entry: AuditEntry) -> None:
@@ -123,17 +133,20 @@ class AuditOutbox:
             try:
                 await self.send()
                 pause_s = RETRY_S_MIN
-            except (OSError, HttpError, msgspec.DecodeError) as error:
+            except (OSError, HttpError, msgspec.DecodeError, sqlite3.OperationalError) as error:
                 self.counts["audit.retried"] += 1
                 if pause_s > RETRY_S_MIN:
                     # Not of the first: where all start together, audit is not the first to listen.
-                    _log.warning("the audit component has not taken what happened: %s", error)
+                    _log.warning(
+                        "what happened could not be told to the audit component: %s", error
+                    )
                 await asyncio.sleep(pause_s)
                 pause_s = min(RETRY_S_MAX, 2 * pause_s)
                 self._wanted.set()
 
     async def send(self) -> None:
-        """Tell of all that has ended. Raises `HttpError` and `OSError`."""
+        """Tell of all that has ended. Raises `HttpError`, `OSError`, `sqlite3.OperationalError`."""
+        await self._write_ends()
         address, token_file = self._audit()
         if address is None:
             return
@@ -147,7 +160,20 @@ class AuditOutbox:
 
     async def close(self) -> None:
         """Close the database; what waits is told by the next run."""
+        with contextlib.suppress(sqlite3.OperationalError):
+            await self._write_ends()
         await self._acts.close()
+
+    async def _write_ends(self) -> None:
+        for entry in list(self._ended_unwritten.values()):
+            await self._write_end(entry)
+            del self._ended_unwritten[entry.id]
+
+    async def _write_end(self, entry: AuditEntry) -> None:
+        await self._acts.submit(
+            "UPDATE acts SET has_ended = 1, entry = ? WHERE id = ?",
+            (msgspec.json.encode(entry), entry.id),
+        )
 
     async def _ended_acts(self) -> list[tuple[int, bytes]]:
         return await self._acts.query(

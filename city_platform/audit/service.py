@@ -64,7 +64,7 @@ async def serve(
         app = await opened.enter_async_context(
             gated(
                 [*standard_routes(counts, "audit"), *AuditRoutes(keeper, log).routes],
-                config.access, config.token_file, "audit", clock, draw,
+                config.access, config.token_file, "audit", clock, draw, state_dir=config.state_dir,
             )
         )  # fmt: skip
         listener = bind(config.http_host, config.http_port)

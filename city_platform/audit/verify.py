@@ -115,7 +115,11 @@ class _Verifier:
             return
         try:
             self.public_key = read_public_key((folder / PUBLIC_KEY_FILE).read_bytes())
-        except (OSError, DamagedKey):
+        except FileNotFoundError:
+            return
+        except (OSError, DamagedKey) as error:
+            # Without it no signature can be looked at: whoever cut the end would like that.
+            self.find(PUBLIC_KEY_FILE, f"cannot be read: {error}; give one that was kept elsewhere")
             return
         self.notes.append("the key was found beside the log: give one that was kept elsewhere")
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sqlite3
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
@@ -99,9 +100,12 @@ async def _serve(
     ]
     async with (
         asyncio.TaskGroup() as tasks,
-        gated(routes, config.access, config.token_file, "bootstrap", clock, draw) as app,
+        gated(
+            routes, config.access, config.token_file, "bootstrap", clock, draw,
+            state_dir=config.state_dir,
+        ) as app,
         serving(app, bind(*split_address(config.http))) as address,
-    ):
+    ):  # fmt: skip
         tasks.create_task(client.run())
         tasks.create_task(component.drive())
         await client.connected.wait()
@@ -172,10 +176,18 @@ class BootstrapComponent:
             await self._timer.sleep_until(self._drives.next_timer())
             again, given_up = self._drives.due(self._clock.wall_us(), DRIVES_AT_ONCE)
             for kept in {self._stands.put(row) for row in given_up}:
-                await asyncio.shield(kept)
+                await self._wait_for(kept)
             # What was published before is still in the client's queue while it is away.
             if self._client is not None and self._client.connected.is_set():
                 await asyncio.gather(*(self._send_again(sends) for sends in again))
+
+    async def _wait_for(self, kept: asyncio.Future[None]) -> None:
+        try:
+            await asyncio.shield(kept)
+        except sqlite3.OperationalError as error:
+            # In memory it is given up; behind a kill the device would be driven once more.
+            self.counts["given_up_unwritten"] += 1
+            _log.warning("that a device was given up cannot be kept now: %s", error)
 
     # ---- targets ----
 

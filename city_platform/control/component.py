@@ -100,9 +100,12 @@ async def _serve(
     try:
         async with (
             asyncio.TaskGroup() as tasks,
-            gated(routes, config.access, config.token_file, "control", clock, draw) as app,
+            gated(
+                routes, config.access, config.token_file, "control", clock, draw,
+                state_dir=config.state_dir,
+            ) as app,
             serving(app, bind(*split_address(config.http))) as address,
-        ):
+        ):  # fmt: skip
             await _work(tasks, dispatch, driver, client)
             ready({"http": address})
             # A hundred definitions: who first asks by name does not wait for them.

@@ -39,6 +39,11 @@ class GroupLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     devices_max: int = 100_000
 
 
+_NOBODY: Final = (
+    "finds no device: GET /v1/groups of provisioning lists tenants and, as tenant/group, groups"
+)
+
+
 class BeingAccepted(Exception):
     """The same request, by its Idempotency-Key, is being accepted at this moment."""
 
@@ -180,7 +185,7 @@ class GroupService:
                 count += len(page)
                 found |= {member.tenant for member in page}
         if not count:
-            raise InvalidRequest("target", "finds no device")
+            raise InvalidRequest("target", _NOBODY)
         group = msgspec.structs.replace(group, devices=count, tenants=tuple(sorted(found)))
         await self._groups.accept(group)
         self._driver.add(group)

@@ -15,6 +15,9 @@ from runtime.clock import Clock
 NOT_ANNOUNCED: Final = (
     "no server has announced this device: the command is sent when one does, until it expires"
 )
+NEVER_ANNOUNCED: Final = (
+    "no server announced this device in that time: it is switched off, or has another name"
+)
 NOT_ITS_TURN: Final = "it waits for its turn in its group command"
 
 
@@ -99,6 +102,9 @@ class CommandService:
             detail = NOT_ITS_TURN
         elif row.state == "queued" and not self._dispatch.is_held(row.endpoint):
             detail = NOT_ANNOUNCED
+        elif row.state == "expired" and row.sent_to is None and row.group_id is None:
+            # One of a group may have expired without its turn.
+            detail = NEVER_ANNOUNCED
         return CommandRecord(
             id=row.id,
             endpoint=row.endpoint,

@@ -7,6 +7,7 @@ the table is not let through. Handlers find the caller by `caller_of(request)`.
 from __future__ import annotations
 
 import hmac
+import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -20,6 +21,7 @@ from city_platform.identity.callers import Caller
 from city_platform.identity.claims import TokenFault, TokenRefused
 from city_platform.identity.operations import HEALTH_PATHS, Match, OperationTable
 from city_platform.identity.operations import Scope as TenantScope
+from city_platform.store_errors import store_problem
 from runtime.http import problem
 
 ANSWER_BYTES_MAX: Final = 4_194_304
@@ -117,7 +119,11 @@ class Gate:
         self, match: Match, caller: Caller, scope: Scope, receive: Receive, send: Send
     ) -> None:
         operation = match.operation
-        tenant = await self._tenant(match, scope)
+        try:
+            tenant = await self._tenant(match, scope)
+        except sqlite3.OperationalError as error:
+            await store_problem(error)(scope, receive, send)
+            return
         names = match.names
         act = Act(
             operation.name, caller.name, tenant or "",

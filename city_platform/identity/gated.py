@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from city_platform.identity.config import AccessConfig
+from city_platform.store_errors import StoreTrouble, TroubleAtReadiness
 from runtime.clock import Clock
 from runtime.correlation import Correlated
 from runtime.http import make_app
@@ -36,17 +37,21 @@ async def gated(
     *,
     verifier: Verifies | None = None,
     outbox: AuditOutbox | None = None,
+    state_dir: str | None = None,
 ) -> AsyncIterator[ASGIApp]:
     """The application of `routes`, while the block runs.
 
     Without `access` everything but health asks for the token in `token_file`, and whoever has it
     may do everything: an installation on one machine. With it the bearer of that token is the
     program `service:<component>-token`, and everybody else comes in with an issuer's token.
+    `/readyz` tells when there is no room in `state_dir`, or else in `access.state_dir`.
     Raises `OSError`, and `ValueError` for a configuration that cannot be.
     """
     token = _read_token(token_file)
+    trouble = _trouble(state_dir or (access.state_dir if access else None), clock)
     if access is None:
-        yield Correlated(make_app(routes, token), draw)
+        app = make_app(routes, token, trouble.answers)
+        yield Correlated(TroubleAtReadiness(app, trouble), draw)
         return
     # Imported now: who needs no gate does not pay for it.
     from city_platform.identity.gate import Gate
@@ -70,7 +75,7 @@ async def gated(
             warming = asyncio.ensure_future(_warm(later))
             opened.push_async_callback(_end, warming)
         gate = Gate(
-            make_app(routes, None),
+            make_app(routes, None, trouble.answers),
             OperationTable(component),
             [
                 *service_callers(access.service_tokens),
@@ -80,7 +85,11 @@ async def gated(
             directory,
             None if acts is None else OutboxRecorder(acts, component, clock, draw),
         )
-        yield Correlated(gate, draw)
+        yield Correlated(TroubleAtReadiness(gate, trouble), draw)
+
+
+def _trouble(folder: str | None, clock: Clock) -> StoreTrouble:
+    return StoreTrouble(Path(folder) if folder else None, clock.now_ns)
 
 
 async def _warm(verifier: LaterVerifier) -> None:

@@ -186,10 +186,13 @@ async def _serve(
     routes, token_file = api.routes(), config.token_file
     try:
         async with (
-            gated(routes, config.access, token_file, "ingestion", clock, draw) as app,
+            gated(
+                routes, config.access, token_file, "ingestion", clock, draw,
+                state_dir=config.state_dir,
+            ) as app,
             serving(app, bind(config.http_host, config.http_port)) as address,
             asyncio.TaskGroup() as tasks,
-        ):
+        ):  # fmt: skip
             tasks.create_task(ingestion.intake.run())
             tasks.create_task(ingestion.pipeline.run())
             tasks.create_task(client.run())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
@@ -29,6 +29,8 @@ from runtime.files import OWNER_ONLY
 from runtime.http import json_response, problem
 
 _WRITE_BYTES = 262_144
+# What SQLite can compare a row's number with.
+_ROW_MAX = 2**63 - 1
 
 
 class UploadTooLarge(Exception):
@@ -66,7 +68,6 @@ class ProvisioningApi:
             Route("/v1/devices/{endpoint}", self._get_device),
             Route("/v1/settings", self._put_settings, methods=["PUT"]),
             Route("/healthz", self._healthy),
-            Route("/readyz", self._healthy),
         ]
 
     def close(self) -> None:
@@ -91,7 +92,8 @@ class ProvisioningApi:
         except TooManyImports:
             path.unlink(missing_ok=True)
             return problem(429, "too many imports wait", "try again when one has ended")
-        except ClientDisconnect:
+        except BaseException:
+            # Who sends has gone, or the disk takes no more: what came may hold keys.
             path.unlink(missing_ok=True)
             raise
         answer = json_response(job, 202)
@@ -126,6 +128,8 @@ class ProvisioningApi:
             limit = int(request.query_params.get("limit", "1000"))
         except ValueError:
             return problem(400, "wrong query", "after and limit are whole numbers")
+        if not 0 <= after <= _ROW_MAX:
+            return problem(400, "wrong query", f"after is a row's number, 0 to {_ROW_MAX}")
         return json_response(await self._jobs.errors(job_id, after, limit))
 
     async def _get_device(self, request: Request) -> Response:

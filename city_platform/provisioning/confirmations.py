@@ -50,8 +50,6 @@ class Confirmations:
         self._valid_us = int(valid_s * 1e6)
         self._wall_us = wall_us
         self._superseded = asyncio.Event()
-        # At the start there may be some of before.
-        self._superseded.set()
 
     def superseded(self) -> None:
         """There are certificates that were replaced just now."""
@@ -59,6 +57,8 @@ class Confirmations:
 
     async def run(self) -> None:
         """Look as long as there are any, until cancelled; while there are none, wait."""
+        # There may be some of before.
+        self._superseded.set()
         while True:
             await self._superseded.wait()
             self._superseded.clear()

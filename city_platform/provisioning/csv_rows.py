@@ -17,6 +17,7 @@ class CsvCutter:
         self._lines = LineCutter(row_bytes_max)
         self._open: list[bytes] = []
         self._open_bytes = 0
+        self._is_quoted = False
         self._header: list[str] | None = None
         self._number = 0
 
@@ -41,17 +42,21 @@ class CsvCutter:
             self._refuse(rows, f"the line is longer than {self._row_bytes_max} bytes")
             return
         self._open.append(line)
-        self._open_bytes += len(line)
+        # An empty line has its end: a million of them are no small row.
+        self._open_bytes += len(line) + 1
         # Inside quotes a line end belongs to the cell: a row is whole when its quotes are even.
-        if sum(part.count(b'"') for part in self._open) % 2 == 0:
-            whole, self._open, self._open_bytes = b"\n".join(self._open), [], 0
-            self._read(whole, rows)
+        self._is_quoted ^= line.count(b'"') % 2 == 1
+        if not self._is_quoted:
+            self._read(b"\n".join(self._close()), rows)
         elif self._open_bytes > self._row_bytes_max:
             self._give_up_quote(rows)
 
+    def _close(self) -> list[bytes]:
+        lines, self._open, self._open_bytes, self._is_quoted = self._open, [], 0, False
+        return lines
+
     def _give_up_quote(self, rows: list[RawRow]) -> None:
-        _, *others = self._open
-        self._open, self._open_bytes = [], 0
+        _, *others = self._close()
         self._refuse(rows, "a quote is opened and never closed")
         for line in others:
             self._take(line, rows)

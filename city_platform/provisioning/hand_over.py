@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,7 +80,9 @@ class HandOver:
             self._wanted.clear()
             try:
                 await self._send_all()
-            except (OSError, HttpError, KeysRefused, msgspec.DecodeError) as error:
+            except (
+                OSError, HttpError, KeysRefused, msgspec.DecodeError, sqlite3.OperationalError
+            ) as error:  # fmt: skip
                 self.last_problem = str(error)
                 _log.warning("keys wait for the LwM2M server, again in %.1f s: %s", pause_s, error)
                 await self._pause(pause_s)

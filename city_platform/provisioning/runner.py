@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -20,10 +21,13 @@ from city_platform.provisioning.manifest_reader import (
     RawRow,
     UnreadableManifest,
 )
+from city_platform.stores.passing import RETRY_S, is_passing
 from contracts.api import ImportJob
 
 BATCH_ROWS = 256
-READ_BYTES = 65_536
+# A manifest of nothing but `1,1,1…` has a row in two bytes, and nothing else is done while a piece
+# is cut into rows.
+READ_BYTES = 16_384
 
 _log = logging.getLogger(__name__)
 
@@ -120,14 +124,36 @@ class ImportRunner:
         try:
             job = await self._import(job)
         except UnreadableManifest as error:
-            job = _failed(await self._jobs.get(job_id) or job, str(error))
-        except Exception:
+            job = _failed(await self._known(job), str(error))
+        except Exception as error:
             # A task's boundary: the next import must not suffer from this one.
             _log.exception("import %s failed", job_id)
-            job = _failed(await self._jobs.get(job_id) or job, "the platform failed: see its log")
-        await self._jobs.save(job)
+            reason = "the platform failed: see its log"
+            if is_passing(error):
+                reason = (
+                    f"the platform's disk takes nothing now ({error}): import it again when it "
+                    "does; what is there already stays as it is"
+                )
+            job = _failed(await self._known(job), reason)
+        await self._keep_end(job)
         self.upload_path(job_id).unlink(missing_ok=True)
         _log.info("import %s %s: %d rows, %d refused", job.id, job.state, job.rows, job.rejected)
+
+    async def _known(self, job: ImportJob) -> ImportJob:
+        """The job as far as it is kept."""
+        try:
+            return await self._jobs.get(job.id) or job
+        except sqlite3.OperationalError:
+            return job
+
+    async def _keep_end(self, job: ImportJob) -> None:
+        """Whoever asks for the job must learn how it ended, however long the disk takes nothing."""
+        while True:
+            try:
+                return await self._jobs.save(job)
+            except sqlite3.OperationalError as error:
+                _log.warning("how import %s ended cannot be kept now: %s", job.id, error)
+                await asyncio.sleep(RETRY_S)
 
     async def _import(self, job: ImportJob) -> ImportJob:
         plan = self._plan()

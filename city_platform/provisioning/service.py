@@ -37,6 +37,7 @@ from city_platform.provisioning.search_routes import SearchRoutes
 from city_platform.provisioning.settings import SettingsFile
 from city_platform.stores.device_directory import SqliteDeviceDirectory
 from city_platform.stores.opening import open_object_store, open_thing_registry
+from city_platform.stores.passing import keep_running
 from city_platform.stores.pre_shared_keys import SqlitePreSharedKeyStore
 from contracts.api import Settings
 from runtime.clock import Clock
@@ -118,14 +119,21 @@ async def _serve(
     await runner.recover()
     async with (
         gated(
-            routes, config.access, config.token_file, "provisioning", clock, draw, outbox=outbox
+            routes,
+            config.access,
+            config.token_file,
+            "provisioning",
+            clock,
+            draw,
+            outbox=outbox,
+            state_dir=config.state_dir,
         ) as app,
         serving(app, listener) as address,
         asyncio.TaskGroup() as group,
     ):
         others = (hand_over.run, runner.run, renewals.run, projector.run)
         for run in (*others, lifecycle.run, removals.run, *watches):
-            group.create_task(run())
+            group.create_task(keep_running(run, run.__qualname__))
         ready({"http": address})
 
 

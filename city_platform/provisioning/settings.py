@@ -10,8 +10,11 @@ import msgspec
 from contracts.api import Settings
 from runtime.files import write_atomically
 
-_BROKER_URI = re.compile(r"mqtts?://[A-Za-z0-9.\-\[\]:]+:\d{1,5}", re.ASCII)
-_ADDRESS = re.compile(r"[A-Za-z0-9.\-\[\]:]+:\d{1,5}", re.ASCII)
+# A name or an IPv4 address, or an IPv6 address in brackets (RFC 3986 §3.2.2).
+_HOST = r"([A-Za-z0-9][A-Za-z0-9.\-]*|\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\])"
+_BROKER_URI = re.compile(rf"mqtts?://{_HOST}:(?P<port>\d{{1,5}})", re.ASCII)
+_ADDRESS = re.compile(rf"{_HOST}:(?P<port>\d{{1,5}})", re.ASCII)
+_PORT_MAX = 65_535
 
 _FORMS = {
     "broker_uri": (_BROKER_URI, "must be such as mqtts://127.0.0.1:8883"),
@@ -56,5 +59,8 @@ def _merged(before: Settings, wanted: Settings) -> Settings:
 def _check(settings: Settings) -> None:
     for name, (form, expected) in _FORMS.items():
         value = getattr(settings, name)
-        if value is not None and not form.fullmatch(value):
-            raise InvalidSetting(f"{name} {expected}")
+        if value is None:
+            continue
+        found = form.fullmatch(value)
+        if found is None or not 0 < int(found["port"]) <= _PORT_MAX:
+            raise InvalidSetting(f"{name} {expected}, the port from 1 to {_PORT_MAX}")

@@ -200,7 +200,8 @@ def stages_are_in_order(journal: Journal) -> Verdict:
                 faults.append(_out_of_order(journal, endpoint, cause, effect, caused, happened))
     return _ORDER.judge(
         faults,
-        good=f"in order for {len(found.devices):,} devices, to {lag_ns / 1e6:.0f} ms",
+        good=f"in order for {len(found.devices):,} devices; observers may be "
+        f"{lag_ns / 1e6:.0f} ms late",
         bad=f"pairs of stages out of order: {len(faults):,}",
     )
 

@@ -32,7 +32,7 @@ def print_summary(report: Report, directory: Path, console: Console) -> None:
             console.print(_check(check))
     for note in report.notes:
         console.print(Text(f"! {note}", style="yellow"))
-    console.print(Text(f"report  {directory / 'report.html'}"), soft_wrap=True)
+    console.print(Text(f"The report: {directory / 'report.html'}"), soft_wrap=True)
 
 
 def _verdict(report: Report) -> Panel:

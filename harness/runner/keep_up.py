@@ -22,11 +22,13 @@ from harness.bench.bench import Bench, BenchPlan, bench_up, tap_identity
 from harness.bench.device_security import DEVICE_KEYS, server_files, stored_keys
 from harness.bench.operators import ADMINISTRATOR, PASSWORDS_FILE, ROLES
 from harness.bench.state import temporary_state
+from harness.called import called
 from harness.errors import ScenarioError
 from harness.runner.cohort import Cohort, choose, told_rejections
 from harness.runner.scenario import Broker
 from harness.security import Security
 from runtime.clock import SystemClock
+from runtime.http_client import HttpClient, HttpError
 from runtime.journal import NoJournal
 
 
@@ -58,8 +60,8 @@ async def keep_up(options: UpOptions, console: Console) -> None:
     for line in told_rejections(cohort):
         console.out(line, style="yellow", highlight=False)
     with (
-        _alone_in(out / "up"),
-        contextlib.nullcontext(state) if state else temporary_state() as kept,
+        _alone_in(out / "up", "--out"),
+        _kept_in(state) if state else temporary_state() as kept,
     ):
         shutil.rmtree(out / "up" / "logs", ignore_errors=True)
         plan = BenchPlan(
@@ -94,24 +96,33 @@ def _check_host(host: str) -> None:
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder for one bench: another would clear the logs of the one that runs.
+def _kept_in(state: Path) -> Iterator[Path]:
+    """The folder of `--state`, for this bench alone."""
+    with _alone_in(state, "--state"):
+        yield state
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path, option: str) -> Iterator[None]:
+    """Hold the folder for one bench: another would clear the logs of the one that runs, and
+    replace its operators' tokens.
 
     Raises `ScenarioError` when another has it, or it cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("wb")
+        lock = (folder / ".lock.tmp").open("wb")  # by its name no part of a backup
     except OSError as error:
         raise ScenarioError(
-            f"cannot write to {folder} ({error.strerror}): choose another folder with --out"
+            f"cannot write to {folder} ({error.strerror}): choose another folder with {option}"
         ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ScenarioError(
-                f"another `lamplighter up` writes to {folder}: choose another folder with --out"
+                f"another `lamplighter up` writes to {folder}: choose another folder with "
+                f"{option}, or end that one"
             ) from None
         yield
 
@@ -128,7 +139,7 @@ async def _keep(plan: BenchPlan, cohort: Cohort, console: Console) -> None:
         async with bench_up(plan, NoJournal(), SystemClock(), _nobody, failed) as bench:
             await bench.import_manifest(cohort.manifest, cohort.content_type)
             await bench.write_device_keys(cohort.rows)
-            told = how_to_use(bench, cohort.rows)
+            told = how_to_use(bench, cohort.rows, has_pages=await _has_pages(bench))
             # Only the heading is marked up: what follows names folders of the user's.
             heading, _, rest = told.partition("\n")
             console.print(heading, highlight=False)
@@ -138,11 +149,19 @@ async def _keep(plan: BenchPlan, cohort: Cohort, console: Console) -> None:
         failure.cancel()
 
 
-def how_to_use(bench: Bench, rows: Sequence[ManifestRow]) -> str:
+async def _has_pages(bench: Bench) -> bool:
+    """Whether the dashboard's pages have been built: it starts without them, too."""
+    try:
+        async with HttpClient(bench.address("dashboard", "http")) as client:
+            await client.get("/readyz", dict)
+    except (HttpError, OSError):
+        return False
+    return True
+
+
+def how_to_use(bench: Bench, rows: Sequence[ManifestRow], *, has_pages: bool) -> str:
     """The addresses of a bench, and one line each on what to do with them."""
     endpoints = [row.endpoint for row in rows]
-    token = bench.operators.file("controller")
-    control = bench.address("control", "http")
     host, _, port = bench.address("broker", "mqtt").rpartition(":")
     tap = configs.client_files(bench.plan, tap_identity())
     return "\n".join(
@@ -162,7 +181,8 @@ def how_to_use(bench: Bench, rows: Sequence[ManifestRow]) -> str:
                 f"  {name:<16} http://{bench.address(name, 'http')}"
                 for name in ("provisioning", "control", "ingestion", "identity", "audit")
             ),
-            f"  dashboard        {bench.address('dashboard', 'url')}",
+            f"  dashboard        {bench.address('dashboard', 'url')}"
+            f"{'' if has_pages else '   no pages yet: `make dashboard`, then start this again'}",
             f"  server admin     http://{bench.address('server', 'admin')}"
             f"   token: {configs.token_file(bench.plan)}",
             "",
@@ -175,16 +195,7 @@ def how_to_use(bench: Bench, rows: Sequence[ManifestRow]) -> str:
             "",
             f"  {device_command(bench, rows[0])}",
             "",
-            "Then command it:",
-            "",
-            f'  curl -H "Authorization: Bearer $(cat {token})" \\',
-            '    -H "Content-Type: application/json" \\',
-            f"    http://{control}/v1/devices/{endpoints[0]}/commands \\",
-            '    -d \'{"operation": "read", "path": "/3/0"}\'',
-            "",
-            "It answers with an id; how the command ended:",
-            "",
-            f'  curl -H "Authorization: Bearer $(cat {token})" http://{control}/v1/commands/ID',
+            *_command_lines(bench, endpoints[0]),
             "",
             "Watch what crosses the broker (the certificate's name must be the client id):",
             "",
@@ -206,7 +217,27 @@ def _token_lines(bench: Bench) -> list[str]:
         "",
         *(f"  {role:<16} {bench.operators.file(role)}" for role in ROLES),
         "",
-        f"They sign in as bench-ROLE; passwords: {bench.plan.state_dir}/{PASSWORDS_FILE}",
+        "At the dashboard they sign in as bench-administrator, bench-provisioner and so on;",
+        f"passwords: {bench.plan.state_dir}/{PASSWORDS_FILE}",
+    ]
+
+
+def _command_lines(bench: Bench, endpoint: str) -> list[str]:
+    token = bench.operators.file("controller")
+    control = bench.address("control", "http")
+    return [
+        "Then command it, in another shell:",
+        "",
+        f"  export LAMPLIGHTER_CONTROL={control} LAMPLIGHTER_TOKEN_FILE={token}",
+        f"  {called()} command send {endpoint} read /3/0",
+        "",
+        "or over HTTP, which answers with an id at once, and then tells how the command ended:",
+        "",
+        f'  curl -H "Authorization: Bearer $(cat {token})" \\',
+        '    -H "Content-Type: application/json" \\',
+        f"    http://{control}/v1/devices/{endpoint}/commands \\",
+        '    -d \'{"operation": "read", "path": "/3/0"}\'',
+        f'  curl -H "Authorization: Bearer $(cat {token})" http://{control}/v1/commands/ID',
     ]
 
 
@@ -217,7 +248,7 @@ def _audit_lines(bench: Bench) -> list[str]:
         "",
         f'  curl -H "Authorization: Bearer $(cat {token})" \\',
         f"    http://{bench.address('audit', 'http')}/v1/audit",
-        f"  lamplighter audit verify {bench.plan.state_dir}/audit",
+        f"  {called()} audit verify {bench.plan.state_dir}/audit",
     ]
 
 
@@ -244,7 +275,7 @@ def _lwm2m_lines(bench: Bench) -> list[str]:
 def device_command(bench: Bench, row: ManifestRow) -> str:
     """What brings a simulated device in as one that was provisioned."""
     model = f" --model {row.model}" if row.model in MODELS else ""
-    command = f"lamplighter device --endpoint {row.endpoint}{model}"
+    command = f"{called()} device --endpoint {row.endpoint}{model}"
     if bench.plan.security == "none":
         return f"{command} --server coap://{bench.address('server', 'coap')}"
     command += f" --server coaps://{bench.address('server', 'coaps')}"

@@ -40,6 +40,7 @@ HTTP_MODULES = (
     "city_platform/ingestion/upkeep.py",
     "city_platform/bootstrap/component.py",
     "city_platform/dashboard/session_routes.py",
+    "city_platform/dashboard/oidc_routes.py",
     "city_platform/dashboard/map_routes.py",
     "city_platform/dashboard/device_routes.py",
     "city_platform/dashboard/import_routes.py",

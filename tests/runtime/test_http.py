@@ -132,3 +132,41 @@ def test_the_time_for_a_head_begins_anew_with_the_next_request() -> None:
         return found
 
     assert talk(work).count(b'{"bytes":1}') == 3
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        b"POST /echo HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        CHUNKED + b"zz\r\n",
+    ],
+    ids=["tls", "http2", "two_lengths", "length_and_chunks", "no_chunk"],
+)
+def test_what_is_no_http_is_answered_with_a_problem_and_the_end(sent: bytes) -> None:
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(sent)
+        return await until_closed(reader)
+
+    answer = talk(work)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in answer
+    assert answer.count(b"HTTP/1.1 400") == 1
+
+
+@pytest.mark.parametrize("start", [CHUNKED + b"5\r\nabc", HEAD + b"Content-Length: 5\r\n\r\nabc"])
+def test_a_body_that_stands_still_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
+    monkeypatch.setattr(http, "BODY_IDLE_S", 0.05)
+
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(start)
+        return await until_closed(reader)
+
+    answer = talk(work)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"application/problem+json" in answer
+    assert answer.count(b"HTTP/1.1 4") == 1

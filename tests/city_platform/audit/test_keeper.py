@@ -231,3 +231,19 @@ def test_an_entry_survives_the_log_as_it_was(tmp_path: Path) -> None:
         return found.entry
 
     assert msgspec.json.encode(asyncio.run(story())) == msgspec.json.encode(strange)
+
+
+def test_a_disk_that_takes_no_head_does_not_end_the_log(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with keeping(tmp_path, limits=AuditLimits(head_every_s=0.001)) as (keeper, _):
+            await keeper.keep(entry(1))
+            (tmp_path / HEAD_FILE).unlink()
+            (tmp_path / HEAD_FILE).mkdir()  # nothing can be put in its place
+            async with asyncio.timeout(10):
+                while not keeper.counts["sign_failed"]:  # noqa: ASYNC110 -- a counter wakes none
+                    await asyncio.sleep(0)
+            (tmp_path / HEAD_FILE).rmdir()
+            await keeper.keep(entry(2))
+
+    asyncio.run(story())
+    assert verify(tmp_path).verdict == "intact"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from city_platform.audit import outbox as outbox_module
 from city_platform.audit.entries import AuditEntry, read_entries
 from city_platform.audit.outbox import ENTRIES_PATH, AuditOutbox, OutboxFull
+from city_platform.stores import sqlite
 from runtime.http import bind, json_response, make_app, serving
 from runtime.http_client import HttpError
 from tests.city_platform.audit.logs import entry
@@ -128,3 +131,30 @@ def test_a_full_outbox_refuses_what_must_be_audited(tmp_path: Path) -> None:
 
 def test_an_entry_is_sent_as_it_was_kept() -> None:
     assert read_entries(b"[" + msgspec.json.encode(entry(1)) + b"]") == [entry(1)]
+
+
+def test_a_database_that_another_holds_delays_what_is_told_and_loses_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr(outbox_module, "RETRY_S_MIN", 0.001)
+
+    async def story() -> None:
+        receiver = Receiver()
+        async with outbox(tmp_path, receiver) as acts, receiver.open():
+            await acts.begin(entry(1, outcome="unknown"))
+            running = asyncio.ensure_future(acts.run())
+            with contextlib.closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as other:
+                other.execute("BEGIN EXCLUSIVE")
+                await acts.end(entry(1))
+                async with asyncio.timeout(10):
+                    while not acts.counts["audit.retried"]:  # noqa: ASYNC110 -- a counter wakes none
+                        await asyncio.sleep(0)
+                assert not running.done()
+            async with asyncio.timeout(10):
+                while acts.waiting:  # noqa: ASYNC110 -- a counter wakes none
+                    await asyncio.sleep(0)
+            assert receiver.entries == [entry(1)]
+            running.cancel()
+
+    asyncio.run(story())

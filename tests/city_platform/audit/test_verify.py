@@ -262,3 +262,14 @@ def test_a_key_that_is_damaged_is_said_to_be(tmp_path: Path) -> None:
     (tmp_path / "audit.key").write_text("not a key")
     with pytest.raises(DamagedKey, match=r"audit\.key is no private key"):
         signer_in(tmp_path)
+
+
+def test_a_key_beside_the_log_that_cannot_be_read_is_told_and_not_passed_over(
+    folder: Path,
+) -> None:
+    (folder / "audit.pub").write_text("nonsense")
+    found = verify(folder)
+    assert found.verdict == "broken"
+    assert "audit.pub: cannot be read: not a public key" in texts(found)
+    (folder / "audit.pub").unlink()
+    assert verify(folder).verdict == "inconclusive"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from city_platform.identity import IdentityConfig, run
 from city_platform.identity.config import Lifetimes, LockOut, PasswordCost
 from city_platform.identity.service import serve
+from city_platform.stores import sqlite
 from tests.city_platform.audit.logs import HandClock
 
 pytestmark = pytest.mark.slow
@@ -416,3 +418,28 @@ def test_the_component_has_the_usual_form(tmp_path: Path) -> None:
             await task
 
     asyncio.run(whole())
+
+
+def test_a_store_that_is_held_by_another_is_said_and_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 1)
+
+    async def story(issuer: Issuer) -> None:
+        root = await issuer.set_up()
+        for name in ("users.sqlite", "audit_outbox.sqlite"):
+            with contextlib.closing(sqlite3.connect(tmp_path / "state" / name)) as other:
+                other.execute("BEGIN EXCLUSIVE")
+                answer = await issuer.sign_in("root")
+                assert answer.status_code == 503, name
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert answer.headers["retry-after"]
+                assert "database is locked" in answer.json()["detail"]
+            assert (await issuer.sign_in("root")).status_code == 200
+        await issuer.add(root, "ann", ("harbour", "analyst"))
+
+    async def run_it() -> None:
+        async with issuing(tmp_path) as issuer:
+            await story(issuer)
+
+    asyncio.run(run_it())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
+import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,10 +15,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from city_platform.provisioning import runner
+from city_platform.provisioning.settings import InvalidSetting, SettingsFile
+from city_platform.stores import sqlite
 from city_platform.stores.object_store import FileObjectStore, credentials_name
 from city_platform.stores.pre_shared_keys import SqlitePreSharedKeyStore
 from city_platform.stores.thing_registry import SqliteThingRegistry
-from contracts.api import DeviceRecord, ImportJob, Settings
+from contracts.api import DeviceRecord, ImportJob, RowErrors, Settings
 from contracts.credentials import CredentialsDocument, decode_document
 from runtime.http_client import HttpClient, HttpError
 from tests.city_platform.provisioning.installation import (
@@ -385,3 +390,69 @@ def test_key_holders_never_show_their_keys(tmp_path: Path) -> None:
             assert repr(key.key)[2:-1] not in repr(key)
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("after", ["-1", str(2**63), "9" * 30, "x"])
+def test_a_row_number_that_cannot_be_is_refused(tmp_path: Path, after: str) -> None:
+    async def story() -> None:
+        async with installed(tmp_path) as installation:
+            job, _ = await installation.bring(b"endpoint")
+            with pytest.raises(HttpError, match="400"):
+                await installation.client.get(
+                    f"/v1/imports/{job.id}/errors?after={after}", RowErrors
+                )
+
+    asyncio.run(story())
+
+
+def test_an_import_that_cannot_be_kept_is_refused_and_nothing_of_it_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 1)
+
+    async def story() -> None:
+        async with installed(tmp_path) as installation:
+            held = sqlite3.connect(installation.state / "imports.sqlite")
+            with contextlib.closing(held) as other:
+                other.execute("BEGIN EXCLUSIVE")
+                with pytest.raises(HttpError, match=r"503.*database is locked"):
+                    await installation.bring(as_csv([row(1)]))
+                assert list((installation.state / "uploads").iterdir()) == []
+            job, _ = await installation.bring(as_csv([row(1)]))
+            assert job.state == "finished"
+
+    asyncio.run(story())
+
+
+def test_an_import_ends_and_is_told_when_its_database_is_free_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr(runner, "RETRY_S", 0.001)
+    first, second = as_csv([row(1)]), as_csv([row(2)])
+
+    async def story() -> None:
+        async with installed(tmp_path) as installation:
+            job = await installation.client.send("POST", "/v1/imports", first, ImportJob)
+            held = sqlite3.connect(installation.state / "imports.sqlite")
+            with contextlib.closing(held) as other:
+                # Now, or while it is at work: either way it ends, and the component does not.
+                other.execute("BEGIN EXCLUSIVE")
+                await asyncio.sleep(0)
+            async with asyncio.timeout(10):
+                while job.state == "running":
+                    job = await installation.client.get(f"/v1/imports/{job.id}", ImportJob)
+            job, _ = await installation.bring(second)
+            assert job.state == "finished"
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "uri", ["mqtts://[::1:8883", "mqtts://a]:1", "mqtts://h:0", "mqtts://h:65536", "mqtts://:1"]
+)
+def test_a_broker_that_no_device_could_find_is_no_setting(tmp_path: Path, uri: str) -> None:
+    settings = SettingsFile(tmp_path / "settings.json", Settings())
+    with pytest.raises(InvalidSetting, match=r"mqtts://127\.0\.0\.1:8883"):
+        settings.update(Settings(broker_uri=uri))
+    assert settings.update(Settings(broker_uri="mqtts://[::1]:8883")).broker_uri

@@ -166,3 +166,11 @@ def test_arbitrary_fields_are_a_row_or_one_named_field(changes: dict[str, object
     except InvalidField as error:
         wrong_field = error.field
     assert wrong_field in ("", *COLUMNS)
+
+
+def test_a_quote_that_is_never_closed_is_given_up_however_empty_its_lines_are() -> None:
+    data = as_csv([row(1)]) + b'"' + b"\n" * 5_000 + as_csv([row(2)]).partition(b"\n")[2]
+    rows = read(data, piece=64)
+    assert endpoints(rows) == ["lamp-1", None, "lamp-2"]
+    assert rows[1].error is not None
+    assert rows[1].error.reason == "a quote is opened and never closed"

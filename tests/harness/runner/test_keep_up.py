@@ -72,3 +72,23 @@ def test_a_second_one_in_the_same_folder_is_refused_and_leaves_the_logs(tmp_path
             assert sorted((tmp_path / "up" / "logs").iterdir()) == logs
 
     uvloop.run(story())
+
+
+@pytest.mark.slow
+@pytest.mark.bench
+def test_a_second_one_with_the_same_state_is_refused_and_leaves_the_tokens(tmp_path: Path) -> None:
+    file = tmp_path / "state" / "operator_tokens" / "controller"
+
+    def kept(out: Path, console: Console) -> Coroutine[Any, Any, None]:
+        options = UpOptions(security="none", devices=2, out=out, state=tmp_path / "state")
+        return keep_up(options, console)
+
+    async def story() -> None:
+        async with Command(lambda console: kept(tmp_path / "first", console)) as bench:
+            await bench.until("The bench is up")
+            token = file.read_text()
+            with pytest.raises(ScenarioError, match="choose another folder with --state"):
+                await kept(tmp_path / "second", Console(file=io.StringIO()))
+            assert file.read_text() == token
+
+    uvloop.run(story())
