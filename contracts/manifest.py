@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from contracts.names import IllegalName, check_endpoint_name
+from contracts.names import IllegalName, check_endpoint_name, is_tenant_name
 
 Model = Literal["street_lamp", "parking_spot", "water_meter", "air_monitor", "waste_bin"]
 MODELS: Final[tuple[Model, ...]] = (
@@ -124,7 +124,7 @@ def read_row(fields: dict[str, object]) -> ManifestRow:
         endpoint=_endpoint(fields),
         serial=_text(fields, "serial"),
         model=model,
-        tenant=_text(fields, "tenant"),
+        tenant=_tenant(fields),
         site=site,
         group=_text(fields, "group") if fields.get("group") else f"{site}/{model}",
         street=_text(fields, "street"),
@@ -164,6 +164,15 @@ def _model(fields: dict[str, object]) -> str:
     if not _MODEL.fullmatch(value):
         raise InvalidField(
             "model", f"{value[:40]!r} is not 1 to 64 letters, digits, '_', '-' or '.'"
+        )
+    return value
+
+
+def _tenant(fields: dict[str, object]) -> str:
+    value = _text(fields, "tenant")
+    if not is_tenant_name(value):
+        raise InvalidField(
+            "tenant", f"{value[:40]!r} is not 1 to 128 letters, digits, '_', '-' or '.'"
         )
     return value
 

@@ -1,4 +1,4 @@
-"""Which names an endpoint and a principal may have."""
+"""Which names an endpoint, a tenant and a principal may have."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ ENDPOINT_NAME_LENGTH_MAX = 128
 SERVICE_PREFIX = "svc:"
 
 _NAME = re.compile(r"[A-Za-z0-9:_-]{1,128}", re.ASCII)
+# Part of the names of groups (`tenant/group`) and of grants (`tenant:role`).
+_TENANT = re.compile(r"[A-Za-z0-9_.-]{1,128}", re.ASCII)
 # A bridge, or one of its further connections.
 _BRIDGE = re.compile(r"bridge(-([2-9]|[1-9][0-9]))?", re.ASCII)
 
@@ -46,6 +48,11 @@ def check_endpoint_name(name: str) -> str:
         f"{name[:40]!r}: an endpoint name has 1 to {ENDPOINT_NAME_LENGTH_MAX} "
         "letters, digits, ':', '_' or '-'"
     )
+
+
+def is_tenant_name(name: str) -> bool:
+    """Whether `name` may be a tenant's: 1 to 128 of `[A-Za-z0-9_.-]`."""
+    return _TENANT.fullmatch(name) is not None
 
 
 def check_server_name(name: str) -> str:

@@ -149,7 +149,7 @@ _COLUMNS: Final[dict[str, str]] = {
     "reports": "what the device publishes: object instances or resources such as "
     "`/3303/0;/3304/0/5700`, or a JSON array of them, at most "
     f"{manifest.REPORTS_MAX}. Default: what its model publishes",
-    "tenant": f"whose device it is; {_TEXT}",
+    "tenant": "whose device it is: 1 to 128 of `A-Z a-z 0-9 _ . -`",
     "site": f"part of the tenant's installation; {_TEXT}",
     "street": f"where it stands, for people; {_TEXT}",
     "latitude": "WGS 84 degrees, -90 to 90, with a decimal point",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
@@ -10,11 +9,11 @@ import msgspec
 
 from city_platform.identity.config import ALL_TENANTS, Role
 from city_platform.identity.operations import OPERATIONS, ROLES, Operation, Scope
+from contracts.names import is_tenant_name
 
 CallerKind = Literal["user", "service"]
 
 GROUP_LENGTH_MAX: Final = 192
-_TENANT: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}", re.ASCII)
 
 
 class Grant(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
@@ -61,7 +60,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_tenant(name: str) -> bool:
     """Whether a grant may name this tenant: `*`, or 1 to 128 of `[A-Za-z0-9_.-]`."""
-    return name == ALL_TENANTS or _TENANT.fullmatch(name) is not None
+    return name == ALL_TENANTS or is_tenant_name(name)
 
 
 def group_of(grant: Grant) -> str:

@@ -136,13 +136,15 @@ def test_bad_rows_are_reported_by_row_and_stop_nobody(tmp_path: Path) -> None:
         10: ("attributes", {"attributes": "no-equals-sign"}),
         11: ("tenant", {"tenant": ""}),
         12: ("serial", {"serial": "SN000001"}),
+        13: ("tenant", {"tenant": "*"}),
+        14: ("tenant", {"tenant": "harbour/quay"}),
     }
-    rows = [row(number, **(wrong[number][1] if number in wrong else {})) for number in range(1, 14)]
+    rows = [row(number, **(wrong[number][1] if number in wrong else {})) for number in range(1, 16)]
 
     async def story() -> None:
         async with installed(tmp_path) as installation:
             job, errors = await installation.bring(as_csv(rows, line_end="\r\n", mark=True))
-            assert (job.state, job.created, job.rejected) == ("finished", 2, 11)
+            assert (job.state, job.created, job.rejected) == ("finished", 2, 13)
             found = {error.row: error.field for error in errors.errors}
             assert found == {number: field for number, (field, _) in wrong.items()}
             by_row = {error.row: error for error in errors.errors}
