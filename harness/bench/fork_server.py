@@ -150,9 +150,13 @@ class ForkServer:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 
     def _reap(self, number: int, frame: FrameType | None) -> None:
-        """A handler, which may run between any two steps: one signal can stand for several ends."""
+        """A handler, which may run between any two steps, its own among them: one signal can stand
+        for several ends, and what is here at the beginning may have been told by then."""
         for pid in list(self._running):
-            ended, status = os.waitpid(pid, os.WNOHANG)
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                continue
             if ended:
                 self._tell(Ended(self._running.pop(pid), os.waitstatus_to_exitcode(status)))
 

@@ -37,9 +37,8 @@ def test_ten_thousand_lamps_register(tmp_path: Path) -> None:
     assert report.stages["registered"].count == 200
     assert report.broker == ""
     assert sides_of(report) == {"fleet", "emulated", "instruments"}
-    assert {process.process for process in report.processes} == {
-        "fleet", "server", "event_reader", "runner",
-    }  # fmt: skip
+    names = {process.process for process in report.processes}
+    assert names - {"fork-server-bench"} == {"fleet", "server", "event_reader", "runner"}
 
 
 def test_ten_thousand_lamps_register_by_dtls(tmp_path: Path) -> None:
