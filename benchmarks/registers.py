@@ -57,17 +57,18 @@ class _AnsweringDriver(EndpointDriver):
     def receive_datagrams(self, datagrams: Iterable[tuple[bytes, Hashable]]) -> None:
         """See `EndpointDriver.receive_datagrams`."""
         now, endpoint, known = self.now(), self.endpoint, self._known
+        take, answer = endpoint.take_request, endpoint.answer_request
         for data, peer in datagrams:
             split = split_register(data)
             if split is None or not (split[1] in known or self._understands(data, split[1])):
                 endpoint.receive_datagram(data, peer, now)
                 continue
             name = split[0]
-            taken = endpoint.take_request(data, peer, now)
+            taken = take(data, peer, now)
             if taken is not None:
                 # Location-Path twice (RFC 7252 §3.1): names here have less than 13 bytes.
                 location = b"\x82rd%c%b" % (len(name), name)
-                endpoint.answer_request(taken, codes.CREATED, location)
+                answer(taken, codes.CREATED, location)
         self._flush()
 
     def _understands(self, data: bytes, tail: bytes) -> bool:
@@ -102,23 +103,24 @@ class Registers:
         self._begun = self._ended = 0
         self._count = count
         self._done = asyncio.get_running_loop().create_future()
-        for _ in range(min(self._outstanding, count)):
-            self._register(self.driver.now())
+        self._send_more(self._outstanding)
         self.driver.flush_soon()
         await self._done
 
-    def _register(self, now: float) -> None:
-        peer, request = self._devices[self._begun % DEVICES]
-        self._begun += 1
-        self.endpoint.send_request(peer, request, now)
+    def _send_more(self, count: int) -> None:
+        now, send, devices = self.driver.now(), self.endpoint.send_request, self._devices
+        begun = self._begun
+        self._begun = min(begun + count, self._count)
+        for number in range(begun, self._begun):
+            peer, request = devices[number % DEVICES]
+            send(peer, request, now)
 
     def _handle(self, events: list[Event]) -> None:
-        now, answers = self.driver.now(), self._answers
+        answers = self._answers
         for event in events:
             if not (isinstance(event, ResponseReceived) and event.response == answers[event.peer]):
                 self.failed += 1
         self._ended += len(events)
-        for _ in range(min(len(events), self._count - self._begun)):
-            self._register(now)
+        self._send_more(len(events))
         if self._ended == self._count and self._done is not None and not self._done.done():
             self._done.set_result(None)

@@ -85,20 +85,23 @@ class CoapEndpoint:
         """Whether no limit of rates is set for requests: `take_request` knows of none."""
         return self._core.limiter is None
 
-    def take_request(self, data: bytes, peer: Hashable, now: float) -> Remembered | None:
-        """Take a confirmable request that its user has read himself, to answer it at once by
-        `answer_request`: for what comes by the thousand and always looks the same.
+    @property
+    def take_request(self) -> Callable[[bytes, Hashable, float], Remembered | None]:
+        """`take_request(data, peer, now)`: take a confirmable request that its user has read
+        himself, to answer it at once by `answer_request`: for what comes by the thousand and always
+        looks the same.
 
         `data` has a whole header and token of at most 8 bytes, and no option that this core acts
         on. None: it is a copy, which was answered again from memory, or there is no room for it;
         nothing more is to be done then.
         """
-        return self._responder.take_request(data, peer, now)
+        return self._responder.take_request
 
-    def answer_request(self, taken: Remembered, code: int, rest: bytes) -> None:
-        """Answer what `take_request` gave, in the acknowledgement; `rest` is what follows the
-        token: encoded options and payload."""
-        self._responder.answer_request(taken, code, rest)
+    @property
+    def answer_request(self) -> Callable[[Remembered, int, bytes], None]:
+        """`answer_request(taken, code, rest)`: answer what `take_request` gave, in the
+        acknowledgement; `rest` is what follows the token: encoded options and payload."""
+        return self._responder.answer_request
 
     def send_request(self, peer: Hashable, request: Request, now: float) -> int:
         """Send a request; its end is told as `ResponseReceived` or `ExchangeFailed`.

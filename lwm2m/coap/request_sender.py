@@ -29,6 +29,8 @@ from lwm2m.errors import LwM2mError
 _SHORT_TOKEN_BYTES = 8
 _SAFE = (codes.GET, codes.FETCH)
 _ENDED_KEPT_MAX = 1_000
+# Of tokens.
+_AHEAD_BYTES = 512
 _IS_OUT = SENT_TRANSITIONS["queued"]["transmitted"]
 
 _FAILURES: dict[FailureReason, SentEvent] = {
@@ -48,12 +50,14 @@ class RequestSender:
 
     __slots__ = (
         "_ack_timeout_s", "_block_size", "_by_handle", "_core", "_general_methods", "_just_sent",
-        "_max_retransmit", "_token_bytes",
+        "_max_retransmit", "_token_bytes", "_tokens",
     )  # fmt: skip
 
     def __init__(self, core: CoreState) -> None:
         self._core = core
         self._token_bytes = core.parameters.token_bytes
+        # Drawn ahead.
+        self._tokens: list[bytes] = []
         self._block_size = core.parameters.block_size
         # Requests that went the short way, in order of time: nearly all are answered within the
         # shortest wait and need no timer of their own. What has ended stays until it is first.
@@ -84,7 +88,8 @@ class RequestSender:
             and (message_id := peers.take_message_id(peer, now)) >= 0
         ):
             # The short way: in one message, to a peer with nothing else open.
-            token = core.chance.take(self._token_bytes)
+            tokens = self._tokens
+            token = tokens.pop() if tokens else self._draw_token()
             datagram = encode_request(CON, message_id, token, request)
             sent = SentRequest(handle, peer, request, _IS_OUT, message_id, token, datagram, 0,
                                0.0, self._max_retransmit, datagram, now)  # fmt: skip
@@ -230,7 +235,7 @@ class RequestSender:
         request = sent.request if sent.blocks is None else sent.blocks.current_request()
         if sent.echo is not None:
             request = with_option(request, opt.ECHO, sent.echo)
-        token = core.chance.take(self._token_bytes)
+        token = self._draw_token()
         if sent.token or peer.open is not None or peer.asking is not None:
             token = self._token_for(sent, request, token)
         confirmable = request.confirmable
@@ -256,6 +261,14 @@ class RequestSender:
         sent.tick = core.timers.schedule(sent.handle, sent, now + sent.timeout_s)
         core.datagrams.append((datagram, peer.address))
         return True
+
+    def _draw_token(self) -> bytes:
+        size, tokens = self._token_bytes, self._tokens
+        if not tokens:
+            count = max(1, _AHEAD_BYTES // max(1, size))
+            drawn = self._core.chance.take(count * size)
+            tokens += [drawn[at * size : (at + 1) * size] for at in range(count)]
+        return tokens.pop()
 
     def _token_for(self, sent: SentRequest, request: Request, drawn: bytes) -> bytes:
         peer = sent.peer
