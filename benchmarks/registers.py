@@ -30,6 +30,10 @@ OBJECTS = (1, 3, 4, 5, 6, 7, 3301, 3303, 3304, 3311, 3416, 3417, 3418)
 LINKS = b",".join(b"</%d/0>" % number for number in OBJECTS)
 # What follows the endpoint name.
 PARAMETERS = ("lt=86400", "lwm2m=1.1", "b=U")
+# The location of a registration up to its id, by the length of that: Location-Path twice (RFC 7252
+# §3.1); names here have less than 13 bytes.
+_LOCATIONS = tuple(b"\x82rd" + bytes([length]) for length in range(13))
+_NONE = (b"", b"")
 
 
 def device_name(number: int) -> str:
@@ -59,21 +63,18 @@ class _AnsweringDriver(EndpointDriver):
         now, endpoint, known = self.now(), self.endpoint, self._known
         take, answer = endpoint.take_request, endpoint.answer_request
         for data, peer in datagrams:
-            split = split_register(data)
-            if split is None or not (split[1] in known or self._understands(data, split[1])):
+            name, tail = split_register(data) or _NONE
+            if not (tail in known or self._understands(data, tail)):
                 endpoint.receive_datagram(data, peer, now)
                 continue
-            name = split[0]
             taken = take(data, peer, now)
             if taken is not None:
-                # Location-Path twice (RFC 7252 §3.1): names here have less than 13 bytes.
-                location = b"\x82rd%c%b" % (len(name), name)
-                answer(taken, codes.CREATED, location)
+                answer(taken, codes.CREATED, _LOCATIONS[len(name)] + name)
         self._flush()
 
     def _understands(self, data: bytes, tail: bytes) -> bool:
         """Whether what follows the name is in order: read once, and then known by its bytes."""
-        if read_plain_request(data) is None:
+        if not tail or read_plain_request(data) is None:
             return False
         self._known.add(tail)
         return True
