@@ -109,9 +109,7 @@ class AnswerMemory:
         """Keep what was answered; a later answer to the same message replaces it."""
         if entry.expires_at == _FORGOTTEN:
             return
-        if entry.answer:
-            self._answer_bytes -= len(entry.answer)
-        self._answer_bytes += len(answer)
+        self._answer_bytes += len(answer) - len(entry.answer or b"")
         entry.answer = answer
 
     def expire(self, now: float, at_most: int) -> None:

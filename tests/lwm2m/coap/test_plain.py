@@ -123,6 +123,7 @@ def test_what_is_plain_is_read_shortly(request_: Request) -> None:
     "response",
     [
         Response(codes.CHANGED),
+        Response(codes.CREATED, location_path=("rd", "lamp-000001")),
         Response(codes.CREATED, location_path=("rd", "s" * 255)),
         Response(codes.CONTENT, b"\xff\xff", 11_542),
         Response(codes.NOT_FOUND, b"why not"),
