@@ -29,7 +29,12 @@ KNOWN_DIFFERENCES: dict[str, dict[str, str]] = {
 }
 
 # These hold on some runs.
-UNSTABLE = frozenset({"test_a_subscriber_that_is_slow_to_acknowledge_loses_nothing"})
+UNSTABLE = frozenset(
+    {
+        "test_a_subscriber_that_is_slow_to_acknowledge_loses_nothing",
+        "test_a_clean_session_leaves_nothing_behind",
+    }
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

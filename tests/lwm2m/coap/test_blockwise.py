@@ -29,7 +29,10 @@ from lwm2m.coap import (
     find_option,
     options,
 )
+from lwm2m.coap.core_state import CoreState
 from lwm2m.coap.options import encode_uint
+from lwm2m.coap.peers import Peer
+from lwm2m.coap.transfers import TransferStore
 
 PEER = ("127.0.0.2", 5683)
 BLOCK1, BLOCK2, SIZE1, SIZE2 = options.BLOCK1, options.BLOCK2, options.SIZE1, options.SIZE2
@@ -398,3 +401,14 @@ def test_a_block_number_of_more_than_20_bits_is_not_encoded() -> None:
 def test_a_block_size_that_is_no_power_of_two_is_refused() -> None:
     with pytest.raises(ValueError, match="block_size"):
         TransmissionParameters(block_size=1000)
+
+
+def test_a_body_is_forgotten_once() -> None:
+    store = TransferStore(CoreState(TransmissionParameters(), bytes))
+    peer = Peer("x", 0.0)
+    transfer = store.begin(peer, "upload", 0.0)
+    assert transfer is not None
+    store.drop(transfer)
+    store.drop(transfer)
+    assert peer.transfers is None
+    assert store.begin(peer, "upload", 0.0) is not None

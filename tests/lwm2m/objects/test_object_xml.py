@@ -222,6 +222,13 @@ def test_a_range_that_cannot_be_checked_is_kept_as_a_note() -> None:
     assert model.resources[1].range_note == "low to high"
 
 
+def test_reversed_bounds_are_told_and_how_they_are_meant() -> None:
+    (found,) = problems(xml(item(RangeEnumeration="10..1")))
+    assert found.severity == "warning"
+    assert "reversed" in found.what
+    assert "1..10" in found.remedy
+
+
 def test_several_objects_in_a_file_are_checked_and_not_read_as_one() -> None:
     one = xml(item()).decode()
     inner = one[one.index("<Object>") : one.index("</LWM2M>")]
