@@ -14,7 +14,6 @@ import msgspec
 from rich.console import Console
 
 from contracts.api import Commit, FeedGap, FeedLine
-from contracts.journal import SecretsScanned
 from contracts.report import EXIT_BROKEN
 from harness.bench.bench import BenchPlan
 from harness.compose.standing_bench import JobConfig, StandingBench
@@ -103,15 +102,7 @@ async def _record(
             broke = await tell(scenario, run)
             bench.copy_journals(began_ns)
         found = scan(bench.secrets(), outputs_of(directory, state))
-        journal.record(
-            SecretsScanned(
-                at_ns=clock.now_ns(),
-                needles=found.needles,
-                files=found.files,
-                searched_bytes=found.searched_bytes,
-                found=found.found,
-            )
-        )
+        journal.record(found.recorded(clock.now_ns()))
     finally:
         file.close()
     return broke

@@ -17,7 +17,7 @@ import msgspec
 import psutil
 from rich.console import Console
 
-from contracts.journal import ProcessSample, ProcessStarted, RunStarted, SecretsScanned
+from contracts.journal import ProcessSample, ProcessStarted, RunStarted
 from harness.bench.bench import bench_up
 from harness.bench.process import BenchProcess, Side
 from harness.bench.state import temporary_state
@@ -123,15 +123,7 @@ async def _load(options: LoadOptions, console: Console, stop: _Stop) -> Loaded:
             journal.record(_run_started(options, directory, clock))
             ended = await _record(options, places, journal, clock, console, stop)
             found = scan(ended.secrets, outputs_of(directory, state))
-            journal.record(
-                SecretsScanned(
-                    at_ns=clock.now_ns(),
-                    needles=found.needles,
-                    files=found.files,
-                    searched_bytes=found.searched_bytes,
-                    found=found.found,
-                )
-            )
+            journal.record(found.recorded(clock.now_ns()))
     finally:
         journal.close()
     exit_code = write_load_report(options, directory, ended, clock, console)

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from contracts.journal import Note, RunStarted, SecretsScanned
+from contracts.journal import Note, RunStarted
 from contracts.load import LWM2M_ALONE, OPTION_PARTS
 from contracts.report import EXIT_BROKEN, Report
 from harness.bench.bench import BenchPlan, bench_up
@@ -234,15 +234,7 @@ async def _record(
                 [*secrets_of(state, _given_keys(scenario, cohort)), *bench.secrets()],
                 outputs_of(directory, state),
             )
-        journal.record(
-            SecretsScanned(
-                at_ns=clock.now_ns(),
-                needles=found.needles,
-                files=found.files,
-                searched_bytes=found.searched_bytes,
-                found=found.found,
-            )
-        )
+        journal.record(found.recorded(clock.now_ns()))
     finally:
         journal.close()
     return broke

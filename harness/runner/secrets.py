@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from contracts.credentials import decode_document
+from contracts.journal import SecretsScanned
 
 CHUNK_BYTES = 8 * 1024 * 1024
 
@@ -34,6 +35,16 @@ class ScanResult(msgspec.Struct, frozen=True):
     files: int
     searched_bytes: int
     found: list[str]
+
+    def recorded(self, at_ns: int) -> SecretsScanned:
+        """What the journal keeps of it, of this time."""
+        return SecretsScanned(
+            at_ns=at_ns,
+            needles=self.needles,
+            files=self.files,
+            searched_bytes=self.searched_bytes,
+            found=self.found,
+        )
 
 
 def private_scalar(key: bytes) -> bytes:
