@@ -34,13 +34,14 @@ SETTLE_S = 3.0
 
 def measure(clients: int) -> Fields:
     """The figures, or what is missing."""
-    from tests.interop.fetch_leshan import VERSION, LeshanMissing, fetch
+    from tests.interop.fetch_leshan import VERSION, fetch
     from tests.interop.leshan_peer import object_models
+    from tests.maven import PeerMissing
 
     line: Fields = {"benchmark": "leshan_client", "clients": clients}
     try:
         class_path = fetch()
-    except LeshanMissing as error:
+    except PeerMissing as error:
         return line | {"skipped": str(error), "conditions": plain_conditions()}
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -11,8 +11,8 @@ import pytest
 
 from tests.interop import fetch_leshan, libcoap, results
 from tests.interop.cells import Cell
-from tests.interop.fetch_leshan import LeshanMissing
 from tests.interop.pairs import DeviceAtLeshan, LeshanAtServer, LeshanServers, Made, OurServers
+from tests.maven import PeerMissing
 
 _VERSIONS: dict[str, Callable[[], str]] = {
     "leshan": lambda: fetch_leshan.VERSION,
@@ -46,7 +46,7 @@ def needs_leshan() -> None:
     """Skips where Leshan is not."""
     try:
         fetch_leshan.fetch()
-    except LeshanMissing as error:
+    except PeerMissing as error:
         pytest.skip(f"Leshan: {error}")
 
 

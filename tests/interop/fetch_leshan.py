@@ -14,9 +14,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+
+from tests.maven import PeerMissing, fetch_jars, run_tool
 
 VERSION = "2.0.0-M15"
 SOURCES = Path(__file__).parent / "leshan"
@@ -34,12 +35,9 @@ _POM = """\
   </dependencies>
 </project>
 """
-_FETCH_WITHIN_S = 300
+# Less than a test may take.
+_FETCH_WITHIN_S = 100
 _COMPILE_WITHIN_S = 60
-
-
-class LeshanMissing(Exception):
-    """Leshan cannot be had here; the text says what is missing."""
 
 
 def folder() -> Path:
@@ -51,25 +49,13 @@ def folder() -> Path:
 def fetch() -> list[str]:
     """The class path of the compiled peer, fetched and compiled where that was not done yet.
 
-    Raises `LeshanMissing` with what is missing: java, javac, mvn, or the jars.
+    Raises `PeerMissing` with what is missing: java, javac, mvn, or the jars.
     """
     missing = [name for name in ("java", "javac") if shutil.which(name) is None]
     if missing:
-        raise LeshanMissing(f"no {' and no '.join(missing)} on this machine")
-    jars = folder() / "lib"
-    if not (folder() / "complete").exists():
-        _fetch_jars(jars)
-        (folder() / "complete").touch()
+        raise PeerMissing(f"no {' and no '.join(missing)} on this machine")
+    jars = fetch_jars(folder(), _POM.format(version=VERSION), "Leshan", _FETCH_WITHIN_S)
     return [str(_compiled(jars)), f"{jars}/*"]
-
-
-def _fetch_jars(jars: Path) -> None:
-    if shutil.which("mvn") is None:
-        raise LeshanMissing(f"no mvn on this machine, and no jars in {jars}")
-    jars.mkdir(parents=True, exist_ok=True)
-    (folder() / "pom.xml").write_text(_POM.format(version=VERSION))
-    command = ["mvn", "-B", "-q", "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
-    _run(command, _FETCH_WITHIN_S, "Maven could not fetch Leshan")
 
 
 def _compiled(jars: Path) -> Path:
@@ -81,7 +67,7 @@ def _compiled(jars: Path) -> Path:
         unfinished = folder() / f"unfinished-{os.getpid()}"
         paths = [str(each) for each in sources]
         command = ["javac", "-nowarn", "-cp", f"{jars}/*", "-d", str(unfinished), *paths]
-        _run(command, _COMPILE_WITHIN_S, "javac could not compile the peer")
+        run_tool(command, folder(), _COMPILE_WITHIN_S, "javac could not compile the peer")
         try:
             unfinished.rename(classes)
         except OSError:
@@ -89,23 +75,11 @@ def _compiled(jars: Path) -> Path:
     return classes
 
 
-def _run(command: list[str], within_s: float, what: str) -> None:
-    try:
-        done = subprocess.run(
-            command, cwd=folder(), capture_output=True, text=True, timeout=within_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise LeshanMissing(f"{what} within {within_s:.0f} s") from None
-    if done.returncode:
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line]
-        raise LeshanMissing(f"{what}: {' '.join(lines[:2])[:500]}")
-
-
 def main() -> int:
     """Fetch, compile, and print the class path."""
     try:
         found = fetch()
-    except LeshanMissing as error:
+    except PeerMissing as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(":".join(found) + "\n")

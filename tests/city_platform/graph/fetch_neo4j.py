@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final
+
+from tests.maven import PeerMissing, fetch_jars
 
 VERSION: Final = "5.26.12"
 _POM = f"""\
@@ -24,11 +25,7 @@ _POM = f"""\
   </dependencies>
 </project>
 """
-_FETCH_WITHIN_S = 300
-
-
-class Neo4jMissing(Exception):
-    """Neo4j cannot be had here; the text says what is missing."""
+_FETCH_WITHIN_S = 900
 
 
 def folder() -> Path:
@@ -37,46 +34,25 @@ def folder() -> Path:
     return Path(given) if given else Path.home() / ".cache" / "lamplighter" / "neo4j" / VERSION
 
 
-def fetch() -> Path:
-    """The folder of the jars, fetched where that was not done yet. Raises `Neo4jMissing`."""
+def kept() -> Path:
+    """The folder of the jars. Raises `PeerMissing` where they were not fetched."""
     # The peer is one source file, which a JDK of 17 or newer compiles as it starts it.
     missing = [name for name in ("java", "javac") if shutil.which(name) is None]
     if missing:
-        raise Neo4jMissing(f"no {' and no '.join(missing)} on this machine (JDK 17 is needed)")
-    jars = folder() / "lib"
+        raise PeerMissing(f"no {' and no '.join(missing)} on this machine (JDK 17 is needed)")
     if not (folder() / "complete").exists():
-        if shutil.which("mvn") is None:
-            raise Neo4jMissing(f"no mvn on this machine, and no jars in {jars}")
-        _fetch(jars)
-        (folder() / "complete").touch()
-    return jars
-
-
-def _fetch(jars: Path) -> None:
-    jars.mkdir(parents=True, exist_ok=True)
-    (folder() / "pom.xml").write_text(_POM)
-    command = ["mvn", "-B", "-q", "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder(),
-            capture_output=True,
-            text=True,
-            timeout=_FETCH_WITHIN_S,
-            check=False,
+        raise PeerMissing(
+            "not fetched: python -m tests.city_platform.graph.fetch_neo4j brings 135 MB from "
+            "Maven Central"
         )
-    except subprocess.TimeoutExpired:
-        raise Neo4jMissing(f"Maven could not fetch Neo4j within {_FETCH_WITHIN_S} s") from None
-    if done.returncode:
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line]
-        raise Neo4jMissing(f"Maven could not fetch Neo4j: {' '.join(lines[:2])[:500]}")
+    return folder() / "lib"
 
 
 def main() -> int:
     """Fetch, and print the folder."""
     try:
-        jars = fetch()
-    except Neo4jMissing as error:
+        jars = fetch_jars(folder(), _POM, "Neo4j", _FETCH_WITHIN_S)
+    except PeerMissing as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{jars}\n")

@@ -1,8 +1,8 @@
 """The device graph in a real Neo4j, over Bolt with the official driver, and while that is gone.
 
-Neo4j comes from Maven Central where Java 17 and Maven are (see fetch_neo4j). It plans each form of
-a question anew, which takes most of the time here: LAMPLIGHTER_TEST_GRAPH_QUESTIONS=400 asks all
-that the bar wants.
+They run where Java 17 is and `python -m tests.city_platform.graph.fetch_neo4j` fetched Neo4j. It
+plans each form of a question anew, which takes most of the time here:
+LAMPLIGHTER_TEST_GRAPH_QUESTIONS=400 asks all that the bar wants.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ from city_platform.graph.statements import MERGE_TENANTS
 from contracts.api import DevicePage
 from runtime.http_client import HttpError
 from tests.city_platform.graph import stories
-from tests.city_platform.graph.fetch_neo4j import Neo4jMissing, fetch
+from tests.city_platform.graph.fetch_neo4j import kept
 from tests.city_platform.graph.neo4j_server import Neo4jServer
 from tests.city_platform.graph.test_bolt import free_port
 from tests.city_platform.provisioning.installation import Installation, installed
 from tests.city_platform.provisioning.rows import as_csv, row
+from tests.maven import PeerMissing
 
 QUESTIONS = int(os.environ.get("LAMPLIGHTER_TEST_GRAPH_QUESTIONS", "100"))
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.neo4j,
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(300 + QUESTIONS),
 ]
 
 
@@ -48,10 +49,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neo4jServer]:
     if importlib.util.find_spec("neo4j") is None:
         pytest.skip("the package neo4j is not installed")
     try:
-        fetch()
-    except Neo4jMissing as missing:
+        jars = kept()
+    except PeerMissing as missing:
         pytest.skip(f"Neo4j: {missing}")
-    with Neo4jServer(tmp_path_factory.mktemp("neo4j"), free_port()) as running:
+    with Neo4jServer(jars, tmp_path_factory.mktemp("neo4j"), free_port()) as running:
         running.start()
         yield running
 

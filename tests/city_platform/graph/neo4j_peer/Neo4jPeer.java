@@ -10,7 +10,17 @@ import org.neo4j.dbms.api.DatabaseManagementServiceBuilder;
 /** A Neo4j that serves Bolt on 127.0.0.1: FOLDER PORT. Told start, stop on its standard input, it
  *  answers ready, stopped; its data stay in the folder. It ends with its input. */
 public final class Neo4jPeer {
-    public static void main(String[] arguments) throws Exception {
+    public static void main(String[] arguments) {
+        try {
+            obey(arguments);
+        } catch (Throwable failed) {
+            failed.printStackTrace();
+            // Its threads would keep the process.
+            Runtime.getRuntime().halt(1);
+        }
+    }
+
+    private static void obey(String[] arguments) throws Exception {
         Path folder = Path.of(arguments[0]);
         int port = Integer.parseInt(arguments[1]);
         BufferedReader told = new BufferedReader(new InputStreamReader(System.in));
