@@ -12,7 +12,6 @@ import contextlib
 import importlib.util
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ import pytest
 from city_platform.graph import BoltBackend, DeviceGraph, GraphUnavailable
 from city_platform.graph.backend import GraphBackend
 from tests.city_platform.graph import stories
+from tests.city_platform.graph.database_process import DatabaseProcess
 
 ROOT = Path(__file__).parents[3]
 NEO4J = os.environ.get("LAMPLIGHTER_TEST_NEO4J")
@@ -62,27 +62,10 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 def arcadedb(folder: Path) -> Iterator[str]:
     port, http_port = free_port(), free_port()
     module = "tests.city_platform.graph.arcadedb_server"
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(
-            [sys.executable, "-m", module, str(folder / "databases"), str(port), str(http_port)],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-        ) as process,
-    ):
-        assert process.stdout is not None
-        assert process.stdin is not None
-        assert any(line.strip() == b"ready" for line in process.stdout), "see its log"
-        try:
-            yield f"bolt://127.0.0.1:{port}"
-        finally:
-            process.stdin.close()
-            # What it says at its end must not fill the pipe.
-            process.stdout.read()
-            process.wait(30)
+    command = (sys.executable, "-m", module, str(folder / "databases"), str(port), str(http_port))
+    with DatabaseProcess(command, folder, {"PYTHONPATH": str(ROOT)}) as process:
+        process.wait_for(b"ready")
+        yield f"bolt://127.0.0.1:{port}"
 
 
 def free_port() -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,10 @@ from city_platform.graph import (
     KgliteBackend,
     Projection,
 )
+from city_platform.graph import projector as projector_module
 from city_platform.graph.backend import NO_CHANGES, DeviceChanges
 from city_platform.graph.queries import Statement
-from city_platform.stores.device_directory import SqliteDeviceDirectory
+from city_platform.stores.device_directory import DirectoryChange, SqliteDeviceDirectory
 from tests.city_platform.graph.city import entry
 
 CHANCE = random.Random(5)
@@ -227,8 +230,6 @@ def test_a_graph_that_was_emptied_behind_our_back_is_filled_again(tmp_path: Path
 
 
 def test_a_directory_of_the_first_version_is_followed_from_its_devices(tmp_path: Path) -> None:
-    import sqlite3
-
     async def story() -> None:
         async with directory(tmp_path) as kept:
             await kept.put(ENTRIES[:5])
@@ -241,5 +242,71 @@ def test_a_directory_of_the_first_version_is_followed_from_its_devices(tmp_path:
                 one.endpoint for one in ENTRIES[:5]
             )
             assert all(one.entry is not None for one in changes)
+
+    asyncio.run(story())
+
+
+class Unreadable(SqliteDeviceDirectory):
+    """A directory whose changes cannot be read as long as there is an `error`."""
+
+    error: Exception | None = None
+
+    async def changes(self, after: int, limit: int) -> list[DirectoryChange]:
+        if self.error is not None:
+            raise self.error
+        return await super().changes(after, limit)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (sqlite3.OperationalError("database is locked"), "database is locked"),
+        (sqlite3.OperationalError("database or disk is full"), "disk is full"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+    ],
+)
+def test_a_directory_that_cannot_be_read_is_told_and_followed_again_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    monkeypatch.setattr(projector_module, "RETRY_S_MIN", 0.01)
+
+    async def story() -> None:
+        kept = Unreadable(tmp_path / "devices.sqlite")
+        await kept.put(ENTRIES[:5])
+        graph = DeviceGraph(KgliteBackend())
+        projector = GraphProjector(kept, graph, "d1", settle_s=0)
+        task = asyncio.ensure_future(projector.run())
+        async with asyncio.timeout(60):
+            assert await projector.caught_up(within_s=30)
+            await kept.put(ENTRIES[5:9])
+            kept.error = error
+            assert not await projector.caught_up(within_s=30), "it does not wait for the end"
+            matter = await projector.check(within_s=30)
+            assert matter.startswith("the device directory cannot be read: ")
+            assert says in matter
+            assert projector.revision == 0
+            kept.error = None
+            while not await projector.caught_up(within_s=30):
+                pass
+            assert await projector.check(within_s=30) == ""
+        assert await is_the_same(kept, graph)
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait({task}, timeout=30)
+        await graph.close()
+        kept.close()
+
+    asyncio.run(story())
+
+
+def test_what_is_wrong_with_the_directory_for_good_ends_the_projector(tmp_path: Path) -> None:
+    async def story() -> None:
+        kept = Unreadable(tmp_path / "devices.sqlite")
+        kept.error = sqlite3.DatabaseError("database disk image is malformed")
+        projector = GraphProjector(kept, DeviceGraph(KgliteBackend()), "d1", settle_s=0)
+        with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+            async with asyncio.timeout(60):
+                await projector.run()
+        kept.close()
 
     asyncio.run(story())
