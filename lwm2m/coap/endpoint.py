@@ -6,7 +6,7 @@ seconds of any monotonic clock, always the same one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 
 from lwm2m.coap.answers import Remembered
 from lwm2m.coap.blockwise_response import BlockwiseResponder
@@ -57,15 +57,24 @@ class CoapEndpoint:
 
     def receive_datagram(self, data: bytes, peer: Hashable, now: float) -> None:
         """Take one datagram that came from `peer`. Never raises, whatever the bytes."""
+        self.receive_datagrams(((data, peer),), now)
+
+    def receive_datagrams(self, datagrams: Iterable[tuple[bytes, Hashable]], now: float) -> None:
+        """Take datagrams that came, each with its peer, in order. Never raises."""
         self._core.now = now
-        if len(data) >= HEADER_BYTES:
-            # What nearly all datagrams are goes a shorter way to the same end.
-            head = data[0] & 0xF0
-            if head == CON_HEAD:
-                if self._responder.receive_plain(data, peer, now):
-                    return
-            elif head == ACK_HEAD and self._requester.receive_plain(data, peer, now):
-                return
+        take_request, take_response = self._responder.receive_plain, self._requester.receive_plain
+        for data, peer in datagrams:
+            if len(data) >= HEADER_BYTES:
+                # What nearly all datagrams are goes a shorter way to the same end.
+                head = data[0] & 0xF0
+                if head == ACK_HEAD:
+                    if take_response(data, peer, now):
+                        continue
+                elif head == CON_HEAD and take_request(data, peer, now):
+                    continue
+            self._receive_message(data, peer, now)
+
+    def _receive_message(self, data: bytes, peer: Hashable, now: float) -> None:
         try:
             message = decode_message(data)
         except MalformedMessage as error:
@@ -103,14 +112,15 @@ class CoapEndpoint:
         acknowledgement; `rest` is what follows the token: encoded options and payload."""
         return self._responder.answer_request
 
-    def send_request(self, peer: Hashable, request: Request, now: float) -> int:
-        """Send a request; its end is told as `ResponseReceived` or `ExchangeFailed`.
+    @property
+    def send_request(self) -> Callable[[Hashable, Request, float], int]:
+        """`send_request(peer, request, now)`: send a request; its end is told as `ResponseReceived`
+        or `ExchangeFailed`.
 
         Returns the exchange's handle. Raises `PeerQueueFull` when too many wait for NSTART
         (RFC 7252 §4.7), `ValueError` for a request that cannot be encoded.
         """
-        self._core.now = now
-        return self._requester.send(peer, request, now)
+        return self._requester.send
 
     def respond(self, exchange: int, response: Response, now: float) -> None:
         """Answer a `RequestReceived`: in the acknowledgement, or separately when that is out.

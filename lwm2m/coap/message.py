@@ -28,7 +28,7 @@ TYPE_NAMES = ("CON", "NON", "ACK", "RST")
 SHORT_TOKEN_BYTES_MAX = 12
 TOKEN_BYTES_MAX = 65_804
 PAYLOAD_MARKER = 0xFF
-_VERSION_1 = 0x40
+VERSION_1 = 0x40
 _OPTION_NUMBER_MAX = 65_535
 pack_header = struct.Struct(">BBH").pack
 
@@ -90,7 +90,7 @@ def decode_message(data: bytes) -> Message:
     if size < HEADER_BYTES:
         raise MalformedMessage("truncated", f"{size} bytes, a header has 4")
     first = data[0]
-    if first & 0xC0 != _VERSION_1:
+    if first & 0xC0 != VERSION_1:
         raise MalformedMessage("version", f"version {first >> 6}, this is CoAP version 1")
     code = data[1]
     token_at, at = 4, 4 + (first & 15)
@@ -220,12 +220,12 @@ def encode_header(type_: int, code: int, message_id: int, token: bytes) -> bytes
     """Header and token. The caller vouches for the ranges; `encode_message` checks them."""
     if len(token) > SHORT_TOKEN_BYTES_MAX:
         return _encode_long_header(type_, code, message_id, token)
-    return pack_header(_VERSION_1 | type_ << 4 | len(token), code, message_id) + token
+    return pack_header(VERSION_1 | type_ << 4 | len(token), code, message_id) + token
 
 
 def _encode_long_header(type_: int, code: int, message_id: int, token: bytes) -> bytes:
     nibble, extension = _extend(len(token))
-    head = (_VERSION_1 | type_ << 4 | nibble) << 24 | code << 16 | message_id
+    head = (VERSION_1 | type_ << 4 | nibble) << 24 | code << 16 | message_id
     return head.to_bytes(4, "big") + extension + token
 
 

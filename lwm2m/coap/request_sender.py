@@ -72,8 +72,9 @@ class RequestSender:
         return self._by_handle.get(handle)
 
     def send(self, address: Hashable, request: Request, now: float) -> int:
-        """Send a request, or queue it for NSTART. Raises `PeerQueueFull`, `ValueError`."""
+        """See `CoapEndpoint.send_request`. It may have to wait for NSTART."""
         core = self._core
+        core.now = now
         peers = core.peers
         peer = peers.by_address.get(address) or peers.get(address, now)
         handle = core.next_handle

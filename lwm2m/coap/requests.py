@@ -15,8 +15,11 @@ import msgspec
 from lwm2m.coap import options as opt
 from lwm2m.coap.message import (
     HEADERS_OF_SHORT_OPTIONS,
+    SHORT_TOKEN_BYTES_MAX,
+    VERSION_1,
     append_options,
     encode_header,
+    pack_header,
 )
 from lwm2m.coap.options import FORMS, ONE_BYTE, Options, decode_uint, encode_uint, is_critical
 from lwm2m.coap.redaction import show, shown_fields
@@ -215,7 +218,11 @@ def encode_request(type_: int, message_id: int, token: bytes, request: Request) 
     code, path, query, payload = request.code, request.path, request.query, request.payload
     if not 0 < code < 0x20:
         raise ValueError(f"{code:#04x} is not a request code")
-    header = encode_header(type_, code, message_id, token)
+    token_bytes = len(token)
+    if token_bytes > SHORT_TOKEN_BYTES_MAX:
+        header = encode_header(type_, code, message_id, token)
+    else:
+        header = pack_header(VERSION_1 | type_ << 4 | token_bytes, code, message_id) + token
     if request.options or request.observe is not None or request.accept is not None:
         _check_path(path)
         parts = [header]

@@ -17,19 +17,17 @@ from lwm2m.registration.requests import ENDPOINT_NAME_PATTERN
 OPTIONS_AT: Final = 4 - CON_HEAD
 OPTIONS_AT_MAX: Final = 4 + TOKEN_BYTES_MAX
 # The options up to the end of the name: Uri-Path, Content-Format of 40, and Uri-Query with ep= and
-# a name. What that option's length says is held against it afterwards.
+# a name. What that option's head says of its length is held against it afterwards.
 _match_register = re.compile(
-    rb"\xb2rd\x11\x28(?:[\x34-\x3c]|\x3d(.))ep=(" + ENDPOINT_NAME_PATTERN.encode() + rb")",
+    rb"\xb2rd\x11\x28([\x34-\x3c]|\x3d.)ep=(" + ENDPOINT_NAME_PATTERN.encode() + rb")",
     re.DOTALL,
 ).match
-_FURTHER_LENGTH: Final = 1
-_NAME: Final = 2
+# How long the name is by the head of its option: the length in its nibble, or, where that is 13,
+# in one more byte, which has what is beyond 13.
 _EP_BYTES: Final = len(b"ep=")
-# The byte before ep= is the option's header with its length, or, where that is 13, one more byte
-# with what is beyond 13.
-_LENGTH_BEFORE: Final = _EP_BYTES + 1
-_QUERY_HEAD: Final = 0x30
-_LONG: Final = 13
+_NAME_BYTES: Final = {bytes((0x30 | length,)): length - _EP_BYTES for length in range(4, 13)} | {
+    bytes((0x3D, beyond)): 13 + beyond - _EP_BYTES for beyond in range(256)
+}
 
 
 def split_register(data: bytes) -> tuple[bytes, bytes] | None:
@@ -46,10 +44,8 @@ def split_register(data: bytes) -> tuple[bytes, bytes] | None:
     found = _match_register(data, at)
     if found is None:
         return None
-    begin, end = found.span(_NAME)
-    told = data[begin - _LENGTH_BEFORE]
-    length = told - _QUERY_HEAD if found.start(_FURTHER_LENGTH) < 0 else told + _LONG
-    if end - begin + _EP_BYTES != length:
+    head, name = found.groups()
+    if len(name) != _NAME_BYTES[head]:
         # It holds what is in no name, is cut off, or what follows looks like more of it.
         return None
-    return data[begin:end], data[end:]
+    return name, data[found.end() :]

@@ -49,10 +49,8 @@ class EndpointDriver:
         # What is to be sent leaves below, in this turn, also when a handler of events fails.
         self._flush_scheduled = True
         now = self._loop.time()
-        receive = self.endpoint.receive_datagram
         try:
-            for data, peer in datagrams:
-                receive(data, peer, now)
+            self.endpoint.receive_datagrams(datagrams, now)
             self._tell_events()
         finally:
             self._flush()

@@ -6,7 +6,7 @@ protected, whole bodies inside and who the peer is are decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 
 import msgspec
 
@@ -77,7 +77,11 @@ class OscoreEndpoint:
 
     def receive_datagram(self, data: bytes, peer: Hashable, now: float) -> None:
         """See `CoapEndpoint.receive_datagram`."""
-        self._below.receive_datagram(data, peer, now)
+        self.receive_datagrams(((data, peer),), now)
+
+    def receive_datagrams(self, datagrams: Iterable[tuple[bytes, Hashable]], now: float) -> None:
+        """See `CoapEndpoint.receive_datagrams`."""
+        self._below.receive_datagrams(datagrams, now)
         self._take_events(now)
 
     def send_request(self, peer: Hashable, request: Request, now: float) -> int:
