@@ -16,7 +16,6 @@ import socket
 import struct
 import sys
 import threading
-from itertools import accumulate
 
 # The layout of the headers below is that of 64-bit Linux.
 AVAILABLE = sys.platform == "linux" and ctypes.sizeof(ctypes.c_void_p) == 8
@@ -55,17 +54,13 @@ class _Message(ctypes.Structure):
 
 _MESSAGE_BYTES = ctypes.sizeof(_Message)
 _WORD_BYTES, _HALF_WORD_BYTES = 8, 4
-# Where the datagrams that come are put.
-_ROOMS = range(0, SLOTS * _ROOM_BYTES, _ROOM_BYTES)
-# Address and length of so many datagrams that go.
-_PACK_VECTORS = [struct.Struct(f"={2 * count}Q").pack_into for count in range(SLOTS + 1)]
 
 
 class _Headers:
     """The headers of `SLOTS` datagrams; each has an envelope: its name, then its ancillary data.
 
-    Views of all slots in a row: `envelopes` as bytes, `vectors` with where each datagram is and how
-    long, `control_lengths`, and how much the kernel `received`.
+    Views of all slots in a row: `envelopes` as bytes, `bases` and `lengths` of the datagrams,
+    `control_lengths`, and how much the kernel `received`.
     """
 
     def __init__(self, control_bytes: int) -> None:
@@ -84,7 +79,8 @@ class _Headers:
                 header.control = header.name + NAME.size
                 header.control_length = control_bytes
         self.envelopes = memoryview(self._envelopes).cast("B")
-        self.vectors = memoryview(self._vectors).cast("B").cast("Q")
+        vectors = memoryview(self._vectors).cast("B").cast("Q")
+        self.bases, self.lengths = vectors[0::2], vectors[1::2]
         messages = memoryview(self._messages).cast("B")
         at = _Message.header.offset + _MessageHeader.control_length.offset
         self.control_lengths = messages.cast("Q")[
@@ -134,11 +130,12 @@ class Outgoing:
             joined = b"".join(bodies)
         self._room[: len(joined)] = joined
         headers.envelopes[: len(envelopes) * headers.envelope_bytes] = b"".join(envelopes)
-        sizes = list(map(len, bodies))
-        vectors = [0] * (2 * len(bodies))
-        vectors[0::2] = accumulate(sizes[:-1], initial=self._address)
-        vectors[1::2] = sizes
-        _PACK_VECTORS[len(bodies)](headers.vectors, 0, *vectors)
+        at = self._address
+        bases, lengths = headers.bases, headers.lengths
+        for slot, size in enumerate(map(len, bodies)):
+            bases[slot] = at
+            lengths[slot] = size
+            at += size
 
     def _hand_over(self, descriptor: int, count: int) -> tuple[int, int]:
         done = failed = 0
@@ -161,18 +158,14 @@ class Incoming:
 
     def __init__(self, control_bytes: int = 0) -> None:
         self._control_bytes = control_bytes
-        self._headers = headers = _Headers(control_bytes)
-        # The envelopes of so many datagrams, each by itself.
-        self._splits = [
-            struct.Struct(f"{headers.envelope_bytes}s" * count) for count in range(SLOTS + 1)
-        ]
+        self._headers = _Headers(control_bytes)
         self._room, address = _make_room(SLOTS * _ROOM_BYTES)
         for slot in range(SLOTS):
-            headers.vectors[2 * slot] = address + slot * _ROOM_BYTES
-            headers.vectors[2 * slot + 1] = _ROOM_BYTES
+            self._headers.bases[slot] = address + slot * _ROOM_BYTES
+            self._headers.lengths[slot] = _ROOM_BYTES
 
-    def receive(self, descriptor: int) -> tuple[list[bytes], tuple[bytes, ...]]:
-        """What is there: datagrams, and their envelopes, of zeros where one says nothing.
+    def receive(self, descriptor: int) -> list[tuple[bytes, bytes]]:
+        """What is there: each datagram with its envelope, of zeros where that says nothing.
 
         Raises `OSError` of an earlier datagram's fate; no datagram is lost by that.
         """
@@ -182,13 +175,20 @@ class Incoming:
             code = ctypes.get_errno()
             if count < 0 and code not in _NOT_NOW:
                 raise OSError(code, os.strerror(code))
-            return [], ()
+            return []
+        room = self._room
         if self._control_bytes:
             self._clear_what_was_not_written(count)
-        room = self._room
-        sizes = headers.received[:count].tolist()
-        datagrams = [room[at : at + size] for at, size in zip(_ROOMS, sizes, strict=False)]
-        return datagrams, self._splits[count].unpack_from(headers.envelopes)
+        envelope_bytes = headers.envelope_bytes
+        envelopes = headers.envelopes[: count * envelope_bytes].tobytes()
+        found = []
+        at = envelope_at = 0
+        for size in headers.received[:count].tolist():
+            end = envelope_at + envelope_bytes
+            found.append((room[at : at + size], envelopes[envelope_at:end]))
+            at += _ROOM_BYTES
+            envelope_at = end
+        return found
 
     def _clear_what_was_not_written(self, count: int) -> None:
         """Of ancillary data; and let the kernel write all of it the next time."""

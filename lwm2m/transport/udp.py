@@ -11,7 +11,7 @@ import socket
 import struct
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, cast
 
@@ -113,14 +113,19 @@ class SocketLink(ABC):
         if not self._unsent:
             self._loop.remove_writer(self._socket.fileno())
 
-    @abstractmethod
     def _drain(self) -> None:
-        """Take up to about `DATAGRAMS_PER_WAKE` datagrams from the kernel, and hand them on in
-        turns."""
+        arrivals = self._arrivals()
+        for first in arrivals:
+            self._receive(chain((first,), islice(arrivals, DATAGRAMS_PER_TURN - 1)))
 
     @abstractmethod
     def _send_some(self, datagrams: Sequence[tuple[bytes, Any]]) -> int:
         """Hand them to the kernel in order: how many it took, or refused for good."""
+
+    @abstractmethod
+    def _arrivals(self) -> Iterator[tuple[bytes, Any]]:
+        """Take up to about `DATAGRAMS_PER_WAKE` datagrams from the kernel, each as late as can be:
+        the first of a burst wakes us, and the others are there once it has been dealt with."""
 
 
 class UdpLink(SocketLink):
@@ -154,13 +159,6 @@ class UdpLink(SocketLink):
                 self.errors += 1
         return len(datagrams)
 
-    def _drain(self) -> None:
-        # Each is taken as late as can be: the first of a burst wakes us, and the others are there
-        # once it has been dealt with.
-        arrivals = self._arrivals()
-        for first in arrivals:
-            self._receive(chain((first,), islice(arrivals, DATAGRAMS_PER_TURN - 1)))
-
     def _arrivals(self) -> Iterator[tuple[bytes, Any]]:
         receive = self._receive_one
         for _ in range(DATAGRAMS_PER_WAKE):
@@ -183,20 +181,6 @@ class UdpLink(SocketLink):
         return self._recvfrom(_DATAGRAM_BYTES_MAX)
 
 
-class _Kept(dict[Any, Any]):
-    """What `make` made of a key, while there is room: then all is made anew."""
-
-    def __init__(self, make: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, key: Any) -> Any:
-        if len(self) >= _ADDRESSES_KEPT:
-            self.clear()
-        value = self[key] = self._make(key)
-        return value
-
-
 class BatchedLink(SocketLink):
     """Sends and receives many datagrams by one system call, over IPv4.
 
@@ -214,45 +198,48 @@ class BatchedLink(SocketLink):
         self._descriptor = sock.fileno()
         self._outgoing, self._incoming = batches.open_batches(envelope.size - batches.NAME.size)
         # Both ways, since an address costs more to make than to find.
-        self._envelopes: dict[Any, bytes] = _Kept(self._make_envelope)
-        self._peers: dict[bytes, Any] = _Kept(self._read_peer)
-        self._has_strangers = False
+        self._envelopes: dict[Any, bytes] = {}
+        self._peers: dict[bytes, Any] = {}
         self._unpack = envelope.unpack
 
     def _send_some(self, datagrams: Sequence[tuple[bytes, Any]]) -> int:
+        known, keep = self._envelopes.get, self._keep_envelope
         bodies = [data for data, _ in datagrams]
-        known = self._envelopes
-        envelopes = [known[peer] for _, peer in datagrams]
+        envelopes = [known(peer) or keep(peer) for _, peer in datagrams]
         taken, failed = self._outgoing.send(self._descriptor, bodies, envelopes)
         self.errors += failed
         return taken
 
-    def _drain(self) -> None:
+    def _arrivals(self) -> Iterator[tuple[bytes, Any]]:
+        known, keep = self._peers.get, self._keep_peer
         left = DATAGRAMS_PER_WAKE
         while left > 0 and not self._closed:
             try:
-                bodies, envelopes = self._incoming.receive(self._descriptor)
+                found = self._incoming.receive(self._descriptor)
             except OSError:
                 # An ICMP error of an earlier send arrives here; the socket goes on.
                 self.errors += 1
                 return
-            if not bodies:
+            if not found:
                 return
-            left -= len(bodies)
-            found = list(zip(bodies, map(self._peers.__getitem__, envelopes), strict=True))
-            if self._has_strangers:
-                found = self._without_strangers(found)
-            for begin in range(0, len(found), DATAGRAMS_PER_TURN):
-                self._receive(found[begin : begin + DATAGRAMS_PER_TURN])
+            left -= len(found)
+            for data, envelope in found:
+                peer = known(envelope) or keep(envelope)
+                if peer is None:
+                    self.errors += 1
+                else:
+                    yield data, peer
 
-    def _without_strangers(self, found: list[tuple[bytes, Any]]) -> list[tuple[bytes, Any]]:
-        ours = [arrival for arrival in found if arrival[1] is not None]
-        self.errors += len(found) - len(ours)
-        return ours
+    def _keep_envelope(self, peer: Any) -> bytes:
+        if len(self._envelopes) >= _ADDRESSES_KEPT:
+            self._envelopes.clear()
+        envelope = self._envelopes[peer] = self._make_envelope(peer)
+        return envelope
 
-    def _read_peer(self, envelope: bytes) -> Any:
-        peer = self._make_peer(*self._unpack(envelope))
-        self._has_strangers |= peer is None
+    def _keep_peer(self, envelope: bytes) -> Any:
+        if len(self._peers) >= _ADDRESSES_KEPT:
+            self._peers.clear()
+        peer = self._peers[envelope] = self._make_peer(*self._unpack(envelope))
         return peer
 
     @abstractmethod
@@ -283,8 +270,8 @@ class BatchedUdpLink(BatchedLink, UdpLink):
     def _make_envelope(self, peer: UdpAddress) -> bytes:
         return make_name(*peer)
 
-    def _read_peer(self, envelope: bytes) -> UdpAddress:
-        peer: UdpAddress = super()._read_peer(envelope)
+    def _keep_peer(self, envelope: bytes) -> UdpAddress:
+        peer: UdpAddress = super()._keep_peer(envelope)
         # Nothing but a name: the answer goes by the same.
         if len(self._envelopes) < _ADDRESSES_KEPT:
             self._envelopes[peer] = envelope

@@ -49,8 +49,8 @@ def _send(sender: socket.socket, datagrams: list[tuple[bytes, Any]]) -> tuple[in
 
 def _receive_all(incoming: Incoming, sock: socket.socket) -> list[bytes]:
     found: list[bytes] = []
-    while batch := incoming.receive(sock.fileno())[0]:
-        found += batch
+    while batch := incoming.receive(sock.fileno()):
+        found += [data for data, _ in batch]
     return found
 
 
@@ -69,9 +69,8 @@ def test_a_batch_names_the_sender_of_each_datagram(
 ) -> None:
     sender.sendto(b"one", receiver.getsockname())
     receiver.sendto(b"two", receiver.getsockname())
-    datagrams, envelopes = Incoming().receive(receiver.fileno())
-    peers = [read_place(*_PLACE.unpack(envelope)) for envelope in envelopes]
-    assert list(zip(datagrams, peers, strict=True)) == [
+    found = Incoming().receive(receiver.fileno())
+    assert [(data, read_place(*_PLACE.unpack(envelope))) for data, envelope in found] == [
         (b"one", sender.getsockname()),
         (b"two", receiver.getsockname()),
     ]
@@ -101,7 +100,7 @@ def test_ancillary_data_is_not_taken_from_the_datagram_before(
 
     def destination() -> bytes:
         sender.sendto(b"x", receiver.getsockname())
-        _, (envelope,) = incoming.receive(receiver.fileno())
+        [(_, envelope)] = incoming.receive(receiver.fileno())
         return bytes(_CONTROL.unpack(envelope[NAME.size :])[0])
 
     receiver.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
