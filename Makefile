@@ -11,6 +11,9 @@ export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell $(PYTHON) -c 'import os; print((
 WEB := city_platform/dashboard/web
 SCENARIO ?= onboarding.city_block_comes_online
 
+# Hundreds of processes start in a test run: what is compiled is kept, whatever the machine's habit.
+test coverage: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: run test coverage setup setup-test dashboard lint clean
 
 run: setup

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
+import os
 import resource
 from collections.abc import Awaitable, Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
+from harness.bench.parent import die_with
+
 Told = Any
+
+# Importing takes seconds where two cores are shared by many.
+START_S = 120.0
+END_S = 10.0
 
 
 def cpu_s() -> float:
@@ -33,6 +40,32 @@ async def serve_pipe(pipe: Connection, obey: Callable[[Told], Awaitable[object]]
         pipe.send(await obey(told))
 
 
+def under(parent: int, target: Callable[..., None], *arguments: object) -> None:
+    """A process's target: `target`, which ends with `parent`, however that ends."""
+    die_with(parent)
+    target(*arguments)
+
+
+def started(process: Any, pipe: Connection, within_s: float = START_S) -> Any:
+    """What a process says first. Raises `TimeoutError`, or `EOFError` when it has died."""
+    return _received(pipe, within_s, f"{process.name} did not start")
+
+
+def ended(process: Any, within_s: float = END_S) -> None:
+    """Wait until it has ended, and kill it when that takes longer."""
+    process.join(timeout=within_s)
+    if process.is_alive():
+        process.kill()
+        # It gets no further than the kernel's own work for it.
+        process.join(timeout=END_S)
+
+
+def _received(pipe: Connection, within_s: float, otherwise: str) -> Any:
+    if not pipe.poll(within_s):
+        raise TimeoutError(f"{otherwise} within {within_s:g} s")
+    return pipe.recv()
+
+
 class Child:
     """One such process; `ask` blocks."""
 
@@ -43,9 +76,7 @@ class Child:
     def ask(self, told: Told, within_s: float = 900.0) -> Any:
         """Its answer. Raises `TimeoutError`, or `EOFError` when it has died."""
         self._pipe.send(told)
-        if not self._pipe.poll(within_s):
-            raise TimeoutError(f"a process of the benchmark is silent for {within_s:g} s")
-        return self._pipe.recv()
+        return _received(self._pipe, within_s, "a process of the benchmark said nothing")
 
 
 @contextlib.contextmanager
@@ -53,7 +84,8 @@ def child(target: Callable[..., None], *arguments: object) -> Iterator[Child]:
     """Run `target(pipe, *arguments)` in a process of its own until the block ends."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
+    told = (os.getpid(), target, theirs, *arguments)
+    process = context.Process(target=under, args=told, daemon=True)
     process.start()
     theirs.close()
     try:
@@ -61,6 +93,4 @@ def child(target: Callable[..., None], *arguments: object) -> Iterator[Child]:
     finally:
         with contextlib.suppress(OSError):
             ours.send(None)
-        process.join(timeout=5)
-        process.kill()
-        process.join()
+        ended(process)

@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from benchmarks.child_process import cpu_s
+from benchmarks.child_process import END_S, cpu_s, ended, started, under
 from benchmarks.registers import DEVICES, Registers, answer_registers, local_address
 from lwm2m.transport import Link, open_many_addresses, open_udp
 from lwm2m.transport.dtls import (
@@ -164,6 +165,8 @@ class Handshakes:
 
 def _ask(pipe: Connection) -> tuple[float, int]:
     pipe.send("figures")
+    if not pipe.poll(END_S):
+        raise TimeoutError(f"the server said no figures within {END_S:g} s")
     used_s, rss = pipe.recv()
     return float(used_s), int(rss)
 
@@ -254,14 +257,14 @@ def _with_server(kind: str, chain: tuple[bytes, ...], measure: Any) -> Any:
     """What `measure(address, pipe)` returns, with a server process of this kind meanwhile."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    server = context.Process(target=_server_process, args=(kind, chain, theirs))
+    told = (os.getpid(), _server_process, kind, chain, theirs)
+    server = context.Process(target=under, args=told)
     server.start()
     try:
-        address = ours.recv()
+        address = started(server, ours)
         return uvloop.run(measure(address, ours))
     finally:
-        server.kill()
-        server.join()
+        ended(server, within_s=0.0)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import asyncio
 import gc
 import json
 import multiprocessing
+import os
 import platform
 import random
 import ssl
@@ -33,6 +34,7 @@ from typing import Any, NamedTuple
 import msgspec
 import uvloop
 
+from benchmarks.child_process import ended, under
 from benchmarks.fleet_peers import PSK, Authority, lwm2m_server, mqtt_server, resident_bytes
 from fake_devices.device import Device, Moment
 from fake_devices.devices import MODELS
@@ -296,6 +298,8 @@ def _mqtt(count: int) -> Figures:
         return uvloop.run(measure_mqtt(config, port, pipe, authority))
 
 
+# 20,000 devices over DTLS take a quarter of it.
+WITHIN_S = 1_800.0
 _MEASUREMENTS = {"lwm2m": _plain, "dtls": _secure, "updates": _updates, "mqtt_tls": _mqtt}
 
 
@@ -303,15 +307,18 @@ def measured(name: str, count: int) -> Figures:
     """The figures of one measurement in a process of its own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_in_process, args=(theirs, name, count))
+    told = (os.getpid(), _in_process, theirs, name, count)
+    process = context.Process(target=under, args=told)
     process.start()
     theirs.close()
     try:
+        if not ours.poll(WITHIN_S):
+            raise SystemExit(f"the measurement {name!r} took longer than {WITHIN_S:g} s")
         found: Figures = ours.recv()
     except EOFError:
         raise SystemExit(f"the measurement {name!r} failed") from None
     finally:
-        process.join()
+        ended(process)
     return found
 
 

@@ -25,6 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from benchmarks.child_process import ended, started, under
 from lwm2m.transport.dtls import DtlsServerLink, ServerCredentials, open_dtls_server
 from mqtt.packets import (
     ConnAck,
@@ -225,15 +226,14 @@ def _broker_context(keys: Keys, anchor: bytes) -> ssl.SSLContext:
 def _child(target: Any, said: object = None) -> Iterator[tuple[int, Connection]]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=target, args=(theirs,), daemon=True)
+    process = context.Process(target=under, args=(os.getpid(), target, theirs), daemon=True)
     process.start()
     try:
         if said is not None:
             ours.send(said)
-        yield ours.recv(), ours
+        yield started(process, ours), ours
     finally:
-        process.kill()
-        process.join()
+        ended(process, within_s=0.0)
 
 
 @contextlib.contextmanager

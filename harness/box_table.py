@@ -7,7 +7,6 @@ come from a run with `LAMPLIGHTER_BOX_RESULTS=FOLDER` (tests/conftest.py leaves 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from harness.box_list import BOXES, Box, Side
+from harness.kept_results import ResultPage, read_run
 
-ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = "docs/reference/boxes.md"
 RESULTS: Final = "docs/data/boxes.json"
 COMMAND: Final = "python -m harness.box_table"
@@ -86,17 +85,9 @@ def _sides(box: Box) -> list[tuple[Column, Side]]:
     return [("embedded", box.embedded), ("cloud", box.cloud)]
 
 
-def read_results(file: Path) -> list[BoxResult]:
-    """The kept results."""
-    return msgspec.json.decode(file.read_bytes(), type=list[BoxResult])
-
-
 def take_results(folder: Path, kept: Sequence[BoxResult]) -> list[BoxResult]:
     """Kept results, but those of a cell that a run had something to say of are the run's."""
-    run = [
-        msgspec.json.decode(file.read_bytes(), type=BoxResult)
-        for file in sorted(folder.glob("*.json"))
-    ]
+    run = read_run(folder, BoxResult)
     told = {each.cell for each in run if each.status != "skipped"}
     known = {each.cell for each in kept}
     merged = [each for each in kept if each.cell not in told]
@@ -113,12 +104,6 @@ def _gathered(results: Iterable[BoxResult]) -> list[BoxResult]:
         before = rows[key].count if key in rows else 0
         rows[key] = msgspec.structs.replace(each, test=test, count=before + each.count)
     return [rows[key] for key in sorted(rows)]
-
-
-def write_results(file: Path, results: Iterable[BoxResult]) -> None:
-    """Keep results, one a line."""
-    lines = ",\n".join(msgspec.json.encode(each).decode() for each in results)
-    file.write_text(f"[\n{lines}\n]\n")
 
 
 def page(results: Sequence[BoxResult], boxes: Sequence[Box] = BOXES) -> str:
@@ -180,19 +165,16 @@ def _files(results: Sequence[BoxResult]) -> str:
     return "<br>".join(f"`{name.removeprefix('tests/')}`" for name in names) or "·"
 
 
-def main() -> int:
-    """Take results over if asked, and print the page to its place."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Print the page of the boxes.")
-    parser.add_argument("--take", type=Path, help="folder of a run's results, to take over first")
-    arguments = parser.parse_args()
-    kept_file = ROOT / RESULTS
-    kept = read_results(kept_file) if kept_file.exists() else []
-    if arguments.take is not None:
-        kept = take_results(arguments.take, kept)
-        write_results(kept_file, kept)
-    (ROOT / PAGE).write_text(page(kept))
-    return 0
+BOX_PAGE: Final = ResultPage(
+    command=COMMAND,
+    about="Print the page of the boxes.",
+    page=PAGE,
+    results=RESULTS,
+    kind=BoxResult,
+    take=take_results,
+    text=page,
+)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BOX_PAGE.main())

@@ -6,15 +6,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
-ROOT: Final = Path(__file__).parents[1]
+from harness.kept_results import ResultPage, read_run
+
 PAGE: Final = "docs/reference/interoperability.md"
 RESULTS: Final = "fixtures/recordings/results.json"
 COMMAND: Final = "python -m harness.interop_matrix"
@@ -72,28 +72,13 @@ the security does not apply there.
 """
 
 
-def read_results(file: Path) -> list[CellResult]:
-    """The kept results, in the order of the cells."""
-    return msgspec.json.decode(file.read_bytes(), type=list[CellResult])
-
-
 def take_results(folder: Path, kept: Sequence[CellResult]) -> list[CellResult]:
     """Kept results with those of a run put over them; what a run skipped leaves the kept one."""
-    found = [
-        msgspec.json.decode(file.read_bytes(), type=CellResult)
-        for file in sorted(folder.glob("*.json"))
-    ]
     merged = {each.key: each for each in kept}
-    for each in found:
+    for each in read_run(folder, CellResult):
         if each.status != "skipped" or each.key not in merged:
             merged[each.key] = each
     return sorted(merged.values(), key=_order)
-
-
-def write_results(file: Path, results: Iterable[CellResult]) -> None:
-    """Keep results, one a line."""
-    lines = ",\n".join(msgspec.json.encode(each).decode() for each in results)
-    file.write_text(f"[\n{lines}\n]\n")
 
 
 def page(results: Sequence[CellResult]) -> str:
@@ -183,19 +168,16 @@ def _shown(result: CellResult | None, notes: list[str]) -> str:
     return f"{word[result.status]} ({notes.index(detail) + 1})"
 
 
-def main() -> int:
-    """Take results over if asked, and print the page to its place."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Print the interoperability page.")
-    parser.add_argument("--take", type=Path, help="folder of a run's results, to take over first")
-    arguments = parser.parse_args()
-    kept_file = ROOT / RESULTS
-    kept = read_results(kept_file) if kept_file.exists() else []
-    if arguments.take is not None:
-        kept = take_results(arguments.take, kept)
-        write_results(kept_file, kept)
-    (ROOT / PAGE).write_text(page(kept))
-    return 0
+INTEROP_PAGE: Final = ResultPage(
+    command=COMMAND,
+    about="Print the interoperability page.",
+    page=PAGE,
+    results=RESULTS,
+    kind=CellResult,
+    take=take_results,
+    text=page,
+)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(INTEROP_PAGE.main())

@@ -1,19 +1,49 @@
-"""Leaves what came of each test of a box of the platform, where a folder is named for it."""
+"""Every run of the tests: what is collected and in which order, and what is kept of results.
+
+What came of each test of a box of the platform is left where a folder is named for it
+(see `harness.box_table`).
+"""
 
 from __future__ import annotations
 
-import hashlib
+import gc
 import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import pytest
+from hypothesis import settings
 
 from harness.box_table import BoxResult, Cell, Status, cells_of
+from harness.kept_results import leave_result
 
 _FOLDER: Final = "LAMPLIGHTER_BOX_RESULTS"
+_SCENARIOS: Final = "tests/scenarios/"
+
+# Other tests run beside each: how long an example takes says nothing.
+settings.register_profile("without_deadline", deadline=None)
+settings.load_profile("without_deadline")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without looking for garbage: there is little among so many tests, and all is kept.
+
+    What is there then is looked through no more while the tests run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Scenarios first: whole benches wait most of their time, and others work meanwhile.
+
+    Last, several at once would wait for each other, and nothing would be left to do beside them."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_SCENARIOS))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,8 +69,4 @@ def _keep(folder: Path, cell: Cell, report: pytest.TestReport) -> None:
         status=status,
         detail=reason.removeprefix("Skipped: "),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(f"{cell}{report.nodeid}".encode()).hexdigest()[:16]
-    unfinished = folder / f".{name}-{os.getpid()}"
-    unfinished.write_bytes(msgspec.json.encode(result))
-    unfinished.replace(folder / f"{name}.json")
+    leave_result(folder, f"{cell}{report.nodeid}", result)

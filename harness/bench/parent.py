@@ -22,10 +22,15 @@ def die_with_parent() -> Callable[[], None]:
     parent = os.getpid()
 
     def between_fork_and_exec() -> None:
-        if _LIBC is None:
-            return
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before the line above
-            os._exit(1)
+        die_with(parent)
 
     return between_fork_and_exec
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel end this process when `parent`, which started it, ends; see above."""
+    if _LIBC is None:
+        return
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the line above
+        os._exit(1)

@@ -23,7 +23,10 @@ _D_ETS: Final = "fake_devices/device/test_ets_management.py::test_"
 _D_REPORT: Final = "fake_devices/device/test_ets_reporting.py::test_"
 _D_OBS: Final = "fake_devices/device/test_observing.py::test_"
 _D_COMPOSITE: Final = "fake_devices/device/test_composite.py::test_"
-_RULES: Final = "lwm2m/reporting/test_observations.py::test_"
+_NOTIFIES: Final = "lwm2m/reporting/test_observations.py::test_"
+_CONDITIONS: Final = "lwm2m/reporting/test_conditions.py::test_"
+_HISTORY: Final = "lwm2m/reporting/test_history.py::test_"
+_RULES: Final = "lwm2m/reporting/test_rules.py::test_"
 _ATTRIBUTES: Final = "lwm2m/reporting/test_attributes.py::test_"
 _LIMITS: Final = "harness/test_features.py::test_"
 
@@ -235,16 +238,16 @@ REPORTING: Final = Group(
                 (_S_OBS + "observe_parameters_go_to_1_2_devices_alone",
                  _D_REPORT + "int_312_attributes_come_with_the_observation")),
         Feature("attributes pmin, pmax", "1.0", YES, NOT_ITS, YES,
-                (_RULES + "notifications_keep_to_the_periods",)),
+                (_NOTIFIES + "notifications_keep_to_the_periods",)),
         Feature("attributes gt, lt, st", "1.0", YES, NOT_ITS, YES,
-                (_RULES + "crossing_the_upper_threshold_is_told_in_either_direction",
-                 _RULES + "a_step_is_counted_from_what_was_told_last")),
+                (_CONDITIONS + "crossing_the_upper_threshold_is_told_in_either_direction",
+                 _CONDITIONS + "a_step_is_counted_from_what_was_told_last")),
         Feature("attributes epmin, epmax", "1.1", YES, NOT_ITS, YES,
-                (_RULES + "values_are_looked_at_once_in_the_maximum_evaluation_period",)),
+                (_CONDITIONS + "values_are_looked_at_once_in_the_maximum_evaluation_period",)),
         Feature("attributes edge, con, hqmax", "1.2", YES, NOT_ITS, YES,
-                (_RULES + "an_edge_tells_of_one_direction",
-                 _RULES + "notifications_are_confirmable_when_asked_for",
-                 _RULES + "history_is_kept_while_a_notification_waits")),
+                (_CONDITIONS + "an_edge_tells_of_one_direction",
+                 _NOTIFIES + "notifications_are_confirmable_when_asked_for",
+                 _HISTORY + "history_is_kept_while_a_notification_waits")),
         Feature("attributes of the level above, per server", "1.0", YES, NOT_ITS, YES,
                 (_ATTRIBUTES + "lower_levels_inherit_and_win",
                  _D_REPORT + "int_951_attributes_are_kept_separately_for_each_server")),
@@ -253,7 +256,7 @@ REPORTING: Final = Group(
         Feature("storing while offline (/1/x/6)", "1.0", NOT_ITS, NOT_ITS, YES,
                 (_D_OBS + "what_was_stored_is_told_in_one_notification",)),
         Feature("a confirmable notification in 24 h", "1.0", NOT_ITS, NOT_ITS, YES,
-                (_RULES + "one_notification_in_a_day_is_confirmable",)),
+                (_NOTIFIES + "one_notification_in_a_day_is_confirmable",)),
         Feature("history in a notification", "1.2", YES, NOT_ITS, YES,
                 (_S_EVERY + "history_in_a_notification_comes_with_its_times",
                  _D_OBS + "what_was_stored_is_told_in_one_notification")),

@@ -7,6 +7,8 @@ from typing import Final
 from harness.features import NO, NOT_ITS, YES, Feature, Group, Support
 
 _TCP: Final = "lwm2m/transport/test_reliable.py::test_"
+_TCP_FRAMES: Final = "lwm2m/transport/test_reliable_frames.py::test_"
+_TCP_BLOCKS: Final = "lwm2m/transport/test_reliable_blocks.py::test_"
 _S_TCP: Final = "harness/lwm2m_server/test_live_connections.py::test_"
 _BS_LIVE: Final = "harness/bootstrap_server/test_live.py::test_"
 _C: Final = "lwm2m/coap/"
@@ -36,12 +38,12 @@ TRANSPORT: Final = Group(
         Feature("WebSocket", "1.2.1, RFC 8323", *_NONE, (),
                 "nobody listens: an HTTP Upgrade on the port of TCP is aborted as no CSM"),
         Feature("tokens of more than 8 bytes over TCP", "RFC 8974", *_NONE,
-                (_TCP + "any_bytes_are_taken_or_abort_the_connection",), "the connection is "
+                (_TCP_FRAMES + "any_bytes_are_taken_or_abort_the_connection",), "the connection is "
                 "aborted"),
         Feature("BERT, received", "RFC 8323", YES, YES, NOT_ITS,
-                (_TCP + "bert_blocks_are_understood_and_confirmed",)),
+                (_TCP_BLOCKS + "bert_blocks_are_understood_and_confirmed",)),
         Feature("BERT, sent", "RFC 8323", NO, NO, NOT_ITS,
-                (_TCP + "a_body_beyond_the_peers_largest_message_goes_in_blocks",),
+                (_TCP_BLOCKS + "a_body_beyond_the_peers_largest_message_goes_in_blocks",),
                 "blocks of 1,024 bytes"),
         Feature("Custody, Alternative-Address, Hold-Off", "RFC 8323", NO, NO, NOT_ITS,
                 (_TCP + "release_lets_what_is_asked_be_answered_first",),
@@ -64,10 +66,10 @@ COAP: Final = Group(
                 (_C + "test_exchange.py::TestAsking::test_retransmissions_double_their_wait_and_"
                  "end_as_a_"
                  "timeout",
-                 _C + "test_exchange.py::TestDuplicates::test_a_duplicate_gets_the_same_answer_"
+                 _C + "test_answering.py::TestDuplicates::test_a_duplicate_gets_the_same_answer_"
                  "and_is_not_told")),
         Feature("separate responses, non-confirmable messages, Reset", "RFC 7252", *_ALL,
-                (_C + "test_exchange.py::TestAnswering::test_a_late_answer_is_a_separate_"
+                (_C + "test_answering.py::TestAnswering::test_a_late_answer_is_a_separate_"
                  "confirmable_response",
                  _C + "test_exchange.py::TestAsking::test_a_non_confirmable_request_is_sent_once")),
         Feature("NSTART, probing rate, parameters as configuration", "RFC 7252", *_ALL,
@@ -75,7 +77,7 @@ COAP: Final = Group(
                  _C + "test_probing.py::test_a_second_request_waits_as_long_as_the_first_has_bytes",
                  _C + "test_parameters.py::test_the_derived_times_are_those_of_rfc_7252")),
         Feature("critical options, 4.02 for unknown ones", "RFC 7252", *_ALL,
-                (_C + "test_exchange.py::TestAnswering::test_an_unknown_critical_option_is_"
+                (_C + "test_answering.py::TestAnswering::test_an_unknown_critical_option_is_"
                  "answered_bad_option",)),
         Feature("ETag, If-Match, If-None-Match, Max-Age", "RFC 7252", *_ALL,
                 (_C + "test_conditions.py::test_preconditions_reach_an_application_that_acts_on_"
@@ -83,7 +85,7 @@ COAP: Final = Group(
                 "the CoAP core has them; LwM2M's operations do not use them: If-Match is answered "
                 "4.02"),
         Feature("proxies", "RFC 7252", *_NONE,
-                (_C + "test_exchange.py::TestAnswering::test_proxying_is_not_supported",), "5.05"),
+                (_C + "test_answering.py::TestAnswering::test_proxying_is_not_supported",), "5.05"),
         Feature("multicast", "RFC 7252", *_NONE, (), "nobody joins a group"),
         Feature("`/.well-known/core`", "RFC 6690", NO, NO, NO,
                 (_LIMITS + "what_is_no_path_of_lwm2m_is_not_found",), "4.04"),

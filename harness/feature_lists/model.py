@@ -14,6 +14,7 @@ _DTLS: Final = "lwm2m/transport/test_dtls_handshakes.py::test_"
 _CERTIFICATES: Final = "lwm2m/transport/test_dtls_certificates.py::test_"
 _RECORDS: Final = "lwm2m/transport/test_dtls_records.py::test_"
 _FLEET: Final = "fake_devices/fleet/test_security.py::test_"
+_FLEET_FILES: Final = "fake_devices/fleet/test_credential_files.py::test_"
 _S_SECURE: Final = "harness/lwm2m_server/test_live_security.py::test_"
 _S_OSCORE: Final = "harness/lwm2m_server/test_live_oscore.py::test_"
 _OSCORE: Final = "lwm2m/transport/test_oscore.py::test_"
@@ -125,7 +126,7 @@ SECURITY: Final = Group(
         Feature("server's own certificate pinned (/0/x/4), SNI (/0/x/14)", "1.0, 1.1", NOT_ITS,
                 YES, YES,
                 (_CERTIFICATES + "a_pinned_server_is_taken_with_and_without_a_chain",
-                 _FLEET + "accounts_become_credentials_or_nothing")),
+                 _FLEET_FILES + "accounts_become_credentials_or_nothing")),
         Feature("certificate usage 0 to 2 and matching types (/0/x/13, /0/x/15)", "1.1", NOT_ITS,
                 NO, NO, (),
                 "they are kept; a device takes the certificate of /0/x/4 itself, and with "

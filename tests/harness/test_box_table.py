@@ -13,17 +13,15 @@ from harness.box_table import (
     COMMAND,
     PAGE,
     RESULTS,
-    ROOT,
     BoxResult,
     Cell,
     Status,
     cells_of,
     complaints,
     page,
-    read_results,
     take_results,
-    write_results,
 )
+from harness.kept_results import ROOT, read_results, write_results
 
 HINT = f"run the tests with LAMPLIGHTER_BOX_RESULTS=reports/boxes, then {COMMAND} --take it"
 _TESTS = sorted({one for box in BOXES for side in (box.embedded, box.cloud) for one in side.tests})
@@ -38,11 +36,13 @@ def test_every_declared_test_exists(declared: str) -> None:
 
 
 def test_every_box_is_shown_by_a_passed_test_or_says_why_not() -> None:
-    assert complaints(read_results(ROOT / RESULTS)) == [], HINT
+    assert complaints(read_results(ROOT / RESULTS, BoxResult)) == [], HINT
 
 
 def test_the_page_is_as_the_results_print_it() -> None:
-    assert (ROOT / PAGE).read_text() == page(read_results(ROOT / RESULTS)), f"stale: run {COMMAND}"
+    assert (ROOT / PAGE).read_text() == page(read_results(ROOT / RESULTS, BoxResult)), (
+        f"stale: run {COMMAND}"
+    )
 
 
 def test_a_test_stands_for_the_cells_that_name_it() -> None:
@@ -79,7 +79,7 @@ def test_a_run_replaces_the_cells_that_it_ran(tmp_path: Path) -> None:
         ("rules", "failed"),
     ]
     write_results(tmp_path / "results", merged)
-    assert read_results(tmp_path / "results") == merged
+    assert read_results(tmp_path / "results", BoxResult) == merged
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ from runtime.files import write_secret
 from runtime.http import PortInUse
 from tests.harness.commands_beside import Command, device_options
 
+CURL_WITHIN_S = 30.0
+
 
 @pytest.mark.parametrize("security", ["psk", "x509", "none"])
 def test_the_command_that_serve_prints_for_a_device_brings_it_in(
@@ -53,7 +55,12 @@ async def _run_curls(text: str) -> list[str]:
         process = await asyncio.create_subprocess_shell(
             f"{command} -sS -w ' %{{http_code}}'", stdout=asyncio.subprocess.PIPE
         )
-        answers.append((await process.communicate())[0].decode())
+        try:
+            said, _ = await asyncio.wait_for(process.communicate(), CURL_WITHIN_S)
+        finally:
+            if process.returncode is None:
+                process.kill()
+        answers.append(said.decode())
     return answers
 
 

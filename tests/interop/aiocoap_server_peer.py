@@ -19,9 +19,7 @@ import httpx
 import msgspec
 from aiocoap import resource
 from aiocoap.oscore import FilesystemSecurityContext  # type: ignore[import-untyped]  # likewise
-from aiocoap.oscore_sitewrapper import (  # type: ignore[import-untyped]  # likewise
-    OscoreSiteWrapper,
-)
+from aiocoap.oscore_sitewrapper import OscoreSiteWrapper  # type: ignore[import-untyped]  # likewise
 
 from contracts.data_interface import Outcome
 from lwm2m.transport.oscore import OscoreMaterial, mirrored

@@ -5,15 +5,14 @@ Files go to `reports/interop`, or to the folder that `LAMPLIGHTER_INTEROP_RESULT
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Literal, NoReturn
 
-import msgspec
 import pytest
 
 from harness.interop_matrix import CellResult
+from harness.kept_results import leave_result
 from tests.interop.cells import Cell
 
 _ROOT = Path(__file__).parents[2]
@@ -52,11 +51,7 @@ def note(cell: Cell, report: pytest.TestReport, version: str) -> None:
         detail=detail,
         version=version,
     )
-    folder().mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(cell.name.encode()).hexdigest()[:16]
-    unfinished = folder() / f".{name}-{os.getpid()}"
-    unfinished.write_bytes(msgspec.json.encode(result))
-    unfinished.replace(folder() / f"{name}.json")
+    leave_result(folder(), cell.name, result)
 
 
 def _judge(report: pytest.TestReport) -> tuple[Status, str]:

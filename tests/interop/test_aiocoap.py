@@ -18,8 +18,11 @@ import aiocoap  # type: ignore[import-untyped]  # it has no py.typed
 import cbor2
 import pytest
 
-from contracts.data_interface import Event, Outcome
+from contracts.data_interface import Outcome
+from tests.interop import aiocoap_at_server
+from tests.interop.aiocoap_at_server import asked_paths, notified, written_values
 from tests.interop.aiocoap_peer import WITHIN_S, AiocoapDevice, AiocoapServer, Got
+from tests.interop.aiocoap_server_peer import LINKS
 from tests.interop.cells import (
     AIOCOAP_CLIENT,
     AIOCOAP_SERVER,
@@ -45,7 +48,6 @@ pytestmark = [
 ]
 
 _numbers = itertools.count(1)
-_LINKS = b'</>;rt="oma.lwm2m";ct=112,</1/0>,</3/0>'
 MANUFACTURER = "Lamplighter Simulated Devices"
 
 
@@ -80,7 +82,7 @@ class AtServer:
         self.device = AiocoapDevice(self.endpoint, port, credential)
         ends.callback(self.device.end)
 
-    def register(self, links: bytes = _LINKS) -> Got:
+    def register(self, links: bytes = LINKS) -> Got:
         """Register."""
         path = f"/rd?ep={self.endpoint}&lt=300&lwm2m=1.1&b=U"
         return self.device.ask(aiocoap.POST, path, links, LINK_FORMAT)
@@ -98,39 +100,6 @@ class AtServer:
         outcome = self.server.command(self.endpoint, operation, **fields)
         assert (outcome.code, outcome.error) == (expected, None), outcome
         return outcome
-
-
-def _register(at: AtServer, _: int | None) -> None:
-    assert at.registered().startswith("/rd/")
-
-
-def _register_block_wise(at: AtServer, _: int | None) -> None:
-    links = b",".join([_LINKS, *(b"</3303/%d>" % number for number in range(1, 250))])
-    assert at.register(links).code == "2.01"
-    event = at.server.until_event("registered", at.endpoint)
-    assert event.registration is not None
-    assert len(event.registration.object_links) > 249
-
-
-def _update(at: AtServer, _: int | None) -> None:
-    location = at.registered()
-    after = at.server.frames_so_far
-    assert at.device.ask(aiocoap.POST, f"{location}?lt=555").code == "2.04"
-    event = at.server.until_event("updated", at.endpoint, after=after)
-    assert event.registration is not None
-    assert event.registration.lifetime_s == 555
-    assert at.device.ask(aiocoap.POST, "/rd/nobody").code == "4.04"
-
-
-def _send(at: AtServer, content_format: int | None) -> None:
-    at.registered()
-    as_json = json.dumps([{"bn": "/3/0/", "n": "9", "v": 88}]).encode()
-    as_cbor = cbor2.dumps([{-2: "/3/0/", 0: "9", 2: 88}])
-    payload = as_json if content_format == SENML_JSON else as_cbor
-    after = at.server.frames_so_far
-    assert at.device.ask(aiocoap.POST, "/dp", payload, content_format).code == "2.04"
-    event = at.server.until_event("send", at.endpoint, after=after)
-    assert triples(event.values) == [("/3/0/9", "integer", 88)]
 
 
 def _read_of_it(at: AtServer, content_format: int | None) -> None:
@@ -163,33 +132,22 @@ def _execute_of_it(at: AtServer, _: int | None) -> None:
 
 def _observe_of_it(at: AtServer, content_format: int | None) -> None:
     at.command("observe", "2.05", path="/3/0/0", format=content_format)
-    _notified(at)
+    notified(at)
 
 
 def _cancel_of_it(at: AtServer, _: int | None) -> None:
     at.command("observe", "2.05", path="/3/0/0")
-    _notified(at)
+    notified(at)
     outcome = at.server.command(at.endpoint, "cancel_observation", path="/3/0/0")
     assert outcome.error is None, outcome
     assert at.device.name.observers == 0
-
-
-def _notified(at: AtServer) -> None:
-    after, wanted = at.server.frames_so_far, f"changed {next(_numbers)}"
-    at.device.change(wanted)
-
-    def found(event: Event) -> bool:
-        return triples(event.values) == [("/3/0/0", "string", wanted)]
-
-    at.server.until(at.endpoint, "notification", found, after)
 
 
 def _read_composite_of_it(at: AtServer, content_format: int | None) -> None:
     outcome = at.command("read_composite", "2.05", paths=["/3/0/0", "/1"], format=content_format)
     assert triples(outcome.values) == [("/3/0/0", "string", "aiocoap")]
     got = at.device.composites.get(timeout=WITHIN_S)
-    names = "".join(each.get(-2, "") + each.get(0, "") for each in cbor2.loads(got.payload))
-    assert names == "/3/0/0/1"
+    assert asked_paths(got.payload) == "/3/0/0/1"
 
 
 def _write_composite_to_it(at: AtServer, content_format: int | None) -> None:
@@ -199,25 +157,14 @@ def _write_composite_to_it(at: AtServer, content_format: int | None) -> None:
     ]
     at.command("write_composite", "2.04", values=values, format=content_format)
     got = at.device.composites.get(timeout=WITHIN_S)
-    found, base = {}, ""
-    for record in cbor2.loads(got.payload):
-        base = record.get(-2, base)
-        found[base + record.get(0, "")] = record.get(2, record.get(3))
-    assert found == {"/1/0/1": 77, "/3/0/14": "+02:00"}
-
-
-def _de_register(at: AtServer, _: int | None) -> None:
-    location = at.registered()
-    after = at.server.frames_so_far
-    assert at.device.ask(aiocoap.DELETE, location).code == "2.02"
-    at.server.until_event("deregistered", at.endpoint, after=after, reason="client")
+    assert written_values(got.payload) == {"/1/0/1": 77, "/3/0/14": "+02:00"}
 
 
 AT_SERVER: dict[str, Callable[[AtServer, int | None], None]] = {
-    "register": _register,
-    "register block-wise": _register_block_wise,
-    "update": _update,
-    "send": _send,
+    "register": aiocoap_at_server.register,
+    "register block-wise": aiocoap_at_server.register_block_wise,
+    "update": aiocoap_at_server.update,
+    "send": aiocoap_at_server.send,
     "read resource": _read_of_it,
     "write resource": _write_to_it,
     "discover object": _discover_of_it,
@@ -226,7 +173,7 @@ AT_SERVER: dict[str, Callable[[AtServer, int | None], None]] = {
     "cancel observation, active": _cancel_of_it,
     "read composite": _read_composite_of_it,
     "write composite": _write_composite_to_it,
-    "de-register": _de_register,
+    "de-register": aiocoap_at_server.de_register,
 }
 
 

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import aiocoap  # type: ignore[import-untyped]  # it has no py.typed
-import cbor2
 import pytest
 
 from contracts.data_interface import Event, Outcome
+from tests.interop import aiocoap_at_server
+from tests.interop.aiocoap_at_server import asked_paths, notified, written_values
 from tests.interop.aiocoap_peer import WITHIN_S, Got
 from tests.interop.aiocoap_server_peer import LINKS, ServerOfTransports, plain_context
-from tests.interop.cells import (
-    AIOCOAP_TRANSPORTS_CLIENT,
-    LINK_FORMAT,
-    OSCORE,
-    SENML_JSON,
-    TCP,
-    TLS,
-    Cell,
-)
+from tests.interop.cells import AIOCOAP_TRANSPORTS_CLIENT, LINK_FORMAT, OSCORE, TCP, TLS, Cell
 from tests.interop.ours import triples
 
 pytestmark = pytest.mark.slow
@@ -62,49 +54,6 @@ class At:
         assert (outcome.code, outcome.error) == (expected, None), outcome
         return outcome
 
-    def notified(self) -> None:
-        """The next change comes as a notification."""
-        after, wanted = self.server.frames_so_far, f"changed {next(_numbers)}"
-        self.device.change(wanted)
-
-        def found(event: Event) -> bool:
-            return triples(event.values) == [("/3/0/0", "string", wanted)]
-
-        self.server.until(self.endpoint, "notification", found, after)
-
-
-def _register(at: At, _: int | None) -> None:
-    assert at.registered().startswith("/rd/")
-
-
-def _register_block_wise(at: At, _: int | None) -> None:
-    links = b",".join([LINKS, *(b"</3303/%d>" % number for number in range(1, 250))])
-    assert at.register(links).code == "2.01"
-    event = at.server.until_event("registered", at.endpoint)
-    assert event.registration is not None
-    assert len(event.registration.object_links) > 249  # type: ignore[arg-type]  # decoded
-
-
-def _update(at: At, _: int | None) -> None:
-    location = at.registered()
-    after = at.server.frames_so_far
-    assert at.device.ask(aiocoap.POST, f"{location}?lt=555").code == "2.04"
-    event = at.server.until_event("updated", at.endpoint, after=after)
-    assert event.registration is not None
-    assert event.registration.lifetime_s == 555
-    assert at.device.ask(aiocoap.POST, "/rd/nobody").code == "4.04"
-
-
-def _send(at: At, content_format: int | None) -> None:
-    at.registered()
-    as_json = json.dumps([{"bn": "/3/0/", "n": "9", "v": 88}]).encode()
-    as_cbor = cbor2.dumps([{-2: "/3/0/", 0: "9", 2: 88}])
-    payload = as_json if content_format == SENML_JSON else as_cbor
-    after = at.server.frames_so_far
-    assert at.device.ask(aiocoap.POST, "/dp", payload, content_format).code == "2.04"
-    event = at.server.until_event("send", at.endpoint, after=after)
-    assert triples(event.values) == [("/3/0/9", "integer", 88)]
-
 
 def _read(at: At, content_format: int | None) -> None:
     at.registered()
@@ -135,14 +84,14 @@ def _execute(at: At, _: int | None) -> None:
 def _observe(at: At, content_format: int | None) -> None:
     at.registered()
     at.operate("observe", "2.05", path="/3/0/0", format=content_format)
-    at.notified()
-    at.notified()
+    notified(at)
+    notified(at)
 
 
 def _cancel(at: At, _: int | None) -> None:
     at.registered()
     at.operate("observe", "2.05", path="/3/0/0")
-    at.notified()
+    notified(at)
     outcome = at.servers.operate(at.endpoint, "cancel_observation", path="/3/0/0")
     assert outcome.error is None, outcome
     if at.security == OSCORE:
@@ -157,8 +106,7 @@ def _read_composite(at: At, content_format: int | None) -> None:
     outcome = at.operate("read_composite", "2.05", paths=["/3/0/0", "/1"], format=content_format)
     assert triples(outcome.values) == [("/3/0/0", "string", "aiocoap")]
     got = at.device.root.asked.get(timeout=WITHIN_S)
-    names = "".join(each.get(-2, "") + each.get(0, "") for each in cbor2.loads(got.payload))
-    assert names == "/3/0/0/1"
+    assert asked_paths(got.payload) == "/3/0/0/1"
 
 
 def _write_composite(at: At, content_format: int | None) -> None:
@@ -169,32 +117,21 @@ def _write_composite(at: At, content_format: int | None) -> None:
     ]
     at.operate("write_composite", "2.04", values=values, format=content_format)
     got = at.device.root.asked.get(timeout=WITHIN_S)
-    found, base = {}, ""
-    for record in cbor2.loads(got.payload):
-        base = record.get(-2, base)
-        found[base + record.get(0, "")] = record.get(2, record.get(3))
-    assert found == {"/1/0/1": 77, "/3/0/14": "+02:00"}
+    assert written_values(got.payload) == {"/1/0/1": 77, "/3/0/14": "+02:00"}
 
 
 def _observe_composite(at: At, content_format: int | None) -> None:
     at.registered()
     at.operate("observe_composite", "2.05", paths=["/3/0/0"], format=content_format)
-    at.notified()
-    at.notified()
-
-
-def _de_register(at: At, _: int | None) -> None:
-    location = at.registered()
-    after = at.server.frames_so_far
-    assert at.device.ask(aiocoap.DELETE, location).code == "2.02"
-    at.server.until_event("deregistered", at.endpoint, after=after, reason="client")
+    notified(at)
+    notified(at)
 
 
 DO: dict[str, Callable[[At, int | None], None]] = {
-    "register": _register,
-    "register block-wise": _register_block_wise,
-    "update": _update,
-    "send": _send,
+    "register": aiocoap_at_server.register,
+    "register block-wise": aiocoap_at_server.register_block_wise,
+    "update": aiocoap_at_server.update,
+    "send": aiocoap_at_server.send,
     "read resource": _read,
     "write resource": _write,
     "discover object": _discover,
@@ -204,7 +141,7 @@ DO: dict[str, Callable[[At, int | None], None]] = {
     "read composite": _read_composite,
     "write composite": _write_composite,
     "observe composite, notified": _observe_composite,
-    "de-register": _de_register,
+    "de-register": aiocoap_at_server.de_register,
 }
 
 

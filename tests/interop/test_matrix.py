@@ -7,18 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.interop_matrix import (
-    COMMAND,
-    PAGE,
-    RESULTS,
-    ROOT,
-    CellResult,
-    Status,
-    page,
-    read_results,
-    take_results,
-    write_results,
-)
+from harness.interop_matrix import COMMAND, PAGE, RESULTS, CellResult, Status, page, take_results
+from harness.kept_results import ROOT, read_results, write_results
 from tests.interop.cells import CELLS, Cell
 
 
@@ -36,13 +26,13 @@ def test_no_cell_is_there_twice() -> None:
 
 
 def test_every_cell_has_a_kept_result_and_no_other_has() -> None:
-    kept = {result.key for result in read_results(ROOT / RESULTS)}
+    kept = {result.key for result in read_results(ROOT / RESULTS, CellResult)}
     hint = f"run tests/interop, then {COMMAND} --take reports/interop"
     assert kept == {_key(cell) for cell in CELLS}, hint
 
 
 def test_the_page_is_as_the_results_print_it() -> None:
-    expected = page(read_results(ROOT / RESULTS))
+    expected = page(read_results(ROOT / RESULTS, CellResult))
     assert (ROOT / PAGE).read_text() == expected, f"stale: run {COMMAND}"
 
 
@@ -58,7 +48,7 @@ def test_a_run_is_taken_over_but_for_what_it_skipped(tmp_path: Path) -> None:
         ("psk", "TLV"): "limit",
     }
     write_results(tmp_path / "results", merged)
-    assert read_results(tmp_path / "results") == merged
+    assert read_results(tmp_path / "results", CellResult) == merged
     text = page(merged)
     assert "| read |  | no (1) | yes |" in text
     assert "| read | TLV | · | limit (2) |" in text

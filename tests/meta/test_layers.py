@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import WITHIN_S
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -21,5 +23,6 @@ def test_every_package_imports_only_what_its_layer_may() -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=WITHIN_S,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from tests.processes import WITHIN_S
+
 _PROGRAM = """
 import gc, json, os
 from runtime.tuning import tune_process
@@ -20,7 +22,11 @@ print(json.dumps([gc.get_freeze_count() > 0, gc.get_threshold()[0], os.sched_get
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="there is no SCHED_BATCH here")
 def test_a_tuned_process_spares_the_collector_and_works_in_batches() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _PROGRAM],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=WITHIN_S,
     )
     is_frozen, threshold, policy = json.loads(done.stdout)
     assert is_frozen

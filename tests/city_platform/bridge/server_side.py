@@ -33,6 +33,8 @@ from contracts.data_interface import Limits as ServerLimits
 from contracts.topics import Topics
 
 SERVER = "north"
+LAMP = "lamp-1"
+CREDENTIALS = f"lwm2m/{SERVER}/{LAMP}/credentials"
 EPOCH = "epoch-1"
 NOW_US = 1_780_000_000_000_000
 KEY = b"\x00secret key of the device\xff"

@@ -9,6 +9,7 @@ from city_platform.bridge.core import BridgeCore
 from contracts.bridge_status import HolderNotice
 from contracts.data_interface import Cancel, Command, Holder, decode_bridge_frame, encode
 from tests.city_platform.bridge.server_side import (
+    LAMP,
     NOW_US,
     SERVER,
     commands,
@@ -23,7 +24,6 @@ from tests.city_platform.bridge.server_side import (
     snapshot,
 )
 
-LAMP = "lamp-1"
 HOLDER_TOPIC = f"lwm2m/{SERVER}/{LAMP}/holder"
 SHARED, HELD = f"lwm2m/{LAMP}/command", f"lwm2m/{SERVER}/{LAMP}/command"
 ELSEWHERE = Holder("south", "r9")

@@ -8,7 +8,6 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from contracts.journal import (
@@ -22,7 +21,6 @@ from contracts.journal import (
     PackAcknowledged,
     PackGenerated,
     PackSent,
-    Record,
 )
 from contracts.load import DevicePowerLost, DevicePowerRestored, FleetBuilt, LagSample
 from contracts.schedule import ScheduledEvent, ScheduleHeader, encode_event, encode_header
@@ -31,6 +29,7 @@ from fake_devices.fleet import FleetConfig, IncidentConfig, run_fleet
 from lwm2m.coap import codes
 from runtime.clock import SystemClock
 from runtime.component import ConfigError
+from tests.fake_devices.fleet.played_fleet import of, read_journal
 
 DEVICES = 10
 
@@ -49,15 +48,6 @@ def write_devices(path: Path, count: int = DEVICES) -> str:
     ]
     path.write_text("\n".join(json.dumps(line) for line in lines))
     return str(path)
-
-
-def read_journal(path: Path) -> list[Record]:
-    decoder = msgspec.json.Decoder(Record)
-    return [decoder.decode(line) for line in path.read_bytes().splitlines()]
-
-
-def of(records, kind):
-    return [record for record in records if isinstance(record, kind)]
 
 
 class Starter:

@@ -23,6 +23,7 @@ from harness.bench.fork_servers import ForkServer, started_by
 from harness.bench.forking import can_fork
 from harness.bench.process import BenchProcess
 from harness.errors import BenchFailed, HarnessError
+from tests.processes import WITHIN_S, line_of, running
 
 needs_fork = pytest.mark.skipif(not can_fork(), reason="this system has no pidfd_open")
 
@@ -349,11 +350,8 @@ class TestDeath:
             "if __name__ == '__main__': import sys; print('{}', flush=True); sys.stdin.read()"
         )
         (tmp_path / "starter.py").write_text(STARTER)
-        with subprocess.Popen(
-            [sys.executable, "-m", "starter", str(tmp_path)], stdout=subprocess.PIPE
-        ) as starter:
-            assert starter.stdout is not None
-            pids = [int(pid) for pid in starter.stdout.readline().split()]
+        with running([sys.executable, "-m", "starter", str(tmp_path)]) as starter:
+            pids = [int(pid) for pid in line_of(starter).split()]
             family = [psutil.Process(pid) for pid in pids]
             assert len(family) == 2
             starter.kill()
@@ -434,6 +432,7 @@ def test_importing_for_every_process_of_a_bench_leaves_one_thread_and_nothing_op
         capture_output=True,
         text=True,
         check=True,
+        timeout=WITHIN_S,
     )
     counts, modules = done.stdout.splitlines()
     assert counts == "1 0"

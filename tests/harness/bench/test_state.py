@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.bench.state import keep, temporary_state
+from tests.processes import WITHIN_S, line_of, running
 
 _HOLD = (
     "from harness.bench.state import temporary_state\n"
@@ -37,14 +38,11 @@ def test_what_is_kept_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.slow
 def test_a_killed_process_leaves_no_key_behind() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", _HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout is not None
-        state = Path(holder.stdout.readline().strip())
+    with running([sys.executable, "-c", _HOLD], stdin=subprocess.PIPE) as holder:
+        state = Path(line_of(holder).strip())
         assert (state / "key").exists()
         holder.send_signal(signal.SIGKILL)
-        holder.wait()
+        holder.wait(WITHIN_S)
         # The janitor holds the pipe's other end: it is done when the directory's inode is gone.
         gone = subprocess.run(
             ["/bin/sh", "-c", _WAIT, str(state)],

@@ -34,6 +34,7 @@ from harness.lwm2m_server.config import Listen, SecureListen
 from harness.lwm2m_server.security_store import SecurityStore, decode_row
 from runtime.clock import SystemClock
 from runtime.files import write_secret
+from tests.processes import line_of, running
 
 DEVICES = 40
 
@@ -124,14 +125,10 @@ def test_a_signal_before_the_test_takes_everything_down_at_once(
 ) -> None:
     command = [sys.executable, "-c", "from harness.cli import main; main()", "load"]
     options = ["--users", "2", "--workers", "1", "--security", "none", "--master-port", "0"]
-    with subprocess.Popen(
-        [*command, *options, "--headless", "--out", str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    with running(
+        [*command, *options, "--headless", "--out", str(tmp_path)], stderr=subprocess.PIPE
     ) as process:
-        assert process.stdout is not None
-        assert "starting the bench" in process.stdout.readline()
+        assert "starting the bench" in line_of(process)
         process.send_signal(number)
         told, errors = process.communicate(timeout=60)
     assert (process.returncode, told.count("\n"), errors.count("\n")) == (3, 1, 1)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from harness.errors import ScenarioError
 from harness.load.figures import figures_from
 from harness.load.options import LoadOptions, master_arguments, run_time_s, worker_arguments
+from tests.processes import WITHIN_S
 
 
 @pytest.mark.parametrize(
@@ -119,5 +120,7 @@ def test_the_command_imports_neither_locust_nor_gevent() -> None:
         "s.find_scenarios()\n"
         "print(json.dumps([n for n in ('locust', 'gevent') if n in sys.modules]))"
     )
-    run = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=WITHIN_S
+    )
     assert json.loads(run.stdout) == []

@@ -189,7 +189,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(WITHIN_S)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+        process.wait(WITHIN_S)
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             with contextlib.suppress(BrokenPipeError):

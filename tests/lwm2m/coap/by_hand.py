@@ -27,15 +27,40 @@ from lwm2m.coap import (
 
 PEER = ("127.0.0.2", 5683)
 OTHER = ("127.0.0.3", 5683)
+GET_TEMPERATURE = Request(codes.GET, ("temperature",))
 TICK_S = 1 / 64
 _Told = TypeVar("_Told")
+
+
+def endpoint_with(**changed: Any) -> CoapEndpoint:
+    """An endpoint with these transmission parameters; its chance is always the same."""
+    return CoapEndpoint(TransmissionParameters(**changed), seeded_draw(7))
+
+
+def sent_by(endpoint: CoapEndpoint) -> list[Message]:
+    """What it sent since the last call."""
+    return [decode_message(data) for data, _ in endpoint.datagrams_to_send()]
+
+
+def hear(endpoint: CoapEndpoint, message: Message, now: float, peer: object = PEER) -> None:
+    """Have it receive a message."""
+    endpoint.receive_datagram(encode_message(message), peer, now)
+
+
+def run_timers(endpoint: CoapEndpoint, until: float) -> list[tuple[float, Message]]:
+    """Run its timers, each when it is due; what is sent meanwhile, and when."""
+    sent: list[tuple[float, Message]] = []
+    while (due := endpoint.next_timer()) is not None and due <= until:
+        endpoint.handle_timer(due)
+        sent += [(due, message) for message in sent_by(endpoint)]
+    return sent
 
 
 class ByHand:
     """An endpoint, and the time that it lives in."""
 
     def __init__(self, **changed: Any) -> None:
-        self.endpoint = CoapEndpoint(TransmissionParameters(**changed), seeded_draw(7))
+        self.endpoint = endpoint_with(**changed)
         self.now = 0.0
         self._message_id = 1000
 
@@ -45,7 +70,7 @@ class ByHand:
 
     def hear(self, message: Message, peer: object = PEER) -> None:
         """Have it receive a message."""
-        self.endpoint.receive_datagram(encode_message(message), peer, self.now)
+        hear(self.endpoint, message, self.now, peer)
 
     def answer(
         self,
@@ -82,7 +107,7 @@ class ByHand:
 
     def sent(self) -> list[Message]:
         """What it sent since the last call."""
-        return [decode_message(data) for data, _ in self.endpoint.datagrams_to_send()]
+        return sent_by(self.endpoint)
 
     def sent_one(self) -> Message:
         """The one message that it sent."""

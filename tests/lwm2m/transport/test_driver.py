@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
-
-import pytest
-import uvloop
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from harness.testing import seeded_draw
 from lwm2m.coap import (
@@ -24,20 +21,10 @@ from lwm2m.coap import (
 )
 from lwm2m.transport import EndpointDriver, UdpLink, open_many_addresses, open_udp
 
+if TYPE_CHECKING:
+    from tests.lwm2m.transport.conftest import Run
+
 _WITHIN_S = 10.0
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine to its end, bounded, on one of the event loops."""
-    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
-
-    def run_it(coroutine: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(asyncio.wait_for(coroutine, _WITHIN_S))
-
-    return run_it
 
 
 class Party:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Hashable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvloop
 
 from lwm2m.coap import (
     CoapEndpoint,
@@ -33,20 +32,8 @@ from lwm2m.transport.dtls import (
 from lwm2m.transport.peers import SecurePeer, security_of
 from tests.lwm2m.transport.dtls_pair import IDENTITY, PSK, SERVER_PSK, certificates
 
-_WITHIN_S = 10.0
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine to its end, bounded, on one of the event loops."""
-    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
-
-    def run_it(coroutine: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(asyncio.wait_for(coroutine, _WITHIN_S))
-
-    return run_it
+if TYPE_CHECKING:
+    from tests.lwm2m.transport.conftest import Run
 
 
 class Changes:
