@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -23,6 +25,8 @@ _PROJECT_LABEL: Final = "com.docker.compose.project"
 _SERVICE_LABEL: Final = "com.docker.compose.service"
 _ONE_OFF_LABEL: Final = "com.docker.compose.oneoff"
 _LAST_LINES: Final = 5
+_ENGINE_ERROR: Final = re.compile(r"^ERROR: |^Error response from daemon|^failed to solve")
+_NO_SUCH_LIMIT: Final = "error setting rlimit type 7"
 _ASK_WITHIN_S: Final = 20.0
 
 
@@ -50,10 +54,14 @@ class ContainerState(msgspec.Struct, frozen=True):
         return self.status == "exited" and self.exit_code == 0
 
     @property
+    def is_unhealthy(self) -> bool:
+        """Whether it runs, and has said for a while that it is not ready: it may be again."""
+        return self.status == "running" and self.health == "unhealthy"
+
+    @property
     def has_failed(self) -> bool:
         """Whether waiting for it is no use."""
-        ended = self.status in ("exited", "dead") and self.exit_code != 0
-        return ended or self.health == "unhealthy"
+        return self.status in ("exited", "dead") and self.exit_code != 0
 
 
 def connect() -> Any:
@@ -98,27 +106,35 @@ class Project:
     def __init__(self, name: str, variables: Mapping[str, str], client: Any | None = None) -> None:
         self.name = name
         self._variables = dict(variables)
-        self._command = compose_command()
+        self.command = compose_command()
+        """`docker compose`, or what stands in for it here."""
+        self._running: subprocess.Popen[bytes] | None = None
         self._client = connect() if client is None else client
 
     def compose(self, *arguments: str, log: Path) -> None:
         """Run the compose command; what it says goes to `log`. Raises `BenchFailed`."""
-        command = [*self._command, "-f", str(COMPOSE_FILE), "-p", self.name, *arguments]
+        command = [*self.command, "-f", str(COMPOSE_FILE), "-p", self.name, *arguments]
         with log.open("ab") as said:
-            done = subprocess.run(
+            began = said.tell()
+            self._running = subprocess.Popen(
                 command,
                 env={**os.environ, **self._variables},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
-                check=False,
                 # Ctrl-C is for us: we take down what it leaves.
                 start_new_session=True,
             )
-        if done.returncode:
-            last = _last_line(log.read_text(errors="replace"))
+            code = self._running.wait()
+        if code:
+            reason = why_it_failed(log.read_bytes()[began:].decode(errors="replace"))
             what = arguments[0]
-            raise BenchFailed(f"compose {what} failed ({done.returncode}): {last} (log: {log})")
+            raise BenchFailed(f"compose {what} failed ({code}): {reason} (log: {log})")
+
+    def give_up(self) -> None:
+        """Have the compose command that another thread runs end soon; its end is not awaited."""
+        if self._running is not None:
+            self._running.send_signal(signal.SIGINT)
 
     def states(self) -> list[ContainerState]:
         """How each container stands, by name."""
@@ -190,5 +206,15 @@ def _state(container: Any) -> ContainerState:
     )
 
 
-def _last_line(text: str) -> str:
-    return next((line for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
+def why_it_failed(said: str) -> str:
+    """What compose or the engine gave as the reason, with what to do where that is known."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    # Older ones end with words that say nothing; the engine's error is above them.
+    errors = [line for line in lines if _ENGINE_ERROR.search(line)]
+    reason = next(iter([*errors, *reversed(lines)]), "it said nothing")
+    if _NO_SUCH_LIMIT in reason:
+        reason += (
+            ": the engine may not give a container that many open files; set OPEN_FILES to what it"
+            " may (`ulimit -Hn`)"
+        )
+    return reason

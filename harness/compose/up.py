@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
@@ -18,7 +19,7 @@ from harness.errors import BenchFailed, ScenarioError
 from harness.runner.keep_up import UpOptions
 
 PROJECT: Final = "lamplighter-up"
-READY_WITHIN_S: Final = 420.0
+READY_WITHIN_S: Final = 600.0
 LOOKED_EVERY_S: Final = 1.0
 WATCHED_EVERY_S: Final = 5.0
 # Everything that `docker compose up` starts; `graph` only where the device graph is there.
@@ -83,7 +84,7 @@ async def up_in_containers(options: ComposeOptions, console: Console) -> None:
     try:
         await _bring_up(project, options, log, console)
         console.out(await _off_loop(lambda: how_to_use(project, options)), highlight=False)
-        await _watch(project)
+        await _watch(project, console)
     except asyncio.CancelledError:
         console.print("Taking the containers down …")
     finally:
@@ -99,25 +100,37 @@ def _opened(options: ComposeOptions, folder: Path) -> Project:
 
 async def _bring_up(project: Project, options: ComposeOptions, log: Path, console: Console) -> None:
     console.print(f"Building the image and starting containers … (log: {log})", highlight=False)
-    await _off_loop(lambda: project.compose("build", "setup", log=log))
-    starting = asyncio.ensure_future(
-        _off_loop(lambda: project.compose("up", "--detach", *options.services(), log=log))
-    )
+    await _compose(project, log, "build", "setup")
     try:
         async with asyncio.timeout(READY_WITHIN_S):
             # It ends once those that others wait for are well; one that fails ends it, too.
-            await asyncio.shield(starting)
-            while waiting := unwell(await _off_loop(project.states)):
-                await _fail_if_failed(project, waiting)
-                await asyncio.sleep(LOOKED_EVERY_S)
+            await _compose(project, log, "up", "--detach", *options.services())
+            await _until_well(project, console)
     except TimeoutError:
         waiting = unwell(await _off_loop(project.states))
         names = ", ".join(state.service for state in waiting) or "compose itself"
         raise BenchFailed(f"not well within {READY_WITHIN_S:g} s: {names} (log: {log})") from None
-    finally:
-        # A thread cannot be cancelled: nothing is taken down while compose still brings it up.
+
+
+async def _compose(project: Project, log: Path, *arguments: str) -> None:
+    """Run the compose command. Cancelled, it is told to give up, and its end is awaited: nothing
+    is taken down while it still brings something up."""
+    running = asyncio.ensure_future(_off_loop(lambda: project.compose(*arguments, log=log)))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        project.give_up()
         with contextlib.suppress(BenchFailed):
-            await asyncio.shield(starting)
+            await to_its_end(running)
+        raise
+
+
+async def to_its_end(work: asyncio.Future[_Answer]) -> _Answer:
+    """Await what must not be left half done, however often whoever awaits it is cancelled."""
+    while not work.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(work)
+    return work.result()
 
 
 def unwell(states: Sequence[ContainerState]) -> list[ContainerState]:
@@ -125,26 +138,53 @@ def unwell(states: Sequence[ContainerState]) -> list[ContainerState]:
     return [state for state in states if not state.is_well]
 
 
-async def _fail_if_failed(project: Project, states: Sequence[ContainerState]) -> None:
-    failed = next((state for state in states if state.has_failed), None)
-    if failed is not None:
-        words = await _off_loop(lambda: project.last_words(failed.name))
-        what = failed.health or f"ended with {failed.exit_code}"
-        raise BenchFailed(f"the container {failed.name} is {what}: {words}")
+async def _look(
+    project: Project, console: Console, unhealthy: set[str]
+) -> Sequence[ContainerState]:
+    """How each container stands. Says who has become unhealthy, kept in `unhealthy`, or well again.
+
+    Raises `BenchFailed` for one that has ended and should not have.
+    """
+    states = await _off_loop(project.states)
+    for state in states:
+        if state.has_failed:
+            words = await _last_words(project, state)
+            raise BenchFailed(f"the container {state.name} ended with {state.exit_code}: {words}")
+        if state.is_unhealthy and state.name not in unhealthy:
+            unhealthy.add(state.name)
+            words = await _last_words(project, state)
+            console.out(f"{state.name} is not ready: {words}", highlight=False)
+        elif state.is_well and state.name in unhealthy:
+            unhealthy.remove(state.name)
+            console.out(f"{state.name} is ready again", highlight=False)
+    return states
 
 
-async def _watch(project: Project) -> None:
-    """Until cancelled. Raises `BenchFailed` for a container that is well no more."""
+async def _until_well(project: Project, console: Console) -> None:
+    unhealthy: set[str] = set()
+    while True:
+        if not unwell(await _look(project, console, unhealthy)):
+            return
+        await asyncio.sleep(LOOKED_EVERY_S)
+
+
+async def _last_words(project: Project, state: ContainerState) -> str:
+    return await _off_loop(lambda: project.last_words(state.name))
+
+
+async def _watch(project: Project, console: Console) -> None:
+    """Until cancelled. Raises `BenchFailed` for a container that has ended."""
+    unhealthy: set[str] = set()
     while True:
         await asyncio.sleep(WATCHED_EVERY_S)
-        await _fail_if_failed(project, await _off_loop(project.states))
+        await _look(project, console, unhealthy)
 
 
 async def _take_down(project: Project, options: ComposeOptions, log: Path) -> None:
     how = ["down", "--remove-orphans", "--timeout", "15"]
     if not options.keep_volumes:
         how.append("--volumes")
-    await asyncio.shield(_off_loop(lambda: project.compose(*how, log=log)))
+    await to_its_end(asyncio.ensure_future(_off_loop(lambda: project.compose(*how, log=log))))
 
 
 def how_to_use(project: Project, options: ComposeOptions) -> str:
@@ -155,7 +195,7 @@ def how_to_use(project: Project, options: ComposeOptions) -> str:
         if link
         else []
     )
-    run = f"docker compose -p {options.project} run --rm job"
+    compose = f"{shlex.join(project.command)} -p {options.project}"
     return "\n".join(
         [
             "The installation is up. Ctrl-C ends it"
@@ -167,9 +207,10 @@ def how_to_use(project: Project, options: ComposeOptions) -> str:
             f"{options.devices} devices are provisioned. Locust's page switches them on; the main",
             "job, with its verdict, is held against the installation by",
             "",
-            f"  {run}",
+            # What it depends on is up: it is not to be made anew with other variables.
+            f"  {compose} run --rm --no-deps job",
             "",
-            f"Logs: docker compose -p {options.project} logs SERVICE.",
+            f"Logs: {compose} logs SERVICE.",
             "What is where, and who may what: docs/operations/containers.md.",
         ]
     )

@@ -140,6 +140,7 @@ class Installation:
             capture_output=True,
             text=True,
             check=False,
+            timeout=100,
         )
 
     def close(self) -> None:

@@ -64,6 +64,23 @@ def test_nothing_can_be_written_but_volumes_and_memory(service: str) -> None:
     assert all("size=" in each for each in found["tmpfs"]), "what is in memory has a bound"
 
 
+def test_nothing_is_run_from_memory_but_the_library_that_neo4j_unpacks() -> None:
+    options = {
+        f"{name}:{each.split(':')[0]}": each.split(":")[1].split(",")
+        for name, found in SERVICES.items()
+        for each in found["tmpfs"]
+    }
+    assert {where for where, given in options.items() if "exec" in given} == {"graph:/tmp"}
+
+
+def test_everything_that_neo4j_writes_to_is_its_own() -> None:
+    # Where its entry point and its server write, by what the image says and by its settings.
+    memory = {each.split(":")[0] for each in SERVICES["graph"]["tmpfs"]}
+    run = SERVICES["graph"]["environment"]["NEO4J_server_directories_run"]
+    assert {"/var/lib/neo4j/conf", "/logs", "/tmp", run} == memory
+    assert mounts("graph")["/data"] == "graph"
+
+
 @pytest.mark.parametrize("service", sorted(SERVICES))
 def test_nobody_is_root_or_can_become_it(service: str) -> None:
     found = SERVICES[service]

@@ -101,7 +101,9 @@ def test_a_standing_connection_is_told_from_others() -> None:
 
 def test_it_runs_without_anything_of_ours(component: HTTPServer) -> None:
     script = Path(healthy.__file__)
-    done = subprocess.run([sys.executable, "-IS", str(script), port_of(component)], check=False)
+    done = subprocess.run(
+        [sys.executable, "-IS", str(script), port_of(component)], check=False, timeout=60
+    )
     assert done.returncode == 0
 
 

@@ -2,7 +2,8 @@
 
     LAMPLIGHTER_DOCKER_TESTS=1 python -m pytest -m docker tests/harness/compose
 
-`GRAPH=embedded` leaves Neo4j out, for machines without its image.
+`GRAPH=embedded` leaves Neo4j out, for machines without its image; `stand_ins.py` makes one, and the
+others, where no registry of images can be reached.
 """
 
 from __future__ import annotations
@@ -23,6 +24,18 @@ from harness.runner.keep_up import UpOptions
 PROJECT = "lamplighter-test"
 ONES_THAT_END = {"setup", "city"}
 UP_WITHIN_S = 900.0
+IMAGE_BYTES_MAX = 600_000_000
+# One of each kind that holds something: what it accepted, devices' sessions, everybody's accounts.
+KILLED = ("bridge-1", "control", "graph", "identity", "ingestion", "server-2")
+# Asked inside, as nobody outside is given a token: devices that the graph finds, by their tenants.
+ASK_THE_GRAPH = """
+import urllib.request
+token = open("/private/city.token").read()
+request = urllib.request.Request(
+    "http://127.0.0.1:8082/v1/devices?limit=100", headers={"Authorization": "Bearer " + token}
+)
+print(urllib.request.urlopen(request, timeout=20).read().decode())
+"""
 
 pytestmark = [
     pytest.mark.docker,
@@ -78,7 +91,7 @@ def compose_run(options: ComposeOptions, *words: str) -> subprocess.CompletedPro
     environment = {**os.environ, **options.variables()}
     return subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        check=False,
+        check=False, timeout=600,
     )  # fmt: skip
 
 
@@ -87,6 +100,18 @@ def containers(engine: Any) -> dict[str, Any]:
         all=True, filters={"label": f"com.docker.compose.project={PROJECT}"}
     )
     return {each.name: each for each in found}
+
+
+def running(project: Project, engine: Any, service: str) -> Any:
+    name = next(each.name for each in project.states() if each.service == service)
+    return engine.containers.get(name)
+
+
+def found_by_the_graph(project: Project) -> list[str]:
+    provisioning = running(project, connect(), "provisioning")
+    code, (said, complaint) = provisioning.exec_run(["python", "-c", ASK_THE_GRAPH], demux=True)
+    assert code == 0, complaint
+    return [each["endpoint"] for each in msgspec.json.decode(said)["devices"]]
 
 
 def test_everything_becomes_healthy(project: Project, options: ComposeOptions) -> None:
@@ -116,6 +141,21 @@ def test_nobody_is_root_and_nothing_can_be_written(project: Project, engine: Any
             code, (said, _) = container.exec_run(words, demux=True)
             assert said == b"10001\n", name
             assert code != 0, f"{name} can write to its own image"
+
+
+def test_one_image_is_all_of_ours_and_small(project: Project, engine: Any) -> None:
+    found = {
+        each.image.id: each.image.attrs["Size"]
+        for each in containers(engine).values()
+        if each.labels["com.docker.compose.service"] not in {"broker", "graph"}
+    }
+    (size_bytes,) = found.values()
+    assert size_bytes < IMAGE_BYTES_MAX
+
+
+def test_every_device_is_found_by_the_graph(project: Project, options: ComposeOptions) -> None:
+    found = found_by_the_graph(project)
+    assert len(found) == options.devices
 
 
 def test_only_this_machine_is_shown_anything(project: Project) -> None:
@@ -158,6 +198,28 @@ def test_a_broker_and_an_authority_that_were_away_come_back(project: Project, en
         found = next(each for each in project.states() if each.service == service)
         engine.containers.get(found.name).restart(timeout=5)
     until_well(project)
+
+
+def test_who_is_killed_is_started_again_and_has_kept_what_it_had(
+    project: Project, options: ComposeOptions, engine: Any
+) -> None:
+    killed = [name for name in KILLED if name in options.services()]
+    before = {name: running(project, engine, name).attrs["RestartCount"] for name in killed}
+    events = project.events(within_s=UP_WITHIN_S)
+    for name in killed:
+        # All that its user may kill, and that is all there is but the engine's own first process.
+        # `docker kill` would count as stopped by its owner, and be left so.
+        running(project, engine, name).exec_run(["sh", "-c", "kill -KILL -1"])
+    waiting = set(killed)
+    while waiting:
+        event = next(events, None)
+        assert event is not None, f"not started again: {waiting}"
+        if event["Action"] == "start":
+            waiting.discard(event["Actor"]["Attributes"]["com.docker.compose.service"])
+    until_well(project)
+    after = {name: running(project, engine, name).attrs["RestartCount"] for name in killed}
+    assert after == {name: count + 1 for name, count in before.items()}
+    assert len(found_by_the_graph(project)) == options.devices
 
 
 def test_a_further_start_draws_no_secret(project: Project, options: ComposeOptions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from contracts.manifest import ManifestRow
 from fake_devices.fleet.config import read_devices
 from harness.bench.device_security import DeviceKey
 from harness.compose.city import ServerPlace, device_lines, keys_for, known_keys
-from harness.compose.engine import ContainerState, set_up_link
+from harness.compose.engine import ContainerState, set_up_link, why_it_failed
 from harness.compose.job import JournalSince, LiveSince
-from harness.compose.up import ComposeOptions, composed, places, unwell
+from harness.compose.up import ComposeOptions, composed, places, to_its_end, unwell
 from harness.errors import BenchFailed, ScenarioError
 from harness.runner.cohort import choose
 from harness.runner.keep_up import UpOptions
@@ -68,7 +69,7 @@ def test_a_graph_that_there_is_not_is_refused() -> None:
         (state("running", "starting"), False, False),
         (state("running", "healthy"), True, False),
         (state("running"), True, False),
-        (state("running", "unhealthy"), False, True),
+        (state("running", "unhealthy"), False, False),
         (state("exited"), True, False),
         (state("exited", exit_code=3), False, True),
         (state("restarting", exit_code=1), False, False),
@@ -81,6 +82,19 @@ def test_states_of_containers_are_told_apart(
     assert unwell([found]) == ([] if well else [found])
 
 
+def test_what_takes_everything_down_is_not_left_by_a_second_ctrl_c() -> None:
+    async def story() -> str:
+        down: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        waiting = asyncio.ensure_future(to_its_end(down))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            waiting.cancel()
+        down.set_result("down")
+        return await waiting
+
+    assert asyncio.run(story()) == "down"
+
+
 def test_the_last_link_of_a_first_start_is_found_in_a_log() -> None:
     log = [
         '{"set_up":"https://127.0.0.1:8443/set-up#token=one"}',
@@ -89,6 +103,31 @@ def test_the_last_link_of_a_first_start_is_found_in_a_log() -> None:
     ]
     assert set_up_link(log) == "https://127.0.0.1:8443/set-up#token=two"
     assert set_up_link(log[1:2]) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("", "it said nothing"),
+        ("Creating a_1 ...\nno such service: x\n", "no such service: x"),
+        (
+            "Creating a_1 ... error\n\nERROR: for a_1  Cannot start service a: no space left\n"
+            "Encountered errors while bringing up the project.\n",
+            "ERROR: for a_1  Cannot start service a: no space left",
+        ),
+        (
+            " Container a-1  Starting\nError response from daemon: port is already allocated\n",
+            "Error response from daemon: port is already allocated",
+        ),
+    ],
+)
+def test_the_engines_own_reason_is_told_where_compose_fails(said: str, reason: str) -> None:
+    assert why_it_failed(said) == reason
+
+
+def test_whose_engine_gives_no_such_limit_is_told_what_to_set() -> None:
+    said = "Error response from daemon: error setting rlimit type 7: operation not permitted"
+    assert "set OPEN_FILES to what it may (`ulimit -Hn`)" in why_it_failed(said)
 
 
 def test_places_are_those_that_are_published() -> None:
