@@ -67,8 +67,8 @@ class Pki:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "benchmark CA")])
         self.ca_file = folder / "ca.pem"
-        ca = self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
-        self.ca_file.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+        self._ca = self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
+        self.ca_file.write_bytes(self._ca.public_bytes(serialization.Encoding.PEM))
 
     def pair(self, name: str) -> tuple[Path, Path]:
         """Certificate file and key file of `name`."""
@@ -87,6 +87,17 @@ class Pki:
             )
         )
         return certificate, secret
+
+    @property
+    def ca_der(self) -> bytes:
+        """The CA's certificate."""
+        return self._ca.public_bytes(serialization.Encoding.DER)
+
+    def certificate_der(self, name: str, key: ec.EllipticCurvePrivateKey) -> bytes:
+        """A device's certificate of a key that is there already."""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        constraints = x509.BasicConstraints(ca=False, path_length=None)
+        return self._sign(subject, key, constraints).public_bytes(serialization.Encoding.DER)
 
     def context(self, name: str) -> ssl.SSLContext:
         """A client context of `name`."""

@@ -3,8 +3,9 @@ window, and publishes packs at QoS 1 as fast as they are acknowledged.
 
     python -m benchmarks.publishing --config FILE
 
-Says `{"ready": …}` once all are connected. Each line `{"packs": n}` on standard input lets every
-device publish n packs; the answer is a line with how many were acknowledged and how long it took.
+Connections are those of the simulated fleet. Says `{"ready": …}` once all are connected, with how
+long that took. Each line `{"packs": n}` on standard input lets every device publish n packs; the
+answer is a line with how many were acknowledged and how long it took.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import random
+import gc
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -23,25 +25,40 @@ import msgspec
 
 from contracts.telemetry import KEY_BOOT, KEY_SEQUENCE
 from contracts.topics import Topics, fill
-from mqtt.transport import MqttClient, client_tls
+from fake_devices.device.account import BrokerAccount
+from fake_devices.device.actions import OpenUplink
+from fake_devices.device.outbox import Pack
+from fake_devices.fleet.tls import TlsContexts
+from fake_devices.fleet.uplink import Uplink
 from runtime.clock import Clock
 from runtime.component import Ready, read_config, run_process, say
 
 # Handshakes at one time: more only wait for each other's CPU until they are given up.
 CONNECTING_AT_ONCE: Final = 20
+RECONNECT_S: Final = 1.0
 # Labels of RFC 8428 §6.
 _BASE_NAME, _BASE_TIME, _NAME, _UNIT, _VALUE = -2, -3, 0, 1, 2
 
 
 class PublishingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which devices there are. `<folder>/<name>.pem` and `.key` are a device's."""
+    """Where the broker is, and a file (MessagePack) with the `DeviceKeys`."""
 
     address: str
-    ca_file: str
-    folder: str
-    names: list[str]
+    keys_file: str
     # Packs of one device that are sent and not acknowledged.
     window: int
+
+
+class DeviceKeys(msgspec.Struct, frozen=True):
+    """What all devices trust, the key that they share, and each one's certificate by name. DER.
+
+    They prove themselves with certificates of their own; that the key in them is the same saves
+    the time of making thousands, and nothing of a handshake.
+    """
+
+    ca: bytes
+    key: bytes
+    certificates: dict[str, bytes]
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -50,11 +67,14 @@ class Wanted(msgspec.Struct, frozen=True):
     packs: int
 
 
-def pack(name: str, sequence: int) -> bytes:
-    """Three records, as a street lamp reports them; no two packs of a device have the same time."""
+def pack(name: str, sequence: int, began_s: float = 1_767_225_600.0) -> bytes:
+    """Three records, as a street lamp reports them; no two packs of a device have the same time.
+
+    `began_s` is Unix time.
+    """
     head = {
         _BASE_NAME: f"{name}/",
-        _BASE_TIME: 1_780_000_000.0 + sequence,
+        _BASE_TIME: began_s + sequence,
         KEY_SEQUENCE: sequence,
         KEY_BOOT: "b1",
     }
@@ -68,74 +88,79 @@ def pack(name: str, sequence: int) -> bytes:
 
 
 class Publisher:
-    """One device."""
+    """One device. `ended` is called at the PUBACK of the last pack it was told to publish."""
 
-    def __init__(self, name: str, client: MqttClient, window: int, ended: Callable[[], None]):
-        self.client = client
+    def __init__(
+        self, name: str, uplink: Uplink, window: int, began_s: float, ended: Callable[[], None]
+    ) -> None:
+        self.uplink = uplink
         self._name = name
         self._topic = fill(Topics().state, endpoint=name)
         self._window = window
+        self._began_s = began_s
         self._ended = ended
         self._sequence = self._left_to_send = self._left_to_hear = 0
 
     def begin(self, packs: int) -> None:
-        """Publish so many packs; `ended` is called at the last one's PUBACK."""
+        """Publish so many packs."""
         self._left_to_send = self._left_to_hear = packs
         for _ in range(min(self._window, packs)):
             self._publish()
 
-    def _publish(self) -> None:
-        self._left_to_send -= 1
-        self._sequence += 1
-        self.client.publish(
-            self._topic, pack(self._name, self._sequence), on_acknowledged=self._heard
-        )
-
-    def _heard(self) -> None:
+    def heard(self) -> None:
+        """A PUBACK came."""
         self._left_to_hear -= 1
         if self._left_to_send:
             self._publish()
         elif not self._left_to_hear:
             self._ended()
 
+    def _publish(self) -> None:
+        self._left_to_send -= 1
+        self._sequence += 1
+        payload = pack(self._name, self._sequence, self._began_s)
+        self.uplink.publish(
+            Pack("b1", self._sequence, "state", self._topic, 1, retain=False, payload=payload)
+        )
+
 
 class Publishers:
-    """All devices of this process."""
+    """All devices of this process, and the owner of their uplinks."""
 
     def __init__(self, config: PublishingConfig, clock: Clock) -> None:
         self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._contexts = TlsContexts()
+        self._flushing: list[Uplink] = []
         self._running = 0
         self._all_ended = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._all_connected = asyncio.Event()
+        keys = msgspec.msgpack.decode(Path(config.keys_file).read_bytes(), type=DeviceKeys)
         host, _, port = config.address.rpartition(":")
-        folder = Path(config.folder)
-        self._publishers = [
-            Publisher(
-                name,
-                MqttClient(
-                    client_id=name,
-                    address=(host, int(port)),
-                    tls=client_tls(config.ca_file, folder / f"{name}.pem", folder / f"{name}.key"),
-                    clock=clock,
-                    chance=random.Random(name).random,
-                    keep_alive_s=600,
-                ),
-                config.window,
-                self._one_ended,
+        self._accounts = [
+            BrokerAccount(
+                is_secure=True, host=host, port=int(port), client_id=name, clean_session=True,
+                keep_alive_s=600, certificate=certificate, ca_certificate=keys.ca,
+                secret_key=keys.key,
             )
-            for name in config.names
+            for name, certificate in keys.certificates.items()
+        ]  # fmt: skip
+        # A second for each pack, none of them in the future.
+        window, began_s = config.window, float(clock.wall_us() // 1_000_000 - 86_400)
+        self._publishers = [
+            Publisher(name, Uplink(number, self, window), window, began_s, self._one_ended)
+            for number, name in enumerate(keys.certificates)
         ]
+        self._unconnected = deque(range(len(self._publishers)))
+        self._missing = len(self._publishers)
 
-    async def connect(self) -> None:
-        """Connect all of them, some at a time."""
-        turns = asyncio.Semaphore(CONNECTING_AT_ONCE)
-
-        async def connect_one(client: MqttClient) -> None:
-            async with turns:
-                self._tasks.append(asyncio.ensure_future(client.run()))
-                await client.connected.wait()
-
-        await asyncio.gather(*(connect_one(each.client) for each in self._publishers))
+    async def connect(self) -> float:
+        """Connect all of them, some at a time; the seconds that it took."""
+        began_ns = self._clock.now_ns()
+        for _ in range(min(CONNECTING_AT_ONCE, self._missing)):
+            self._open_next()
+        await self._all_connected.wait()
+        return (self._clock.now_ns() - began_ns) / 1e9
 
     async def publish(self, packs: int) -> dict[str, float]:
         """Let every device publish so many packs: how many were acknowledged, in which time."""
@@ -150,11 +175,55 @@ class Publishers:
             "took_s": (self._clock.now_ns() - began_ns) / 1e9,
         }
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End all connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for publisher in self._publishers:
+            publisher.uplink.close()
+
+    # ---- the owner of the uplinks ----
+
+    def uplink_connected(self, number: int) -> None:
+        """See `UplinkOwner`."""
+        self._missing -= 1
+        if not self._missing:
+            self._all_connected.set()
+        self._open_next()
+
+    def uplink_lost(self, number: int, reason: str, was_connected: bool) -> None:
+        """See `UplinkOwner`: it comes back, and repeats what was not acknowledged."""
+        self._missing += was_connected
+        self._loop.call_later(RECONNECT_S, self._open, number)
+
+    def pack_acknowledged(self, number: int, boot: str, sequence: int) -> None:
+        """See `UplinkOwner`."""
+        self._publishers[number].heard()
+
+    def flush_later(self, uplink: Uplink) -> None:
+        """See `UplinkOwner`."""
+        if not uplink.is_flush_due:
+            uplink.is_flush_due = True
+            if not self._flushing:
+                self._loop.call_soon(self._flush)
+            self._flushing.append(uplink)
+
+    def now(self) -> float:
+        """See `UplinkOwner`."""
+        return self._clock.now_ns() / 1e9
+
+    # ---- inside ----
+
+    def _open_next(self) -> None:
+        if self._unconnected:
+            self._open(self._unconnected.popleft())
+
+    def _open(self, number: int) -> None:
+        wanted = OpenUplink(self._accounts[number], renews_session=False)
+        self._publishers[number].uplink.open(wanted, self._contexts)
+
+    def _flush(self) -> None:
+        flushing, self._flushing = self._flushing, []
+        for uplink in flushing:
+            uplink.flush()
 
     def _one_ended(self) -> None:
         self._running -= 1
@@ -166,11 +235,13 @@ async def run(config: PublishingConfig, clock: Clock, ready: Ready) -> None:
     """Connect, then publish whenever a line asks for it, until standard input ends."""
     publishers = Publishers(config, clock)
     try:
-        await publishers.connect()
-        ready({})
+        took_s = await publishers.connect()
+        gc.collect()
+        gc.freeze()
+        ready({"connected_s": f"{took_s:.2f}"})
         await _obey(publishers.publish)
     finally:
-        await publishers.close()
+        publishers.close()
 
 
 async def _obey(publish: Callable[[int], Awaitable[dict[str, float]]]) -> None:

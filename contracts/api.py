@@ -5,6 +5,7 @@ Every request carries `Authorization: Bearer <token>`; `/healthz` and `/readyz` 
 | component    | route | answer |
 |--------------|-------|--------|
 | provisioning | `POST /v1/imports` (CSV, JSON or NDJSON, streamed) | 202 `ImportJob` |
+|              | `GET /v1/imports?limit=50&cursor=` | `ImportPage` |
 |              | `GET /v1/imports/{id}` | `ImportJob` |
 |              | `GET /v1/imports/{id}/errors?after=0&limit=1000` | `RowErrors` |
 |              | `GET /v1/devices/{endpoint}` | `DeviceRecord` |
@@ -77,7 +78,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ImportJob(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an import has come. `failed` means the file as a whole could not be read."""
+    """How far an import has come. `failed` means the file as a whole could not be read.
+
+    `name` is the file's, as the request's `X-File-Name` said it. `started_at_us` is when the
+    manifest had been taken, 0 for imports of before that was kept; `ended_at_us` is None while it
+    waits or runs.
+    """
 
     id: str
     state: ImportState
@@ -87,11 +93,22 @@ class ImportJob(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: int = 0
     rejected: int = 0
     reason: str | None = None
+    name: str = ""
+    started_at_us: int = 0
+    started_by: str = ""
+    ended_at_us: int | None = None
 
     @property
     def accepted(self) -> int:
         """Rows that are now provisioned as the manifest says."""
         return self.created + self.updated + self.unchanged
+
+
+class ImportPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Imports, newest first; `next_cursor` is None at the end."""
+
+    imports: list[ImportJob]
+    next_cursor: str | None = None
 
 
 class RowErrors(msgspec.Struct, frozen=True):
@@ -175,7 +192,9 @@ class DeadLettered(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
 
     cursor: int
     at_ns: int
-    reason: Literal["malformed", "claims_another_device", "illegal_topic", "unknown_device"]
+    reason: Literal[
+        "malformed", "claims_another_device", "illegal_topic", "unknown_device", "time_ahead"
+    ]
     topic: str
     detail: str
     endpoint: str = ""
@@ -282,8 +301,9 @@ RevocationReason = Literal[
 
 
 class CertificateStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A device's certificate and what became of it. `serial_number` is hexadecimal; `since_us` is 0
-    while nothing has become of it."""
+    """A device's certificate and what became of it. `serial_number` is hexadecimal. `since_us` is
+    since when it is in its state: of an active one, when it was issued; 0 of one that was replaced
+    so lately that nobody has noted it."""
 
     sha256: str
     endpoint: str

@@ -303,17 +303,14 @@ class ClientConnection:
         acknowledge every message in the end. For a message of an earlier connection nothing is
         sent: its packet id may be another's by now, and the broker delivers it again.
         """
-        received = self._received
-        if (
-            received is None
-            or message.connection != self._connection
-            or message.packet_id not in received
-        ):
+        received, packet_id = self._received, message.packet_id
+        if received is None or message.connection != self._connection or packet_id not in received:
             return
-        received[message.packet_id] = True
+        received[packet_id] = True
         while received and received[packet_id := next(iter(received))]:
             del received[packet_id]
-            self._send(encode_puback(packet_id))
+            self._outgoing.append(encode_puback(packet_id))
+            self._has_sent = True
 
     def disconnect(self) -> None:
         """Say good-bye: the broker drops the will. Close the transport after the last byte."""

@@ -22,7 +22,13 @@ from city_platform.aws.envelopes import (
 from city_platform.aws.installation import Installation
 from city_platform.ingestion.archive import DecodedPack, archived_lines
 from city_platform.ingestion.spool import Message
-from city_platform.ingestion.transform import AlarmPack, Refused, StatePack, Transformer
+from city_platform.ingestion.transform import (
+    FUTURE_S,
+    AlarmPack,
+    Refused,
+    StatePack,
+    Transformer,
+)
 from city_platform.stores.aws.reading_writes import ReadingWrites
 from city_platform.stores.aws.telemetry_items import alarm_item
 from city_platform.stores.telemetry_records import AlarmRecord, ReadingRecord
@@ -79,7 +85,9 @@ def _decode(
         tenant = tenants.get(source.endpoint)
         if tenant is None:
             return _Decoded(record.record_id, None, "unknown_device")
-        pack = transformer.transform(message, source, tenant)
+        # As ingestion's `limits.future_s`: such readings would stay the latest.
+        latest_us = received_us + int(FUTURE_S * 1e6)
+        pack = transformer.transform(message, source, tenant, latest_us)
     except Refused as refused:
         return _Decoded(record.record_id, None, refused.reason)
     if isinstance(pack, StatePack):

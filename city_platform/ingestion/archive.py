@@ -26,6 +26,10 @@ _GZIP: Final = (
     31  # zlib's window of 2^15 with gzip's header, whose time is 0: same content, same file
 )
 _FAST: Final = 1
+# Own choice: larger runs cost hardly less.
+PACKS_AT_ONCE: Final = 64
+# About what a line has, uncompressed: an object is not to be much larger than it may.
+_LINE_BYTES: Final = 160
 
 
 class ArchivedReading(msgspec.Struct, frozen=True, gc=False, tag="reading", tag_field="kind"):
@@ -122,17 +126,35 @@ class Archive:
         Returns how many; fewer than all means: `put` the object, then add the others. Compresses,
         so it belongs into a worker thread.
         """
-        for count, pack in enumerate(packs):
-            hour = pack.received_us // _HOUR_US
+        count = 0
+        while count < len(packs):
+            hour = packs[count].received_us // _HOUR_US
             if self._open is None:
-                self._open = _OpenObject(pack.position, hour, self._now_ns())
+                self._open = _OpenObject(packs[count].position, hour, self._now_ns())
             elif self._open.size >= self._bytes_max or self._open.hour != hour:
                 return count
-            lines = archived_lines(pack)
-            if lines:
-                self._open.append(self._encoder.encode_lines(lines))
-            self.position = pack.position + 1
+            count = self._add_some(packs, count, self._open)
         return len(packs)
+
+    def _add_some(self, packs: Sequence[DecodedPack], start: int, open_object: _OpenObject) -> int:
+        """Add packs from `start` on that belong into the same object; returns the next one.
+
+        Some at a time, which are encoded and compressed in one go.
+        """
+        lines: list[ArchivedReading | ArchivedAlarm] = []
+        lines_max = (self._bytes_max - open_object.size) // _LINE_BYTES
+        end = start
+        for pack in packs[start : start + PACKS_AT_ONCE]:
+            if pack.received_us // _HOUR_US != open_object.hour:
+                break
+            lines += archived_lines(pack)
+            end += 1
+            if len(lines) > lines_max:
+                break
+        if lines:
+            open_object.append(self._encoder.encode_lines(lines))
+        self.position = packs[end - 1].position + 1
+        return end
 
     async def put(self) -> int:
         """Put the object at hand, if it has any line; returns the position behind it."""
@@ -147,14 +169,22 @@ def archived_lines(pack: DecodedPack) -> list[ArchivedReading | ArchivedAlarm]:
     at = pack.received_us
     lines: list[ArchivedReading | ArchivedAlarm] = [
         ArchivedReading(
-            endpoint, tenant, path, time_us, outward_value(value, kind), unit, time_source, at
+            endpoint,
+            tenant,
+            path,
+            time_us,
+            value if kind == "number" else outward_value(value, kind),
+            unit,
+            time_source,
+            at,
         )
         for endpoint, path, time_us, value, kind, unit, time_source, tenant in pack.readings
     ]
-    lines += [
-        ArchivedAlarm(tenant=tenant, received_us=at, **found._asdict())
-        for found, _, tenant in pack.alarms
-    ]
+    if pack.alarms:
+        lines += [
+            ArchivedAlarm(tenant=tenant, received_us=at, **found._asdict())
+            for found, _, tenant in pack.alarms
+        ]
     return lines
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from city_platform.ingestion.pack_shapes import TIME_MAX, TIME_MIN
 from city_platform.stores.telemetry_records import ReadingRecord, ValueKind
 from contracts.telemetry import KEY_BOOT, KEY_SEQUENCE
 from lwm2m.codecs.senml import (
@@ -23,9 +24,6 @@ from lwm2m.codecs.senml import (
     Records,
 )
 
-# RFC 8428 §4.5.3: smaller times are relative to the reader's; the upper end is far from overflow.
-_TIME_MIN: Final = 2.0**28
-_TIME_MAX: Final = 2.0**33
 _INT64_BOUND: Final = 2**63
 _TEXT_MAX: Final = 128
 
@@ -63,7 +61,7 @@ def _is_head(first: dict[Any, Any], endpoint: str) -> bool:
         # RFC 8428 §4.5.1: what a name may begin with.
         and endpoint[:1].isalnum()
         and type(time) is float
-        and _TIME_MIN <= time < _TIME_MAX
+        and TIME_MIN <= time < TIME_MAX
         and type(first.get(KEY_SEQUENCE, 0)) is int
         and type(boot) is str
         and len(boot) <= _TEXT_MAX
@@ -98,11 +96,11 @@ def _reading(
         return None
     time = base_time
     if offset is not None:
-        if type(offset) is not float or not -_TIME_MAX < offset < _TIME_MAX:
+        if type(offset) is not float or not -TIME_MAX < offset < TIME_MAX:
             return None
         # As the general way does: the sum of two doubles may miss the microsecond by a hair.
         time = round(base_time + offset, 6) if offset else base_time
-        if not _TIME_MIN <= time < _TIME_MAX:
+        if not TIME_MIN <= time < TIME_MAX:
             return None
     return ReadingRecord(
         endpoint, path, round(time * 1_000_000), value, kind, unit, "device", tenant

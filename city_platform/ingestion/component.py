@@ -138,6 +138,7 @@ class Ingestion:
             batch_packs_max=limits.batch_packs_max,
             batch_bytes_max=limits.batch_bytes_max,
             gather_s=limits.batch_gather_s,
+            future_s=limits.future_s,
         )
         upkeep = Upkeep(desk, letters, live, clock, config.retention, config.retention_every_s)
         replays = Replays(letters, intake, clock.wall_us, lambda: pipeline.stored)

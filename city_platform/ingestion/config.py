@@ -6,6 +6,7 @@ import msgspec
 
 from city_platform.broker_access import BrokerAccess
 from city_platform.identity.config import AccessConfig
+from city_platform.ingestion.transform import FUTURE_S
 from city_platform.rules import RunnerLimits
 from city_platform.stores.alarm_states import FlappingLimits
 from city_platform.stores.aws.config import EmbeddedStores, Stores
@@ -53,6 +54,10 @@ class IngestionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Dead letters that are kept, oldest first to go."""
     unstamped_window_s: float = 600.0
     """For how long a pack without times of its own is recognised when it comes again."""
+    future_s: float = FUTURE_S
+    """How far ahead of this machine's clock a device's time may be. A pack that is further ahead
+    becomes a dead letter: its readings would stay the latest, whatever the device says later.
+    Default: a day, so that a device that takes local time for UTC is heard all the same."""
     tenants_cached_s: float = 60.0
     """How long a device's tenant is taken for granted."""
 

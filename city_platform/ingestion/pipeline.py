@@ -16,6 +16,7 @@ from city_platform.ingestion.live import Live
 from city_platform.ingestion.spool import Message, Spool, SpoolReader
 from city_platform.ingestion.tenants import Tenants
 from city_platform.ingestion.transform import (
+    FUTURE_S,
     PresencePack,
     Refused,
     Source,
@@ -79,6 +80,7 @@ class Pipeline:
         batch_packs_max: int,
         batch_bytes_max: int,
         gather_s: float = 0.0,
+        future_s: float = FUTURE_S,
     ) -> None:
         self._clock = clock
         self._spool = spool
@@ -96,6 +98,7 @@ class Pipeline:
         self._batch_packs_max = batch_packs_max
         self._batch_bytes_max = batch_bytes_max
         self._pace = Pace(gather_s)
+        self._future_us = int(future_s * 1e6)
         self._stored = 0
         self._ending = asyncio.Event()
         self.trouble = ""
@@ -186,7 +189,10 @@ class Pipeline:
         done = Transformed(batch, [], [], presence)
         for message, source in zip(messages, sources, strict=True):
             try:
-                done.packs.append(self._transform_one(message, source, tenants, done))
+                # Who waits in the spool, or is put back into it, is not ahead for having waited.
+                latest_us = self._future_us + max(message.received_us, at_us)
+                pack = self._transform_one(message, source, tenants, done, latest_us)
+                done.packs.append(pack)
             except Refused as refused:
                 _refuse(message, refused, done)
         return done
@@ -197,6 +203,7 @@ class Pipeline:
         source: Source | None,
         tenants: Mapping[str, str],
         done: Transformed,
+        latest_us: int,
     ) -> DecodedPack:
         # Asked again so that a topic that is nobody's raises its reason here.
         source = source or self._transformer.source(message.topic)
@@ -205,18 +212,20 @@ class Pipeline:
             detail = f"{source.endpoint!r} is not provisioned"
             raise Refused("unknown_device", detail, source.endpoint)
         batch = done.batch
-        pack = self._transformer.transform(message, source, tenant)
+        pack = self._transformer.transform(message, source, tenant, latest_us)
+        if isinstance(pack, StatePack):
+            if pack.digest is None:
+                batch.readings.extend(pack.readings)
+            else:
+                batch.unstamped.append(
+                    UnstampedPack(pack.digest, message.received_us, pack.readings)
+                )
+            return DecodedPack(message.position, message.received_us, pack.readings)
         if isinstance(pack, PresencePack):
             done.presence.append(PresenceRecord(pack.told, tenant, message.received_us))
             return DecodedPack(message.position, message.received_us)
-        if not isinstance(pack, StatePack):
-            batch.alarms.extend(pack.alarms)
-            return DecodedPack(message.position, message.received_us, alarms=pack.alarms)
-        if pack.digest is None:
-            batch.readings.extend(pack.readings)
-        else:
-            batch.unstamped.append(UnstampedPack(pack.digest, message.received_us, pack.readings))
-        return DecodedPack(message.position, message.received_us, pack.readings)
+        batch.alarms.extend(pack.alarms)
+        return DecodedPack(message.position, message.received_us, alarms=pack.alarms)
 
     async def _archive_packs(self, packs: Sequence[DecodedPack]) -> None:
         while packs:

@@ -162,7 +162,7 @@ class SpoolReader:
         while self.position < until and len(found) < messages_max:
             if self._descriptor < 0:
                 self._open()
-            body = self._next_body()
+            body = self._body_at_hand() or self._next_body()
             if body is None:
                 self._open()
                 continue
@@ -194,6 +194,18 @@ class SpoolReader:
             if self._next_body() is None:
                 raise SpoolDamaged(f"{held[-1].path} ends before the message at {wanted}")
 
+    def _body_at_hand(self) -> bytes | None:
+        """The next frame's body when it was read from the disk already and is whole."""
+        buffer, start = self._buffer, self._at + _FRAME.size
+        if start > len(buffer):
+            return None
+        length, checksum = _FRAME.unpack_from(buffer, self._at)
+        body = buffer[start : start + length]
+        if len(body) != length or length < _BODY.size or zlib.crc32(body) != checksum:
+            return None
+        self._at = start + length
+        return body
+
     def _next_body(self) -> bytes | None:
         """The next frame's body, None at the end of the file."""
         head = self._take(_FRAME.size)
@@ -201,8 +213,8 @@ class SpoolReader:
             return None
         if len(head) == _FRAME.size:
             length, checksum = _FRAME.unpack(head)
-            body = self._take(length) if length <= _BODY_BYTES_MAX else b""
-            if len(body) == length and zlib.crc32(body) == checksum:
+            body = self._take(length) if _BODY.size <= length <= _BODY_BYTES_MAX else b""
+            if body and len(body) == length and zlib.crc32(body) == checksum:
                 return body
         raise SpoolDamaged(
             f"{self._folder}: file {self._next_file} is damaged before byte {self._offset}, "
@@ -257,9 +269,8 @@ def encode_frame(received_us: int, topic: str, payload: bytes) -> bytes:
 def decode_body(position: int, body: bytes) -> Message:
     """A message from a body whose checksum was right."""
     received_us, length = _BODY.unpack_from(body)
-    start = _BODY.size
-    end = start + length
-    return Message(position, received_us, body[start:end].decode(), body[end:])
+    end = _BODY.size + length
+    return Message(position, received_us, str(body[_BODY.size : end], "utf-8"), body[end:])
 
 
 def whole_frames(data: bytes) -> Iterable[int]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
 from city_platform.ingestion.common_packs import common_readings
+from city_platform.ingestion.pack_shapes import FOREVER_US, PackShapes
 from city_platform.ingestion.spool import Message
 from city_platform.presence import Told, read_told
 from city_platform.stores.dead_letters import DeadLetterReason
@@ -41,6 +42,8 @@ from lwm2m.errors import LwM2mError
 
 Stream = Literal["state", "alarm", "presence", "lifecycle"]
 
+# Own choice; see `IngestionLimits.future_s`.
+FUTURE_S: Final = 86_400.0
 SEQUENCE_MAX: Final = 2**53
 TEXT_LENGTH_MAX: Final = 128
 # A device has some dozen resources and an installation some hundred: the cache is for speed only.
@@ -110,6 +113,7 @@ class Transformer:
         )
         self._sources: dict[str, Source] = {}
         self._paths: dict[str, str] = {}
+        self._shapes = PackShapes()
 
     def source(self, topic: str) -> Source:
         """Whose topic it is. Raises `Refused`."""
@@ -122,17 +126,37 @@ class Transformer:
         return found
 
     def transform(
-        self, message: Message, source: Source, tenant: str
+        self, message: Message, source: Source, tenant: str, latest_us: int = FOREVER_US
     ) -> StatePack | AlarmPack | PresencePack:
-        """The content of a message. Raises `Refused` for one that is malformed or claims another.
+        """The content of a message. Raises `Refused` for one that is malformed or claims another,
+        or has a device time after `latest_us`.
 
         A record without absolute time gets the time at which the message was received.
         """
-        endpoint = source.endpoint
+        if source.stream == "state":
+            known = self._shapes.readings(message.payload, source.endpoint, tenant, latest_us)
+            if known is not None:
+                return StatePack(known, None)
+        pack = self._transform(message, source, tenant)
+        if isinstance(pack, StatePack):
+            for reading in pack.readings:
+                if reading[2] > latest_us:
+                    raise _time_ahead(source.endpoint, reading[2], latest_us)
+        elif isinstance(pack, AlarmPack):
+            for found in pack.alarms:
+                if found.alarm.time_us > latest_us:
+                    raise _time_ahead(source.endpoint, found.alarm.time_us, latest_us)
+        return pack
+
+    def _transform(
+        self, message: Message, source: Source, tenant: str
+    ) -> StatePack | AlarmPack | PresencePack:
+        endpoint, payload = source.endpoint, message.payload
         try:
             if source.stream == "state":
-                common = common_readings(load(message.payload), endpoint, tenant, self._paths)
+                common = common_readings(load(payload), endpoint, tenant, self._paths)
                 if common is not None:
+                    self._shapes.learn(payload, endpoint, common)
                     return StatePack(common, None)
             elif source.stream != "alarm":
                 return self._presence(message, endpoint)
@@ -278,6 +302,14 @@ def _time_us(time: float | None, endpoint: str) -> int:
     if time is None or not -_TIME_BOUND_S < time < _TIME_BOUND_S:
         raise Refused("malformed", f"the time {time} is out of range", endpoint)
     return round(time * 1_000_000)
+
+
+def _time_ahead(endpoint: str, time_us: int, latest_us: int) -> Refused:
+    ahead_s = (time_us - latest_us) // 1_000_000
+    detail = (
+        f"the time {time_us} us is {ahead_s} s beyond what is taken: the device's clock is wrong"
+    )
+    return Refused("time_ahead", detail, endpoint)
 
 
 def _digest(endpoint: str, payload: bytes) -> bytes:

@@ -17,7 +17,9 @@ from city_platform.stores.sqlite import open_database, transaction
 from city_platform.stores.telemetry_retention import ROWS_AT_ONCE, Bounds
 from city_platform.stores.worker import Worker
 
-DeadLetterReason = Literal["malformed", "claims_another_device", "illegal_topic", "unknown_device"]
+DeadLetterReason = Literal[
+    "malformed", "claims_another_device", "illegal_topic", "unknown_device", "time_ahead"
+]
 DeadLetterState = Literal["waiting", "replayed"]
 REASONS: Final[tuple[DeadLetterReason, ...]] = get_args(DeadLetterReason)
 STATES: Final[tuple[DeadLetterState, ...]] = get_args(DeadLetterState)

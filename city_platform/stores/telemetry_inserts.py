@@ -11,60 +11,96 @@ from typing import TypeAlias
 
 from city_platform.stores.telemetry_records import ReadingRecord
 
-CHUNK_ROWS = 500
 # Numbers of names that are kept in memory: 100,000 devices of ten resources each use the table.
 _NUMBERS_MAX = 200_000
+# SQLite's smallest integer: no device time is so early.
+_BEFORE_ALL_US = -(2**63)
 
 _Row: TypeAlias = tuple[int, int, float | int | str, int]
 _Outcome: TypeAlias = tuple[list[ReadingRecord], list[ReadingRecord], list[ReadingRecord]]
 
 
+class ReadingsChangedElsewhere(sqlite3.OperationalError):
+    """A reading is there that was newer than all of its series: somebody else writes the table.
+    Nothing of the batch is stored; tried again, it is compared with what is there now."""
+
+
+class _Series:
+    """A path of a device: its number, and a time that none of its readings is after."""
+
+    __slots__ = ("newest_us", "number")
+
+    def __init__(self, number: int, newest_us: int) -> None:
+        self.number = number
+        self.newest_us = newest_us
+
+
 class ReadingInserts:
     """Inserts in the transaction at hand.
 
-    A chunk goes in as a whole; only when some of it was there already is it taken back and put in
-    row by row, so that repetitions cost, and not the readings that come once.
+    A reading that is newer than all of its series is new, and such readings go in together. Only
+    the others (repetitions, and what was kept during an outage and comes after newer ones) are
+    compared with what is there, one by one.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._series: dict[tuple[str, str], int] = {}
+        self._series: dict[tuple[str, str], _Series] = {}
         self._descriptions: dict[tuple[str, str | None, str, str], int] = {}
 
     def forget_numbers(self) -> None:
-        """After a rollback: numbers that it took back must not be used."""
+        """After a rollback: numbers and times that it took back must not be used."""
         self._series.clear()
         self._descriptions.clear()
 
     def insert(self, readings: list[ReadingRecord]) -> _Outcome:
-        """Those stored, those there already with the same value, and those with another."""
-        outcome: _Outcome = ([], [], [])
-        for start in range(0, len(readings), CHUNK_ROWS):
-            chunk = readings[start : start + CHUNK_ROWS]
-            rows = self._rows(chunk)
-            if self._insert_whole(rows):
-                outcome[0].extend(chunk)
-            else:
-                self._insert_each(chunk, rows, outcome)
+        """Those stored, those there already with the same value, and those with another.
+
+        Raises `ReadingsChangedElsewhere`: then the transaction must be taken back.
+        """
+        stored, rows, old, old_rows = self._rows(readings)
+        self._insert_new(rows)
+        outcome: _Outcome = (stored, [], [])
+        self._insert_each(old, old_rows, outcome)
         return outcome
 
-    def _rows(self, chunk: list[ReadingRecord]) -> list[_Row]:
-        series, descriptions = self._series, self._descriptions
-        if len(series) > _NUMBERS_MAX or len(descriptions) > _NUMBERS_MAX:
+    def _rows(
+        self, readings: list[ReadingRecord]
+    ) -> tuple[list[ReadingRecord], list[_Row], list[ReadingRecord], list[_Row]]:
+        """Readings that are newer than their series and their rows, other readings and theirs."""
+        known, descriptions = self._series, self._descriptions
+        if len(known) > _NUMBERS_MAX or len(descriptions) > _NUMBERS_MAX:
             self.forget_numbers()
-        rows = []
-        for endpoint, path, time_us, value, kind, unit, time_source, tenant in chunk:
-            name = (endpoint, path)
-            number = series.get(name)
-            if number is None:
-                number = series[name] = self._number_of_series(name)
+        new: list[ReadingRecord] = []
+        old: list[ReadingRecord] = []
+        new_rows: list[_Row] = []
+        old_rows: list[_Row] = []
+        for reading in readings:
+            endpoint, path, time_us, value, kind, unit, time_source, tenant = reading
+            series = known.get((endpoint, path))
+            if series is None:
+                series = known[endpoint, path] = self._open_series((endpoint, path))
             description = (kind, unit, time_source, tenant)
             described = descriptions.get(description)
             if described is None:
                 described = self._number_of_description(description)
                 descriptions[description] = described
-            rows.append((number, time_us, value, described))
-        return rows
+            row = (series.number, time_us, value, described)
+            if time_us > series.newest_us:
+                series.newest_us = time_us
+                new.append(reading)
+                new_rows.append(row)
+            else:
+                old.append(reading)
+                old_rows.append(row)
+        return new, new_rows, old, old_rows
+
+    def _open_series(self, name: tuple[str, str]) -> _Series:
+        number = self._number_of_series(name)
+        newest: int | None = self._connection.execute(
+            "SELECT max(time_us) FROM readings WHERE series = ?", (number,)
+        ).fetchone()[0]
+        return _Series(number, _BEFORE_ALL_US if newest is None else newest)
 
     def _number_of_series(self, name: tuple[str, str]) -> int:
         self._connection.execute(
@@ -91,20 +127,17 @@ class ReadingInserts:
         ).fetchone()[0]
         return found
 
-    def _insert_whole(self, rows: list[_Row]) -> bool:
-        connection = self._connection
-        connection.execute("SAVEPOINT chunk")
-        before = connection.total_changes
-        connection.executemany("INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?)", rows)
-        are_all_new = connection.total_changes - before == len(rows)
-        if not are_all_new:
-            connection.execute("ROLLBACK TO chunk")
-        connection.execute("RELEASE chunk")
-        return are_all_new
+    def _insert_new(self, rows: list[_Row]) -> None:
+        before = self._connection.total_changes
+        self._connection.executemany("INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?)", rows)
+        if self._connection.total_changes - before != len(rows):
+            raise ReadingsChangedElsewhere("readings were stored that this store did not write")
 
-    def _insert_each(self, chunk: list[ReadingRecord], rows: list[_Row], outcome: _Outcome) -> None:
+    def _insert_each(
+        self, readings: list[ReadingRecord], rows: list[_Row], outcome: _Outcome
+    ) -> None:
         stored, duplicates, conflicts = outcome
-        for reading, row in zip(chunk, rows, strict=True):
+        for reading, row in zip(readings, rows, strict=True):
             if self._insert_one("readings", row):
                 stored.append(reading)
             elif self._is_same(reading, row) or not self._insert_one("conflicts", row):

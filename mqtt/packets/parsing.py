@@ -43,8 +43,8 @@ class Parser:
 
     def __init__(self, packet_bytes_max: int = 262_144) -> None:
         self._packet_bytes_max = packet_bytes_max
-        # A remaining length below this one is a single byte, and its packet short enough.
-        self._short_below = max(0, min(0x80, packet_bytes_max - 1))
+        # A remaining length below this one has two bytes at most, and its packet is short enough.
+        self._short_below = max(0, min(0x4000, packet_bytes_max - 2))
         self._kept: list[bytes] = []
         self._missing = 0
 
@@ -72,9 +72,14 @@ class Parser:
             if decoder is None:
                 raise MalformedPacket(f"no packet begins with 0x{data[position]:02x}", "2.2")
             body = position + 2
-            if body <= available and (length := data[position + 1]) < short_below:
+            if body <= available:
+                length = data[position + 1]
+                # A pack of readings has two bytes of length, an acknowledgement one.
+                if length >= 0x80 and body < available:
+                    length += (data[body] << 7) - 0x80
+                    body += 1
                 end = body + length
-                if end <= available:
+                if length < short_below and end <= available and data[body - 1] < 0x80:
                     packets.append(decoder(data, body, end))
                     position = end
                     continue

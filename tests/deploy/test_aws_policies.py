@@ -40,7 +40,7 @@ from tests.city_platform.aws.test_entry_points import (
     told,
 )
 from tests.city_platform.bootstrap.test_decision import event
-from tests.city_platform.ingestion.packs import alarm, alarm_topic, state, state_topic
+from tests.city_platform.ingestion.packs import NOW_S, alarm, alarm_topic, state, state_topic
 from tests.city_platform.stores.aws.emulators import (
     Call,
     RecordedAws,
@@ -204,9 +204,13 @@ async def transform_function(aws: RecordedAws, folder: Path) -> None:
     """Records of all kinds."""
     city = await _city(aws)
     sent = [(state_topic(), state()), (alarm_topic(), alarm()), (state_topic("no"), state("no"))]
+    received_ms = int(NOW_S * 1000)
     given: dict[str, Any] = {
         "records": [
-            {"recordId": str(number), "data": b64encode(envelope(topic, one, 7)).decode()}
+            {
+                "recordId": str(number),
+                "data": b64encode(envelope(topic, one, received_ms)).decode(),
+            }
             for number, (topic, one) in enumerate(sent)
         ]
     }

@@ -40,7 +40,7 @@ from contracts.topics import Topics
 from runtime.clock import SystemClock
 from tests.city_platform.aws.test_entry_points import DOCUMENT, FOREVER, READ
 from tests.city_platform.bootstrap.test_decision import event
-from tests.city_platform.ingestion.packs import alarm, alarm_topic, state, state_topic
+from tests.city_platform.ingestion.packs import NOW_S, alarm, alarm_topic, state, state_topic
 from tests.city_platform.stores.aws.emulators import HAS_CLIENT, RecordedAws, installation
 from tests.city_platform.stores.aws.ministack_child import (
     ACCOUNT,
@@ -173,7 +173,7 @@ def test_records_of_the_stream_are_transformed_stored_and_archived(city: City) -
             (state_topic("no"), state("no")),
         ]
         stream = DeliveryStream(aws, f"{city.config.name}-telemetry")
-        await stream.put([envelope(topic, one, 7) for topic, one in sent])
+        await stream.put([envelope(topic, one, int(NOW_S * 1000)) for topic, one in sent])
         table, objects = Table(aws, city.config.telemetry_table), await open_objects(aws)
         found = await find_readings(table, "lamp-1", None, 0, FOREVER, 10)
         assert sorted(row[3] for row in found) == [0.5, 33.25]

@@ -31,7 +31,7 @@ from contracts.data_interface import Completes, Event, Outcome, decode_command, 
 from contracts.topics import Topics
 from harness.testing.clock import HandMovedClock
 from tests.city_platform.bootstrap.test_decision import event
-from tests.city_platform.ingestion.packs import alarm, alarm_topic, state, state_topic
+from tests.city_platform.ingestion.packs import NOW_S, alarm, alarm_topic, state, state_topic
 from tests.city_platform.stores.aws.emulators import account, installation
 from tests.city_platform.stores.test_thing_registry_contract import certificate, thing
 
@@ -138,10 +138,16 @@ def test_nothing_is_published_for_whom_it_is_not_meant(tell: Tell) -> None:
     tell(story)
 
 
+RECEIVED_MS = int(NOW_S * 1000)
+
+
 def records(*payloads: tuple[str, bytes]) -> dict[str, Any]:
     return {
         "records": [
-            {"recordId": f"r{number}", "data": b64encode(envelope(topic, one, 7)).decode()}
+            {
+                "recordId": f"r{number}",
+                "data": b64encode(envelope(topic, one, RECEIVED_MS)).decode(),
+            }
             for number, (topic, one) in enumerate(payloads)
         ]
     }
@@ -155,8 +161,10 @@ def test_every_record_comes_back_and_a_second_call_changes_nothing(tell: Tell) -
         (state_topic(), b"\xff\xff"),
         (state_topic(), state("lamp-2")),
         (state_topic(), state()),
+        # A year ahead: it would stay the latest.
+        (state_topic(), state(sequence=365 * 86_400)),
     )
-    given["records"].append({"recordId": "r6", "data": b64encode(b"rubbish").decode()})
+    given["records"].append({"recordId": "r7", "data": b64encode(b"rubbish").decode()})
 
     async def story(city: Watched) -> None:
         answers = [await transform_records(given, city) for _ in range(2)]
@@ -165,7 +173,7 @@ def test_every_record_comes_back_and_a_second_call_changes_nothing(tell: Tell) -
         failed = "ProcessingFailed"
         assert results == {
             "r0": "Ok", "r1": "Ok", "r2": failed, "r3": failed, "r4": failed, "r5": "Ok",
-            "r6": failed,
+            "r6": failed, "r7": failed,
         }  # fmt: skip
         lines = b64decode(answers[0]["records"][0]["data"]).splitlines()
         assert [msgspec.json.decode(one)["path"] for one in lines] == ["/3416/0/3", "/3416/0/46"]

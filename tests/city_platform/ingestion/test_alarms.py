@@ -10,8 +10,8 @@ import pytest
 
 from city_platform.ingestion.component import Ingestion
 from city_platform.ingestion.signals import SignalsError, load_signals, read_signals
-from city_platform.stores.alarm_register import AlarmQuery
-from city_platform.stores.alarm_states import AlarmEpisode
+from city_platform.stores.alarm_register import AlarmQuery, steps_of
+from city_platform.stores.alarm_states import AlarmEpisode, FlappingLimits
 from harness.testing.clock import HandMovedClock
 from lwm2m.objects import ValueType, builtin_versions
 from tests.city_platform.ingestion.packs import (
@@ -144,6 +144,30 @@ def test_an_alarm_that_flaps_is_one_episode_and_settles_when_it_is_calm(tmp_path
             state_now = found.live.state("lamp-1")
             assert state_now is not None
             assert state_now.alarm == "none"
+
+    asyncio.run(story())
+
+
+def test_a_storm_of_one_alarm_is_one_flapping_episode_of_a_few_steps(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ingesting(tmp_path) as found:
+            sent = [
+                alarm(sequence=number + 1, raised=not number % 2, time=NOW_S + number / 1e3)
+                for number in range(1_000)
+            ]
+            await asyncio.gather(*(found.intake.accept(alarm_topic(), one) for one in sent))
+            await stored(found)
+            (one,) = await episodes(found)
+            assert (one.state, one.raises) == ("flapping", 500)
+            assert len(one.changes) == FlappingLimits().changes
+            steps = await found.store.read(steps_of, one.id)
+            assert [step.state for step in steps][-1] == "flapping"
+            assert len(steps) <= FlappingLimits().changes
+            state_now = found.live.state("lamp-1")
+            assert state_now is not None
+            assert state_now.alarm == "warning"
+            # Each is counted: bounded is what is made of them.
+            assert (await found.store.counts()).alarms == 1_000
 
     asyncio.run(story())
 

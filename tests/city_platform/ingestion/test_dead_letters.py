@@ -20,7 +20,10 @@ from harness.testing.clock import HandMovedClock
 from tests.city_platform.ingestion.asking import Asking
 from tests.city_platform.ingestion.packs import (
     NAME,
+    NOW_S,
     VALUE,
+    alarm,
+    alarm_topic,
     directory_entry,
     ingesting,
     state,
@@ -110,6 +113,31 @@ def test_what_may_be_secret_is_not_shown(topic: str, payload: bytes, is_shown: b
         received_us=0, payload=payload,
     )  # fmt: skip
     assert (withheld(letter, Topics()) is None) is is_shown
+
+
+def test_a_time_too_far_ahead_is_refused_and_leaves_the_latest_alone(tmp_path: Path) -> None:
+    day_s, year_s = 86_400, 365 * 86_400
+
+    async def story(
+        found: Ingestion, directory: SqliteDeviceDirectory, clock: HandMovedClock
+    ) -> None:
+        ask = Asking(found, ("*", "provisioner"))
+        await provision(directory, "lamp-1")
+        await take(found, (state_topic(), state(sequence=day_s)), (state_topic(), state()))
+        ahead = alarm(sequence=day_s + 1)
+        await take(found, (state_topic(), state(sequence=year_s)), (alarm_topic(), ahead))
+        page = await ask.get("/v1/dead-letters?reason=time_ahead")
+        assert [one["id"] for one in page["dead_letters"]] == ["2", "3"]
+        assert "clock is wrong" in page["dead_letters"][0]["detail"]
+        latest = await found.desk.latest("lamp-1")
+        assert {one.time_us for one in latest} == {int((NOW_S + day_s) * 1e6)}
+        # It was our own clock that was wrong: put right, the letter is taken.
+        clock.step_wall(2)
+        assert (await ask("POST", "/v1/dead-letters/3/replay")).status_code == 202
+        await stored(found)
+        assert (await found.store.counts()).alarms == 1
+
+    run(tmp_path, story)
 
 
 def test_a_letter_that_is_put_back_is_stored_once_however_often(tmp_path: Path) -> None:

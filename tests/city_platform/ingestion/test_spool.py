@@ -125,6 +125,16 @@ def test_damage_before_the_end_is_never_skipped(tmp_path: Path) -> None:
         contents(tmp_path)
 
 
+def test_zeros_where_messages_should_be_are_damage_and_not_skipped(tmp_path: Path) -> None:
+    fill(tmp_path, 30, segment_bytes=200)
+    path = segments(tmp_path)[1].path
+    data = path.read_bytes()
+    # As a disk may have them after a power cut: a frame of no bytes with the right checksum.
+    path.write_bytes(bytes(8) + data[8:])
+    with pytest.raises(SpoolDamaged, match="damaged before byte"):
+        contents(tmp_path)
+
+
 def test_what_does_not_fit_on_the_disk_is_refused_whole(tmp_path: Path) -> None:
     class FullSpool(Spool):
         """Its disk takes ten bytes more."""

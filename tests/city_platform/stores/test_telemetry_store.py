@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from city_platform.stores.dead_letters import DeadLetter, SqliteDeadLetterStore
+from city_platform.stores.telemetry_inserts import ReadingsChangedElsewhere
 from city_platform.stores.telemetry_records import (
     ReadingRecord,
     TelemetryBatch,
@@ -65,6 +67,46 @@ def test_repetitions_and_contradictions_within_one_batch_are_told_apart(tmp_path
     assert found.readings == [first, second]
     assert found.conflicts == [contradiction]
     assert found.duplicates == [first, contradiction, first]
+    store.close()
+
+
+def test_what_comes_late_is_stored_and_told_from_what_is_there(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    commit(store, 0, [reading(5), reading(9)])
+    # Newer ones of another path between: each path has its own newest time.
+    other = reading(6, path="/3301/0/5700")
+    found = commit(
+        store, 1, [reading(10), reading(7), other, reading(5), reading(9, 2.0), reading(8)]
+    )
+    assert [row[2] for row in found.readings] == [10, 6, 7, 8]
+    assert [row[2] for row in found.duplicates] == [5]
+    assert [row[2] for row in found.conflicts] == [9]
+    store.close()
+
+
+def test_a_repetition_is_one_also_for_the_next_process_and_after_a_batch_that_failed(
+    tmp_path: Path,
+) -> None:
+    store = open_store(tmp_path)
+    commit(store, 0, [reading(1), reading(2)])
+    with pytest.raises(sqlite3.Error):
+        store.commit_now(batch(1, [reading(3), reading(4, object())]))  # type: ignore[arg-type]  # what no value can be
+    assert [row[2] for row in commit(store, 1, [reading(3)]).readings] == [3]
+    store.close()
+    store = open_store(tmp_path)
+    assert len(commit(store, 2, [reading(2), reading(3)]).duplicates) == 2
+    store.close()
+
+
+def test_readings_of_another_writer_are_compared_when_the_batch_comes_again(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    commit(store, 0, [reading(1)])
+    with sqlite3.connect(tmp_path / "telemetry.sqlite") as other:
+        other.execute("INSERT INTO readings SELECT series, 2, value, description FROM readings")
+    with pytest.raises(ReadingsChangedElsewhere):
+        store.commit_now(batch(1, [reading(2), reading(3)]))
+    found = commit(store, 1, [reading(2), reading(3)])
+    assert ([row[2] for row in found.readings], len(found.duplicates)) == ([3], 1)
     store.close()
 
 
