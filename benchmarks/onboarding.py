@@ -33,6 +33,7 @@ from benchmarks.rig import (
     output_directory,
     profiled,
     rig_up,
+    until_idle,
     write_line,
 )
 from contracts.journal import (
@@ -127,6 +128,7 @@ async def _onboard(
     credentials = await rig.bench.device_credentials(cohort.rows)
     fleet = configs.fleet(rig.bench, cohort.rows, options, [], credentials)
     await rig.bench.start_fleet({**fleet, "connects": goes_online})
+    await until_idle(rig)
     async with profiled(rig, profile):
         meter = CpuMeter(rig.bench, rig.clock)
         run.switch_on()

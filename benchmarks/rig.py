@@ -28,6 +28,11 @@ Fields = dict[str, Any]
 
 # py-spy says nowhere that it has attached.
 ATTACHED_AFTER_S = 1.0
+# A process that used less of a core than this, for so long, has done what it was given.
+IDLE_RATIO, IDLE_FOR_S = 0.05, 0.5
+IDLE_WITHIN_S = 60.0
+# Turns of the loop that tells how fast the machine is, and how often it is tried.
+SPEED_TURNS, SPEED_TRIES = 1_000, 50
 
 
 class Rig(NamedTuple):
@@ -71,6 +76,36 @@ async def rig_up(output: Path, live: Live, **plan: Any) -> AsyncIterator[Rig]:
                 yield Rig(bench, live, journal, clock, output)
     finally:
         journal.close()
+
+
+async def until_idle(rig: Rig, within_s: float = IDLE_WITHIN_S) -> bool:
+    """Wait until no process of the bench is at work any more; whether that came about in time.
+
+    What an import leaves to be done (the device graph, files to be synced) is the import's.
+    """
+    processes, began_ns = rig.bench.processes, rig.clock.now_ns()
+    while (rig.clock.now_ns() - began_ns) / 1e9 < within_s:
+        before = {name: each.sample()[0] for name, each in processes.items()}
+        await asyncio.sleep(IDLE_FOR_S)
+        used = [each.sample()[0] - before.get(name, 0.0) for name, each in processes.items()]
+        if max(used, default=0.0) < IDLE_RATIO * IDLE_FOR_S:
+            return True
+    return False
+
+
+def plain_loop_us(clock: Clock) -> float:
+    """Microseconds that 1,000 turns of a plain loop take here and now, the best of many tries.
+
+    CPU times of two runs compare by it: a virtual machine that its host gives less to, or whose
+    cores others share, takes more CPU time for the same work.
+    """
+    tries_ns = []
+    for _ in range(SPEED_TRIES):
+        began_ns, total = clock.now_ns(), 0
+        for number in range(SPEED_TURNS):
+            total += number * number
+        tries_ns.append(clock.now_ns() - began_ns)
+    return round(min(tries_ns) / 1e3, 1)
 
 
 def write_line(fields: Mapping[str, Any], write: Callable[[str], object]) -> None:
@@ -132,6 +167,7 @@ class CpuMeter:
 
     def __init__(self, bench: Bench, clock: Clock) -> None:
         self._bench, self._clock = bench, clock
+        self._loop_us = plain_loop_us(clock)
         self._began_ns = clock.now_ns()
         self._own = self._used_s()
         self._busy_s = _busy_s()
@@ -159,6 +195,7 @@ class CpuMeter:
         others_s = max(0.0, _busy_s() - self._busy_s - own_s)
         return {
             "load_before": round(self._load, 2),
+            "plain_loop_us": round((self._loop_us + plain_loop_us(self._clock)) / 2, 1),
             "state_on": _file_system(Path(tempfile.gettempdir())),
             "cores_used": round(own_s / wall_s, 2),
             "cores_taken_by_others": round(others_s / wall_s, 2),

@@ -1,6 +1,7 @@
 """A WebSocket as an asyncio protocol: text messages in by callback, out joined to one write a turn.
 
-The protocol logic is the websockets library's sans-I/O core; this is its shell for both ends.
+The protocol logic is the websockets library's sans-I/O core; this is its shell for both ends. Plain
+texts, of which there are thousands a second, go past it (`websocket_frames`).
 A server lets in who asks for its path with its bearer token; both ends ping when nothing came for
 a while and give up a silent peer; what the other side does not read is bounded.
 """
@@ -25,6 +26,8 @@ from websockets.protocol import CLOSED, OPEN
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
+from runtime.websocket_frames import FrameReader
+
 _log = logging.getLogger(__name__)
 # The library logs headers and frames at DEBUG: they hold tokens and keys.
 _log.setLevel(logging.INFO)
@@ -40,6 +43,7 @@ CLOSE_TOO_BIG = 1009
 CLOSE_TRY_AGAIN = 1013
 
 _FINAL_TEXT = 0x81
+_HEADERS_END = b"\r\n\r\n"
 
 
 class WebSocketLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,6 +103,10 @@ class WebSocketConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._texts: list[bytes] = []
         self._fragments = bytearray()
+        self._is_fragmented = False
+        # What came of the handshake last, to find its end; then what splits frames.
+        self._headers_tail = b""
+        self._frames: FrameReader | None = None
         self._flush_scheduled = False
         self._opened = False
         self._closing = False
@@ -190,12 +198,17 @@ class WebSocketConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""
         self._heard = True
-        self._protocol.receive_data(data)
-        self._handle_events()
+        if self._frames is None:
+            data = self._shake_hands(data)
+        if self._frames is not None:
+            self._frames.receive(data)
+            self._take_frames(self._frames)
         self._flush()
 
     def eof_received(self) -> None:
         """asyncio: the other side will send no more."""
+        if self._frames is not None:
+            self._protocol.receive_data(self._frames.take_rest())
         self._protocol.receive_eof()
         self._handle_events()
         self._flush()
@@ -220,6 +233,36 @@ class WebSocketConnection(asyncio.Protocol):
             self.on_drained()
 
     # ---- inside ----
+
+    def _shake_hands(self, data: bytes) -> bytes:
+        """Hand on what is of the handshake; what follows it, when it has opened the connection."""
+        whole = self._headers_tail + data
+        end = whole.find(_HEADERS_END)
+        rest = whole[end + len(_HEADERS_END) :] if end >= 0 else b""
+        self._headers_tail = whole[-len(_HEADERS_END) + 1 :]
+        self._protocol.receive_data(data[: len(data) - len(rest)])
+        self._handle_events()
+        if self._opened:
+            self._frames = FrameReader(
+                is_masked=not self._masks, payload_bytes_max=self._limits.message_bytes_max
+            )
+        elif rest:
+            self._protocol.receive_data(rest)
+            self._handle_events()
+        return rest
+
+    def _take_frames(self, frames: FrameReader) -> None:
+        while True:
+            if not (self._closing or self._is_fragmented):
+                text = frames.next_text()
+                if text is not None:
+                    self._user.received(text)
+                    continue
+            raw = frames.next_raw()
+            if not raw:
+                return
+            self._protocol.receive_data(raw)
+            self._handle_events()
 
     def _handle_events(self) -> None:
         for event in self._protocol.events_received():
@@ -265,6 +308,7 @@ class WebSocketConnection(asyncio.Protocol):
             self.close(CLOSE_UNSUPPORTED_DATA, "messages are text")
 
     def _handle_text(self, frame: Frame) -> None:
+        self._is_fragmented = not frame.fin
         if frame.fin and not self._fragments:
             self._user.received(bytes(frame.data))
             return

@@ -99,6 +99,9 @@ class DriveTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Drives on their way through one bridge; more wait here. Twice what a bridge of 2,000 devices
     # a second has under way in half a second: more would only wait in its queue instead.
     on_their_way_max: int = 1_000
+    # As many in the beginning, and after `first_s` without a confirmation; one more with each. What
+    # 2,000 devices a second have under way when a device takes a twentieth of a second.
+    on_their_way_first: int = 100
 
 
 class Drives:
@@ -257,7 +260,8 @@ class Drives:
         return min([*found, self._due[0][0]] if self._due else found, default=None)
 
     def _new_window(self) -> Window:
-        return Window(self._times.on_their_way_max, round(self._times.first_s * 1e6))
+        times = self._times
+        return Window(times.on_their_way_max, round(times.first_s * 1e6), times.on_their_way_first)
 
     def _released(self, now_us: int, limit: int) -> list[SendCredentials]:
         """Those that waited for room and have it."""

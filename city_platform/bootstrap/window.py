@@ -3,6 +3,10 @@
 A bridge takes credentials in about the order in which they were sent, so the confirmations tell how
 far it has come: what was sent after the last one that is confirmed still waits there or is under
 way, however long it takes, and need not be sent again.
+
+How many those may be is found out from small: one more with each confirmation. Whoever begins with
+all at once on a machine that is short of time has them all half-way when the patience ends, nothing
+confirmed, and begins anew with twice the load.
 """
 
 from __future__ import annotations
@@ -14,11 +18,13 @@ class Window:
     """Endpoints on their way, oldest first, and those that wait for room. Times are Unix µs.
 
     `patience_us` is how long after sending a drive may be behind the confirmations, and how long
-    confirmations may be missing, before it counts as lost.
+    confirmations may be missing, before it counts as lost. Of `size` at most, `first` are on their
+    way in the beginning (None: all), and again after confirmations were missing for so long.
     """
 
-    def __init__(self, size: int, patience_us: int) -> None:
+    def __init__(self, size: int, patience_us: int, first: int | None = None) -> None:
         self._size = size
+        self._first = self._open = size if first is None else min(first, size)
         self._patience_us = patience_us
         self._sent_us: OrderedDict[str, int] = OrderedDict()
         self._queue: dict[str, None] = {}
@@ -43,7 +49,7 @@ class Window:
         """Whether the endpoint may be sent its credentials now; else it waits in the queue."""
         self._sent_us.pop(endpoint, None)
         self._forget_lost(now_us)
-        if self._queue or len(self._sent_us) >= self._size:
+        if self._queue or len(self._sent_us) >= self._open:
             self._queue[endpoint] = None
             return False
         self._sent_us[endpoint] = now_us
@@ -55,6 +61,7 @@ class Window:
         sent_us = self._sent_us.get(endpoint)
         if sent_us is not None:
             self._reached_us = max(self._reached_us, sent_us)
+            self._open = min(self._size, self._open + 1)
         self.leave(endpoint)
 
     def leave(self, endpoint: str) -> None:
@@ -72,7 +79,7 @@ class Window:
         if not self._queue:
             return []
         self._forget_lost(now_us)
-        room = min(limit, self._size - len(self._sent_us), len(self._queue))
+        room = min(limit, self._open - len(self._sent_us), len(self._queue))
         taken = [endpoint for endpoint, _ in zip(self._queue, range(room), strict=False)]
         for endpoint in taken:
             del self._queue[endpoint]
@@ -83,7 +90,7 @@ class Window:
         """When `released` should be asked again, None while nothing waits."""
         if not self._queue:
             return None
-        if len(self._sent_us) < self._size:
+        if len(self._sent_us) < self._open:
             return 0
         oldest_us = next(iter(self._sent_us.values()))
         if self._reached_us >= oldest_us + self._patience_us:
@@ -95,10 +102,14 @@ class Window:
             endpoint, sent_us = next(iter(self._sent_us.items()))
             if not self._is_lost(sent_us, now_us):
                 return
+            if self._is_silent(now_us):
+                self._open = self._first
             del self._sent_us[endpoint]
 
     def _is_lost(self, sent_us: int, now_us: int) -> bool:
         if now_us < sent_us + self._patience_us:
             return False
-        is_silent = now_us >= self._heard_us + self._patience_us
-        return is_silent or self._reached_us >= sent_us + self._patience_us
+        return self._is_silent(now_us) or self._reached_us >= sent_us + self._patience_us
+
+    def _is_silent(self, now_us: int) -> bool:
+        return now_us >= self._heard_us + self._patience_us

@@ -96,7 +96,8 @@ def read_uplink(tree: ObjectTree, topics: Topics, own_key: bytes = b"") -> Uplin
     streams: list[Stream] = []
     presence_topic = ""
     publications = tree.instances_of(PUBLICATION_OBJECT)
-    for instance in publications:
+    active = [each for each in publications if _get(tree, each, _ACTIVE, bool)]
+    for instance in active:
         presence_topic = presence_topic or _read_presence_topic(tree, instance)
         stream = _read_stream(tree, instance, topics)
         link = _get(tree, instance, _BROKER, ObjectLink)
@@ -108,8 +109,7 @@ def read_uplink(tree: ObjectTree, topics: Topics, own_key: bytes = b"") -> Uplin
             streams.append(stream)
     if account is not None and presence_topic:
         account = msgspec.structs.replace(account, presence_topic=presence_topic)
-    is_whole = all(_get(tree, instance, _ACTIVE, bool) for instance in publications)
-    return UplinkPlan(account, tuple(streams), is_whole)
+    return UplinkPlan(account, tuple(streams), is_whole=len(active) == len(publications))
 
 
 def _read_account(tree: ObjectTree, link: ObjectLink, own_key: bytes) -> BrokerAccount | None:
@@ -147,8 +147,7 @@ def _read_account(tree: ObjectTree, link: ObjectLink, own_key: bytes) -> BrokerA
 
 
 def _read_stream(tree: ObjectTree, instance: ObjectPath, topics: Topics) -> Stream | None:
-    if not _get(tree, instance, _ACTIVE, bool):
-        return None
+    """What an active publication sends; None for one that is not telemetry."""
     topic = _get(tree, instance, _TOPIC, str)
     source = _get(tree, instance, _SOURCE, str)
     if topic is None or source is None:
@@ -168,11 +167,10 @@ def _read_stream(tree: ObjectTree, instance: ObjectPath, topics: Topics) -> Stre
 
 
 def _read_presence_topic(tree: ObjectTree, instance: ObjectPath) -> str:
-    """The topic of the publication whose source is the connection itself; empty for another."""
+    """The topic of an active publication that is of the connection itself; empty for another."""
     is_presence = (
         _get(tree, instance, _ENCODING, int) == ENCODING_JSON
         and _get(tree, instance, _SOURCE, str) == PRESENCE_SOURCE
-        and _get(tree, instance, _ACTIVE, bool)
     )
     topic = _get(tree, instance, _TOPIC, str) if is_presence else None
     return topic if topic is not None and is_topic_name(topic) else ""

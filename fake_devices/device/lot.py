@@ -7,6 +7,7 @@ has looked at need not be kept: a fleet's idle devices have none, and make it at
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -24,7 +25,7 @@ from fake_devices.device.servers import (
     read_plan,
 )
 from fake_devices.device.tree import ModelTemplate, ObjectTree
-from fake_devices.devices import Changes, DeviceIdentity, DeviceModel, Memory
+from fake_devices.devices import Changes, DeviceIdentity, DeviceModel
 from lwm2m.objects import ObjectPath
 
 _IP_ADDRESS: Final = ObjectPath(4, 0, 4, 0)
@@ -34,13 +35,15 @@ _ANY_KEY: Final = b"-"
 
 
 class Setting(msgspec.Struct, frozen=True, gc=False):
-    """What a factory's accounts come to: servers to register with, and the encoded object list."""
+    """What a factory's accounts come to: servers to register with, the encoded object list, and the
+    object instances that a device is born with."""
 
     plan: ServerPlan
     object_list: bytes
+    instances: tuple[ObjectPath, ...]
 
 
-_NO_SETTING: Final = Setting(ServerPlan(None, ()), b"")
+_NO_SETTING: Final = Setting(ServerPlan(None, ()), b"", ())
 
 
 class Lot:
@@ -94,20 +97,35 @@ class Lot:
         self._latest = _NO_SETTING
 
     def new_tree(
-        self, identity: DeviceIdentity, number: int, accounts: Sequence[ServerAccount]
+        self, endpoint: str, number: int, accounts: tuple[ServerAccount, ...]
     ) -> ObjectTree:
-        """The values that a device was switched on with."""
+        """The objects of a device that was switched on.
+
+        Once it is known which a device with such accounts has, its values are made when they are
+        asked for: what it measures is a pure function of who it is and when, however late.
+        """
+        known = self._known_setting(accounts)
+        if known is None:
+            return new_tree(self.template, self._born_values(endpoint, number, accounts))
+        draw = partial(self._born_values, endpoint, number, accounts)
+        return ObjectTree.unseen(self.template, known.instances, draw)
+
+    def _known_setting(self, accounts: tuple[ServerAccount, ...]) -> Setting | None:
+        """The setting of such accounts, with keys or without."""
+        if accounts is self._latest_accounts:
+            return self._latest
+        return self._settings.get(tuple([_without_keys(each) for each in accounts]))
+
+    def _born_values(
+        self, endpoint: str, number: int, accounts: Sequence[ServerAccount]
+    ) -> Changes:
         settings = self.environment.settings
-        initial = self.model.initial(identity, self.city_s)
+        initial = self.model.initial(self.identity_of(endpoint, number), self.city_s)
         initial[LIFETIME] = settings.lifetime_s
         initial[_IP_ADDRESS] = self.address_of(number)
         if settings.firmware is not None:
             initial |= firmware_values(settings.firmware)
-        return born_tree(self.template, initial, accounts)
-
-    def new_memory(self, identity: DeviceIdentity) -> Memory:
-        """What the model remembered then."""
-        return self.model.new_memory(identity, self.city_s)
+        return born_values(self.template, initial, accounts)
 
     def setting(self, endpoint: str, number: int, accounts: tuple[ServerAccount, ...]) -> Setting:
         """What a factory's accounts come to in a device that nobody has changed.
@@ -119,19 +137,17 @@ class Lot:
         shape = tuple([_without_keys(each) for each in accounts])
         found = self._settings.get(shape)
         if found is None:
-            found = self._settings[shape] = self._read_setting(
-                self.identity_of(endpoint, number), shape
-            )
+            found = self._settings[shape] = self._read_setting(endpoint, number, shape)
         if shape == accounts:
             self._latest_accounts, self._latest = accounts, found
             return found
-        return Setting(_with_keys(found.plan, accounts), found.object_list)
+        return Setting(_with_keys(found.plan, accounts), found.object_list, found.instances)
 
     def _read_setting(
-        self, identity: DeviceIdentity, accounts: tuple[ServerAccount, ...]
+        self, endpoint: str, number: int, accounts: tuple[ServerAccount, ...]
     ) -> Setting:
-        tree = self.new_tree(identity, 0, accounts)
-        return Setting(read_plan(tree, self.environment), object_list(tree))
+        tree = new_tree(self.template, self._born_values(endpoint, number, accounts))
+        return Setting(read_plan(tree, self.environment), object_list(tree), tree.instances)
 
 
 def _with_keys(plan: ServerPlan, accounts: Sequence[ServerAccount]) -> ServerPlan:
@@ -169,6 +185,13 @@ def born_tree(
 
     `initial` is taken over.
     """
+    return new_tree(template, born_values(template, initial, accounts))
+
+
+def born_values(
+    template: ModelTemplate, initial: Changes, accounts: Sequence[ServerAccount]
+) -> Changes:
+    """The values of a new device likewise."""
     own = [each for each in template.instances if each.object_id > _ACCESS_OBJECT]
     server_values = {path: each for path, each in initial.items() if path[0] == _SERVER_OBJECT}
     factory = account_values(accounts, server_values)
@@ -176,8 +199,14 @@ def born_tree(
     for path in server_values:
         del initial[path]
     initial |= factory
-    tree = ObjectTree(template, initial)
-    found = {*own, *(path.instance for path in factory)}
+    return initial
+
+
+def new_tree(template: ModelTemplate, born: Changes) -> ObjectTree:
+    """A tree with these values; its instances of /0 to /2 are the ones that have any."""
+    tree = ObjectTree(template, born)
+    found = {each for each in template.instances if each.object_id > _ACCESS_OBJECT}
+    found.update([path.instance for path in born if path.object_id <= _ACCESS_OBJECT])
     if found != set(tree.instances):
         tree.instances = tuple(sorted(found))
     return tree
@@ -221,7 +250,7 @@ class Made:
         """The device's object instances and values."""
         tree = self._tree
         if tree is None:
-            tree = self._tree = self._lot.new_tree(self.identity, self._number, self._accounts)
+            tree = self._tree = self._lot.new_tree(self.endpoint, self._number, self._accounts)
         return tree
 
     def object_list(self) -> bytes:

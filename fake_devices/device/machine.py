@@ -359,7 +359,7 @@ class Device(Management):
                 lot.environment,
                 identity,
                 lot.model,
-                lot.new_memory(identity),
+                lot.city_s,
                 lot.phase_of(self._number),
                 lot.incidents.get(self.endpoint, ()),
             )
@@ -399,7 +399,8 @@ class Device(Management):
         account, streams, is_whole = read_uplink(
             self.tree, settings.topics, self._lot.own_keys.get(self.endpoint, b"")
         )
-        self._reporting().set_streams(streams, moment.now)
+        if streams or self._reporter is not None:
+            self._reporting().set_streams(streams, moment.now)
         uplink = self._uplink
         if uplink is None:
             if account is None:

@@ -30,11 +30,13 @@ from lwm2m.objects import ObjectPath
 class Reporter:
     """Measures a device and makes its packs; `next_sample_at` is in monotonic seconds.
 
-    `phase` in [0, 1) is the device's own place in the report interval.
+    `phase` in [0, 1) is the device's own place in the report interval, `born_s` the city time that
+    the device was switched on at: what its model remembers begins there.
     """
 
     __slots__ = (
         "_alarm_sequence",
+        "_born_s",
         "_environment",
         "_identity",
         "_incidents",
@@ -57,14 +59,16 @@ class Reporter:
         environment: Environment,
         identity: DeviceIdentity,
         model: DeviceModel,
-        memory: Memory,
+        born_s: float,
         phase: float,
         incidents: tuple[IncidentPlan, ...],
     ) -> None:
         self._environment = environment
         self._identity = identity
         self._model = model
-        self._memory = memory
+        self._born_s = born_s
+        # Made by the first measurement: many a device is set up and measures later, or never.
+        self._memory: Memory | None = None
         self._phase = phase
         self._plans = incidents
         self._incidents: tuple[Incident, ...] | None = None
@@ -109,6 +113,8 @@ class Reporter:
 
     def measure(self, tree: ObjectTree, unix_us: int) -> None:
         """Bring the device's values up to date."""
+        if self._memory is None:
+            self._memory = self._model.new_memory(self._identity, self._born_s)
         changes, self._memory = self._model.sense(
             self._identity, self._city_s(unix_us), tree, self._memory, self._incidents or ()
         )

@@ -6,7 +6,7 @@ operations are allowed on them is `downlink`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, TypeVar, overload
 
 from fake_devices.devices import Changes
@@ -38,13 +38,14 @@ class ModelTemplate:
     of publications.
 
     `columns` says where in a device's row the value of each path in `values` is; `row` are those
-    values.
+    values. `created_later` are the creatable objects that no device is born with.
     """
 
     __slots__ = (
         "_beneath",
         "columns",
         "creatable",
+        "created_later",
         "deletable",
         "executable",
         "instances",
@@ -76,6 +77,8 @@ class ModelTemplate:
         self.models = models
         self.executable = frozenset(executable)
         self.creatable = frozenset(creatable)
+        born = {path.object_id for path in (*self.instances, *values)}
+        self.created_later = self.creatable - born
         self.deletable = self.creatable if deletable is None else frozenset(deletable)
         self.objects = self.creatable | {path.object_id for path in self.instances}
         self.supported = frozenset(
@@ -114,7 +117,7 @@ class ModelTemplate:
 class ObjectTree(Mapping[ObjectPath, Value]):
     """One device's instances and values, by resource or resource instance path."""
 
-    __slots__ = ("_more", "_row", "instances", "template")
+    __slots__ = ("_draw", "_more", "_row", "instances", "template")
 
     def __init__(self, template: ModelTemplate, initial: Changes) -> None:
         self.template = template
@@ -123,10 +126,31 @@ class ObjectTree(Mapping[ObjectPath, Value]):
         # What the template has no column for.
         self._more: dict[ObjectPath, Value] | None = None
         self._row = row
+        # What makes the first values, until somebody looks at one of them.
+        self._draw: Callable[[], Changes] | None = None
         self.apply(initial)
+
+    @classmethod
+    def unseen(
+        cls,
+        template: ModelTemplate,
+        instances: tuple[ObjectPath, ...],
+        draw: Callable[[], Changes],
+    ) -> ObjectTree:
+        """A tree with these instances, whose first values `draw` makes when they are looked at.
+
+        A device that is set up, and asked nothing, never makes them: objects that are created
+        later can be filled and read without a look at the others.
+        """
+        found = cls(template, {})
+        found.instances = instances
+        found._draw = draw
+        return found
 
     def __getitem__(self, path: ObjectPath) -> Value:
         column = self.template.columns.get(path)
+        if self._draw is not None:
+            self._look(path)
         if column is None:
             if self._more is None:
                 raise KeyError(path)
@@ -143,6 +167,8 @@ class ObjectTree(Mapping[ObjectPath, Value]):
     def get(self, path: ObjectPath, /, default: object = None) -> object:
         """As `Mapping.get`, without an exception for each miss: models ask all the time."""
         column = self.template.columns.get(path)
+        if self._draw is not None:
+            self._look(path)
         if column is None:
             return default if self._more is None else self._more.get(path, default)
         found = self._row[column]
@@ -150,11 +176,14 @@ class ObjectTree(Mapping[ObjectPath, Value]):
 
     def __contains__(self, path: object) -> bool:
         column = self.template.columns.get(path)  # type: ignore[call-overload]  # any object may be asked for
+        if self._draw is not None and isinstance(path, ObjectPath):
+            self._look(path)
         if column is None:
             return self._more is not None and path in self._more
         return self._row[column] is not _ABSENT
 
     def __iter__(self) -> Iterator[ObjectPath]:
+        self._look()
         row = self._row
         for path, column in self.template.columns.items():
             if row[column] is not _ABSENT:
@@ -167,6 +196,9 @@ class ObjectTree(Mapping[ObjectPath, Value]):
 
     def apply(self, changes: Changes) -> None:
         """Set values. One that is as in the template is not kept twice."""
+        if self._draw is not None:
+            for path in changes:
+                self._look(path)
         template, row = self.template, self._row
         columns, shared = template.columns, template.row
         for path, value in changes.items():
@@ -184,6 +216,8 @@ class ObjectTree(Mapping[ObjectPath, Value]):
         """Forget values."""
         for path in paths:
             column = self.template.columns.get(path)
+            if self._draw is not None:
+                self._look(path)
             if column is not None:
                 self._row[column] = _ABSENT
             elif self._more is not None:
@@ -208,10 +242,12 @@ class ObjectTree(Mapping[ObjectPath, Value]):
             return True
         # Paths in the template's columns are supported; what came later may be.
         resource = path.resource
+        self._look(path)
         return any(resource.contains(each) for each in self._more or ())
 
     def own_values(self, *object_ids: int) -> tuple[tuple[ObjectPath, object], ...]:
         """What of these objects differs from the template; equal for equal trees."""
+        self._look()
         template, row = self.template, self._row
         found: list[tuple[ObjectPath, object]] = [
             (path, row[column])
@@ -229,6 +265,7 @@ class ObjectTree(Mapping[ObjectPath, Value]):
 
     def values_beneath(self, base: ObjectPath) -> list[ObjectPath]:
         """Paths of all values at or beneath `base`, in order."""
+        self._look(base)
         row = self._row
         found = [
             path
@@ -243,3 +280,12 @@ class ObjectTree(Mapping[ObjectPath, Value]):
             if more:
                 return sorted([*found, *more])
         return found
+
+    def _look(self, path: ObjectPath | None = None) -> None:
+        """Make the first values before anything at or beneath `path` (None: at all) is looked at
+        or changed; those of objects that are created later are not among them."""
+        draw = self._draw
+        if draw is None or (path is not None and path[0] in self.template.created_later):
+            return
+        self._draw = None
+        self.apply(draw())

@@ -36,7 +36,7 @@ def make_devices(
     journal: JournalSink,
 ) -> list[Device]:
     """The devices of `lines`, in order; `peers` tell their addresses. Raises `ConfigError`."""
-    city_s = clock.wall_us() / 1e6 + config.city_offset_s
+    city_s = config.city_s(clock.wall_us())
     environment = Environment(
         settings=config,
         record=journal.record,

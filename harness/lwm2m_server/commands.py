@@ -29,6 +29,9 @@ class CommandState(Enum):
     REFUSED = auto()
     UNKNOWN = auto()
 
+    # Looked up in tables for every command: Enum's own hash is computed in Python.
+    __hash__ = object.__hash__
+
 
 class CommandEvent(Enum):
     """What moves a command. LOST: sent, and no answer will come. CUT_OFF: sent, and no answer will
@@ -41,6 +44,9 @@ class CommandEvent(Enum):
     EXPIRED = auto()
     CANCELLED = auto()
     LOST = auto()
+
+    # Looked up in tables for every command: Enum's own hash is computed in Python.
+    __hash__ = object.__hash__
 
 
 TRANSITIONS: Final[dict[CommandState, dict[CommandEvent, CommandState]]] = {

@@ -260,6 +260,13 @@ def _with_values(
 ) -> Request:
     """A request to `addressed` with the values, which must lie beneath `path`, in one instance."""
     is_create = command.operation == "create"
+    content_format = format_of(command, target)
+    if content_format == content_formats.SENML_CBOR and command.values:
+        packed = payloads.pack(target, addressed, path, command.values, is_new=is_create)
+        if packed is not None:
+            return Request(
+                code, target.segments(addressed), content_format=content_format, payload=packed
+            )
     reader = payloads.reader(target.models)
     nodes = reader.nodes(command.values or (), new_instance=is_create)
     # An empty list is a wish: the device fills the new instance by itself.
@@ -267,7 +274,6 @@ def _with_values(
     if not nodes and not is_empty_instance:
         raise InvalidCommand(f"{command.operation} needs values")
     _check_beneath(command, path, nodes)
-    content_format = format_of(command, target)
     payload = payloads.write(target, content_format, addressed, nodes)
     return Request(code, target.segments(addressed), content_format=content_format, payload=payload)
 

@@ -143,8 +143,7 @@ class ValueReader:
         return told
 
     def _node(self, value: Value, new_instance: bool) -> Node:
-        key = (value.path, new_instance)
-        path, model = self._places.get(key) or self._check_place(key)
+        path, model = self.place_of_value(value.path, new_instance=new_instance)
         if model is None:
             return Node(path, _typed(ModelType(value.type), value.value, value.path))
         kind = model.type
@@ -154,6 +153,11 @@ class ValueReader:
         typed = _typed(kind, value.value, model.name)
         check_value(model, typed)
         return Node(path, typed)
+
+    def place_of_value(self, text: str, *, new_instance: bool) -> Place:
+        """Where a value may be, and what is defined there; see `nodes`, and it raises as that."""
+        key = (text, new_instance)
+        return self._places.get(key) or self._check_place(key)
 
     def _check_place(self, key: tuple[str, bool]) -> Place:
         """A place where a value may be. Raises `IllegalPath` and `InvalidValue`."""

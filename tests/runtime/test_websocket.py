@@ -13,6 +13,8 @@ import websockets.asyncio.server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
+from websockets.utils import accept_key
 
 from runtime.websocket import (
     WebSocketConnection,
@@ -376,6 +378,54 @@ def test_the_client_speaks_with_the_librarys_server() -> None:
         assert (await user.until_closed()).startswith("closed by the other side: 1001")
 
     asyncio.run(story())
+
+
+def test_a_text_within_a_message_in_parts_breaks_the_protocol(run: Callable[[Any], None]) -> None:
+    async def story() -> None:
+        pair = await listen()
+        client, server = await connected(pair)
+        transport = (await server.until_open())._transport
+        assert transport is not None
+        first = Frame(Opcode.TEXT, b"", fin=False).serialize(mask=False)
+        transport.write(first + Frame(Opcode.TEXT, b"another").serialize(mask=False))
+        assert "protocol" in await client.until_closed()
+        assert client.texts == []
+        await pair.down()
+
+    run(story())
+
+
+def test_texts_that_come_with_the_handshakes_answer_are_heard(run: Callable[[Any], None]) -> None:
+    async def story() -> None:
+        key_end, texts = b"Sec-WebSocket-Key: ", [b"one", b"two"]
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            request = await reader.readuntil(b"\r\n\r\n")
+            key = request.partition(key_end)[2].partition(b"\r\n")[0].decode()
+            answer = (
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                f"Connection: Upgrade\r\nSec-WebSocket-Accept: {accept_key(key)}\r\n\r\n"
+            )
+            frames = b"".join(Frame(Opcode.TEXT, each).serialize(mask=False) for each in texts)
+            whole = answer.encode() + frames
+            # The end of the headers in two pieces, and the last frame too.
+            for begin, end in ((0, len(answer) - 2), (len(answer) - 2, -2), (-2, len(whole))):
+                writer.write(whole[begin:end])
+                await writer.drain()
+                await asyncio.sleep(0)
+            await reader.read()
+            writer.close()
+
+        listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        user = Recorder()
+        connection = await connect_websocket(f"ws://127.0.0.1:{port}/", user)
+        await user.until(lambda user: user.texts == texts)
+        connection.abort()
+        await user.until_closed()
+        listener.close()
+
+    run(story())
 
 
 @pytest.mark.slow

@@ -188,6 +188,27 @@ def test_what_still_waits_at_a_slow_bridge_is_not_driven_again() -> None:
     assert again == [sends(29)]
 
 
+def test_a_slow_bridge_that_serves_all_at_once_is_not_sent_anything_twice() -> None:
+    drives = Drives(DriveTimes(), lambda: 0.0)
+    # What the bridge still has to do for each, in shares of a device; it does 60 a second.
+    left: dict[str, float] = {}
+    sent = 0
+    for number in range(2_000):
+        drives.begin(sends(number), 0)
+        if drives.may_send(f"lamp-{number}", 0):
+            left[f"lamp-{number}"], sent = 1.0, sent + 1
+    for tick in range(1, 600):
+        now_us = tick * S // 10
+        share = 6.0 / max(1, len(left))
+        for endpoint in [name for name in left if left[name] <= share]:
+            del left[endpoint]
+            drives.confirm(endpoint, "north", "r1", "v1", now_us)
+        left = {name: todo - share for name, todo in left.items()}
+        for each in drives.due(now_us, 1_000)[0]:
+            left[each.endpoint], sent = 1.0, sent + 1
+    assert (drives.pending, sent) == (0, 2_000)
+
+
 def test_what_a_new_snapshot_asks_for_is_driven_though_others_are_being_confirmed() -> None:
     drives = Drives(DriveTimes(first_s=30, settle_s=1), lambda: 0.0)
     for number in (1, 2):

@@ -67,6 +67,37 @@ def test_with_no_confirmation_at_all_everything_is_lost_after_the_patience() -> 
     assert window.released(BEGIN + 3 * S, 9) == ["b"]
 
 
+def test_each_confirmation_lets_one_more_be_on_its_way_up_to_the_size() -> None:
+    window = Window(4, 3 * S, 2)
+    assert [window.enter(name, BEGIN) for name in "abcdefgh"] == [True, True] + [False] * 6
+    window.confirm("a", BEGIN + 1)
+    assert window.released(BEGIN + 1, 9) == ["c", "d"]
+    window.confirm("b", BEGIN + 2)
+    assert window.released(BEGIN + 2, 9) == ["e", "f"]
+    window.confirm("c", BEGIN + 3)
+    assert window.released(BEGIN + 3, 9) == ["g"]
+
+
+def test_after_a_silence_it_begins_small_again() -> None:
+    window = Window(4, 3 * S, 1)
+    for name in "abc":
+        window.enter(name, BEGIN)
+    window.confirm("a", BEGIN + 1)
+    assert window.released(BEGIN + 1, 9) == ["b", "c"]
+    for name in "def":
+        window.enter(name, BEGIN + 2)
+    # Nothing was confirmed since: both are lost, and one alone shows whether anybody listens.
+    assert window.next_timer() == BEGIN + 1 + 3 * S
+    assert window.released(BEGIN + 1 + 3 * S, 9) == ["d"]
+
+
+def test_what_nobody_waited_for_makes_no_room() -> None:
+    window = Window(4, 3 * S, 1)
+    for _ in range(9):
+        window.confirm("a", BEGIN)
+    assert [window.enter(name, BEGIN) for name in "ab"] == [True, False]
+
+
 def test_who_leaves_waits_no_more() -> None:
     window = Window(1, 3 * S)
     window.enter("a", BEGIN)
@@ -84,12 +115,13 @@ def test_who_leaves_waits_no_more() -> None:
             st.integers(0, 2 * S),
         ),
         max_size=60,
-    )
+    ),
+    st.sampled_from([None, 1]),
 )
 def test_it_is_never_over_its_size_and_its_timer_always_brings_somebody(
-    steps: list[tuple[str, str, int]],
+    steps: list[tuple[str, str, int]], first: int | None
 ) -> None:
-    window, now = Window(2, 3 * S), BEGIN
+    window, now = Window(2, 3 * S, first), BEGIN
     for step, endpoint, pause in steps:
         now += pause
         if step == "released":

@@ -1,5 +1,8 @@
 """Devices of a lot have nothing of their own until it matters, and are the same as if they had."""
 
+from dataclasses import replace
+
+import cbor2
 import pytest
 
 from fake_devices.device import (
@@ -16,7 +19,9 @@ from fake_devices.device import (
 from fake_devices.device.registrar import object_list
 from fake_devices.device.servers import read_plan
 from fake_devices.devices import MODELS, DeviceIdentity
+from fake_devices.devices.street_lamp import STREET_LAMP
 from lwm2m.coap import Request, Response, codes
+from lwm2m.objects import ObjectPath
 
 BEGAN_S = 1_795_208_400.0
 SECURE = ServerAccount(101, "coaps://127.0.0.1:5684", 0, b"lamp-7", b"key of 7")
@@ -96,6 +101,51 @@ def test_values_are_those_of_its_birth_whenever_they_are_asked_for(model):
     assert answers[0] == answers[1]
     assert answers[0].code == codes.CONTENT
     assert dict(late.tree) == dict(early.tree)
+
+
+def set_up(device):
+    """What a platform writes before the device connects."""
+    broker = [
+        {-2: "/18830/0/", 0: "0", 3: "mqtts://a:8883"},
+        {0: "1", 3: "lamp-7"}, {0: "2", 4: True}, {0: "3", 2: 60}, {0: "6", 2: 2},
+    ]  # fmt: skip
+    request = Request(codes.POST, ("18830",), (), 112, payload=cbor2.dumps(broker))
+    return device.serve(request, 1, 1, device.account_at(DEFAULT_ACCOUNT.uri), MOMENT)
+
+
+def test_a_device_that_is_set_up_measures_nothing():
+    measured = []
+
+    def initial(identity, t_s):
+        measured.append(identity.endpoint)
+        return STREET_LAMP.initial(identity, t_s)
+
+    def new_memory(identity, t_s):
+        measured.append("memory")
+        return STREET_LAMP.new_memory(identity, t_s)
+
+    lot = make_lot((DEFAULT_ACCOUNT,))
+    lot.model = replace(STREET_LAMP, initial=initial, new_memory=new_memory)
+    device = make_device(lot)
+    start(device)
+    del measured[:]  # what all devices of the lot share
+    assert set_up(device).code == codes.CREATED
+    assert measured == []
+    assert device.tree[ObjectPath(3, 0, 2)] == "SN-7"
+    assert measured == ["lamp-7"]
+
+
+@pytest.mark.parametrize("name", ["plain", "two servers"])
+def test_a_device_that_was_set_up_has_the_values_of_its_birth(name):
+    lot = make_lot((DEFAULT_ACCOUNT,))
+    unseen, seen = make_device(lot, ACCOUNTS[name]), make_device(lot, ACCOUNTS[name])
+    assert len(seen.tree) > 20
+    for device in (unseen, seen):
+        start(device)
+        set_up(device)
+    assert unseen.tree.instances == seen.tree.instances
+    assert unseen.object_list() == seen.object_list()
+    assert dict(unseen.tree) == dict(seen.tree)
 
 
 def test_a_device_in_a_lot_knows_its_own_address():

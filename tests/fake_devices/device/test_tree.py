@@ -1,5 +1,6 @@
 """Values over a shared template behave as if each device had its own."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,49 @@ def test_a_tree_is_a_dictionary(initial, steps):
         }
         assert [each in tree for each in PATHS] == [each in expected for each in PATHS]
     assert shared.values == SHARED
+
+
+@given(
+    initial=st.dictionaries(st.sampled_from(PATHS[:5]), st.integers(0, 3)),
+    steps=steps,
+    looks=st.lists(st.sampled_from(PATHS), max_size=3),
+)
+def test_an_unseen_tree_is_the_same_dictionary(initial, steps, looks):
+    drawn = []
+
+    def draw():
+        drawn.append(1)
+        return dict(initial)
+
+    shared = template()
+    tree, expected = ObjectTree.unseen(shared, shared.instances, draw), dict(initial)
+    for path, value in steps:
+        if value is None:
+            tree.remove([path])
+            expected.pop(path, None)
+        else:
+            tree.apply({path: value})
+            expected[path] = value
+        for each in looks:
+            assert tree.get(each) == expected.get(each)
+            assert (each in tree) == (each in expected)
+    is_seen = any(path[0] == 3 for path in [*looks, *(path for path, _ in steps)] if steps)
+    assert len(drawn) == is_seen
+    assert dict(tree) == expected
+    assert len(drawn) == 1
+
+
+def test_an_unseen_tree_is_set_up_and_read_there_without_a_look_at_the_rest():
+    shared = template()
+    tree = ObjectTree.unseen(shared, shared.instances, lambda: pytest.fail("looked at"))
+    broker = ObjectPath(18830, 0)
+    tree.create_instance(broker, {broker.child(1): 7})
+    assert tree.instances_of(18830) == [broker]
+    assert tree.values_beneath(broker) == [broker.child(1)]
+    assert tree.get(broker.child(1)) == tree[broker.child(1)] == 7
+    assert tree.supports(broker.child(2))
+    tree.delete_instance(broker)
+    assert tree.values_beneath(broker) == []
 
 
 def test_a_deleted_instance_that_comes_back_has_none_of_its_old_values():
