@@ -29,6 +29,7 @@ from rich.console import Console
 
 from benchmarks.bars import Bar, cores_allow_per_s, exit_code, told
 from benchmarks.onboarding import BootstrapsSeen, percentile, sustained_per_s
+from benchmarks.posting import Post, Posters
 from benchmarks.rig import (
     CpuMeter,
     Fields,
@@ -39,7 +40,7 @@ from benchmarks.rig import (
     rig_up,
     write_line,
 )
-from contracts.api import CommandRecord, CommandRequest
+from contracts.api import CommandRequest
 from contracts.topics import fill
 from harness.bench import configs
 from harness.bench.bench import tap_identity
@@ -51,7 +52,6 @@ from harness.runner.run import Run
 from harness.runner.scenario import RunOptions
 from mqtt.connection import InboundMessage
 from mqtt.transport import MqttClient, client_tls
-from runtime.http_client import HttpClient
 
 REGISTER_PER_S: Final = 200.0
 PATIENCE_S: Final = 30.0
@@ -70,6 +70,12 @@ class _Result(msgspec.Struct):
     code: str = ""
 
 
+class _Posted(msgspec.Struct):
+    """What is looked at of a POST's answer."""
+
+    id: str
+
+
 class _Event(msgspec.Struct):
     """What is looked at of a `result` event."""
 
@@ -82,29 +88,36 @@ class Operator:
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self._events = msgspec.json.Decoder(_Event)
+        self._posts = msgspec.json.Decoder(_Posted)
         self._intended_ns: dict[str, int] = {}
         self._heard_ns: dict[str, int] = {}
         self._lag_ns: list[int] = []
-        self._free = asyncio.Queue[HttpClient]()
         self.codes: dict[str, int] = {}
         self._heard = asyncio.Event()
         self.client = _tap(rig, self._result)
 
     async def post_all(self, endpoints: Sequence[str], rate_per_s: float, count: int) -> None:
         """Post `count` commands, to each device in turn."""
-        posters = [self._rig.bench.http("control") for _ in range(POSTERS)]
-        for poster in posters:
-            self._free.put_nowait(poster)
-        clock = self._rig.clock
-        began_ns = clock.now_ns()
-        async with asyncio.TaskGroup() as posting:
-            for number, endpoint in zip(range(count), itertools.cycle(endpoints), strict=False):
+        bench, clock = self._rig.bench, self._rig.clock
+        posters = Posters(
+            bench.address("control", "http"), bench.operators.bearer("controller"), self._posted
+        )
+        body = msgspec.json.encode(
+            CommandRequest(operation="read", path=PATH, expires_in_s=PATIENCE_S)
+        )
+        paths = itertools.cycle([f"/v1/devices/{endpoint}/commands" for endpoint in endpoints])
+        await posters.open(POSTERS)
+        try:
+            began_ns = clock.now_ns()
+            for number, path in zip(range(count), paths, strict=False):
                 intended_ns = began_ns + int(number / rate_per_s * 1e9)
-                await asyncio.sleep(max(0.0, (intended_ns - clock.now_ns()) / 1e9))
+                if (early_ns := intended_ns - clock.now_ns()) > 0:
+                    await asyncio.sleep(early_ns / 1e9)
                 self._lag_ns.append(clock.now_ns() - intended_ns)
-                posting.create_task(self._post(endpoint, intended_ns))
-        for poster in posters:
-            await poster.close()
+                posters.post(Post(path, body, intended_ns))
+            await posters.until_idle(count / rate_per_s * 4 + PATIENCE_S)
+        finally:
+            posters.close()
 
     async def until_answered(self, within_s: float) -> None:
         """Wait until every command that was posted has its result, or the patience ends."""
@@ -134,14 +147,8 @@ class Operator:
         heard = self._heard_ns
         return [(began, heard[name]) for name, began in self._intended_ns.items() if name in heard]
 
-    async def _post(self, endpoint: str, intended_ns: int) -> None:
-        poster = await self._free.get()
-        try:
-            wanted = CommandRequest(operation="read", path=PATH, expires_in_s=PATIENCE_S)
-            found = await poster.post(f"/v1/devices/{endpoint}/commands", wanted, CommandRecord)
-            self._intended_ns[found.id] = intended_ns
-        finally:
-            self._free.put_nowait(poster)
+    def _posted(self, post: Post, answer: bytes) -> None:
+        self._intended_ns[self._posts.decode(answer).id] = post.intended_ns
 
     def _result(self, message: InboundMessage) -> None:
         result = self._events.decode(message.payload).result

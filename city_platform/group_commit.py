@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from city_platform.stores.sqlite import transaction
@@ -23,7 +23,10 @@ class GroupCommit:
     """Commits statements in the order they were submitted; while one transaction is synced, the
     next one gathers, and for `gather_s` after the last one began (`patience_s` when nothing in it
     is urgent). What comes alone is committed at once. The connection belongs to this object's
-    worker until `close`."""
+    worker until `close`.
+
+    Callers do not know of one another: a statement that the database refuses is refused alone. A
+    disk that is full, or a lock, is told to all of a transaction, and nothing of it is there."""
 
     def __init__(
         self,
@@ -44,17 +47,19 @@ class GroupCommit:
     def submit(self, statement: str, parameters: Sequence[Any]) -> asyncio.Future[None]:
         """A future that is done when the statement is committed; it raises `sqlite3.Error`."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._batch.futures.append(future)
         self._batch.is_urgent = True
-        self._add(statement, parameters)
+        self._add(statement, parameters, future)
         return future
 
     def submit_patiently(self, statement: str, parameters: Sequence[Any]) -> asyncio.Future[None]:
-        """The same, one future for all that are committed together: shield it before awaiting."""
+        """The same, one future for all that are committed together: shield it before awaiting.
+
+        When one of them is refused it raises that, and the others are there: put them again.
+        """
         together = self._batch.together
         if together is None:
             together = self._batch.together = asyncio.get_running_loop().create_future()
-        self._add(statement, parameters)
+        self._add(statement, parameters, together)
         return together
 
     async def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
@@ -71,8 +76,9 @@ class GroupCommit:
         await self._worker.do(self._connection.close)
         self._worker.close()
 
-    def _add(self, statement: str, parameters: Sequence[Any]) -> None:
+    def _add(self, statement: str, parameters: Sequence[Any], future: asyncio.Future[None]) -> None:
         self._batch.statements.append((statement, parameters))
+        self._batch.futures.append(future)
         # While one transaction is written, its end schedules the next.
         if self._writer is None:
             self._schedule()
@@ -98,11 +104,14 @@ class GroupCommit:
 
     async def _write(self, batch: _Batch) -> None:
         try:
-            await self._worker.do(self._commit, batch.statements)
-        except sqlite3.Error as error:
-            batch.tell(error)
+            refused = await self._worker.do(self._commit, batch.statements)
+        except Exception as error:  # a task's boundary: who waits is told whatever it is
+            batch.tell(dict.fromkeys(range(len(batch.statements)), error))
+        except BaseException:
+            batch.cancel()
+            raise
         else:
-            batch.tell(None)
+            batch.tell(refused)
         finally:
             self._writer = None
         if self._batch.statements:
@@ -111,14 +120,47 @@ class GroupCommit:
     def _query(self, statement: str, parameters: Sequence[Any]) -> list[Any]:
         return self._connection.execute(statement, parameters).fetchall()
 
-    def _commit(self, statements: list[Statement]) -> None:
+    def _commit(self, statements: list[Statement]) -> Mapping[int, Exception]:
+        """What was refused, by its place in the batch; the others are committed."""
+        try:
+            with transaction(self._connection):
+                for statement, parameters in statements:
+                    self._connection.execute(statement, parameters)
+        except sqlite3.OperationalError:
+            raise
+        except Exception as error:  # of Python's own too: a number that is no 64-bit one
+            if len(statements) == 1:
+                return {0: _refusal(error)}
+            return self._commit_each(statements)
+        return {}
+
+    def _commit_each(self, statements: list[Statement]) -> Mapping[int, Exception]:
+        """The same with a way back behind each statement, which costs twice as much."""
+        refused: dict[int, Exception] = {}
         with transaction(self._connection):
-            for statement, parameters in statements:
-                self._connection.execute(statement, parameters)
+            for place, (statement, parameters) in enumerate(statements):
+                self._connection.execute("SAVEPOINT one")
+                try:
+                    self._connection.execute(statement, parameters)
+                except sqlite3.OperationalError:
+                    raise
+                except Exception as error:  # as above
+                    self._connection.execute("ROLLBACK TO one")
+                    refused[place] = _refusal(error)
+                self._connection.execute("RELEASE one")
+        return refused
+
+
+def _refusal(error: Exception) -> sqlite3.Error:
+    """What a caller is told of its statement; it expects SQLite's errors alone."""
+    if isinstance(error, sqlite3.Error):
+        return error
+    return sqlite3.DataError(f"a value cannot be kept: {error}")
 
 
 class _Batch:
-    """What is committed together, and who is told."""
+    """What is committed together, and who is told: a future for each statement, and one of its own
+    for those that are patient."""
 
     def __init__(self) -> None:
         self.statements: list[Statement] = []
@@ -126,12 +168,16 @@ class _Batch:
         self.together: asyncio.Future[None] | None = None
         self.is_urgent = False
 
-    def tell(self, error: sqlite3.Error | None) -> None:
-        told = self.futures if self.together is None else [*self.futures, self.together]
-        for future in told:
-            if future.done():
-                continue
-            if error is None:
+    def tell(self, refused: Mapping[int, Exception]) -> None:
+        """Tell of what was refused first: a future that many share is then done."""
+        for place, error in refused.items():
+            if not self.futures[place].done():
+                self.futures[place].set_exception(error)
+        for future in self.futures:
+            if not future.done():
                 future.set_result(None)
-            else:
-                future.set_exception(error)
+
+    def cancel(self) -> None:
+        """Nothing is known of it."""
+        for future in self.futures:
+            future.cancel()

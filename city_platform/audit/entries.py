@@ -62,5 +62,5 @@ def read_entries(body: bytes) -> list[AuditEntry]:
 
 def shortened(text: str, length_max: int = DETAIL_LENGTH_MAX) -> str:
     """`text`, with an ellipsis where it is too long, and nothing that JSON cannot say."""
-    whole = text.encode(errors="replace").decode()
+    whole = text if text.isascii() else text.encode(errors="replace").decode()
     return whole if len(whole) <= length_max else f"{whole[: length_max - 1]}…"

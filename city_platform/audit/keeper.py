@@ -24,6 +24,9 @@ from runtime.clock import Clock
 from runtime.files import write_atomically
 
 GATHERED_MAX = 500
+# The least time from one write to the next: a commit, a signature and three syncs cost as much as
+# fifty entries. Nobody waits but a broker for its PUBACK, and an outbox.
+GATHER_S = 0.05
 _log = logging.getLogger(__name__)
 
 
@@ -65,6 +68,9 @@ class AuditKeeper:
         self._head_file = head_file
         self._limits = limits
         self._waiting: list[AuditEntry] = []
+        # Which of them are kept only if their command's publication was.
+        self._ends: set[str] = set()
+        self._wrote_at = float("-inf")
         self._kept: asyncio.Future[None] | None = None
         self._woken = asyncio.Event()
         self._writer = Worker("audit-head")
@@ -81,15 +87,18 @@ class AuditKeeper:
             self._archive_due_ns = self._clock.now_ns()
         await self._sign()
 
-    def keep(self, entry: AuditEntry) -> asyncio.Future[None]:
+    def keep(self, entry: AuditEntry, *, is_end: bool = False) -> asyncio.Future[None]:
         """Keep an entry; the future, which many share, is done when it is synced.
 
-        Raises `TooManyWait`. The future raises what the disk said.
+        With `is_end`, only behind an entry that says that its command was published. Raises
+        `TooManyWait`. The future raises what the disk said.
         """
         if len(self._waiting) >= self._limits.waiting_max:
             self.counts["refused_waiting"] += 1
             raise TooManyWait(f"{len(self._waiting)} entries wait for the disk")
         self._waiting.append(entry)
+        if is_end:
+            self._ends.add(entry.id)
         if self._kept is None:
             self._kept = asyncio.get_running_loop().create_future()
         self._woken.set()
@@ -103,6 +112,7 @@ class AuditKeeper:
         """Write and archive until cancelled."""
         while True:
             await self._sleep()
+            await self._gather()
             await self._write_waiting()
             if self._is_archive_due():
                 await self._archive_guarded()
@@ -129,20 +139,32 @@ class AuditKeeper:
             due = min(due, max(0.0, (self._archive_due_ns - self._clock.now_ns()) / 1e9))
         return due
 
+    async def _gather(self) -> None:
+        """Let more come: what comes alone is written at once."""
+        pause_s = self._wrote_at + GATHER_S - asyncio.get_running_loop().time()
+        if self._waiting and pause_s > 0:
+            await asyncio.sleep(pause_s)
+
     async def _write_waiting(self) -> None:
         if not self._waiting:
             return
-        waiting, kept = self._waiting, self._kept
-        self._waiting, self._kept = [], None
+        waiting, kept, ends = self._waiting, self._kept, self._ends
+        self._waiting, self._kept, self._ends = [], None, set()
+        self._wrote_at = asyncio.get_running_loop().time()
         try:
             before = self.head.sequence
             for start in range(0, len(waiting), GATHERED_MAX):
-                self.head = await self._log.append(waiting[start : start + GATHERED_MAX])
+                self.head = await self._log.append(waiting[start : start + GATHERED_MAX], ends)
             await self._sign()
         except Exception as error:  # the boundary to the disk: whoever waits is told
             self.counts["write_failed"] += 1
             _tell(kept, error)
             return
+        except BaseException:
+            # Cancelled in between: whoever waits must not wait for ever.
+            if kept is not None:
+                kept.cancel()
+            raise
         self.counts["kept"] += self.head.sequence - before
         if self.head.sequence > self._archived and self._archive_due_ns is None:
             self._archive_due_ns = self._clock.now_ns() + int(self._limits.archive_age_s * 1e9)

@@ -1,8 +1,8 @@
 """Acts that wait to be told to the audit component: on disk before they begin, until it has them.
 
-An act is kept when it begins and again when it has ended. One that a kill cut short is told as
-`unknown` at the next start: it may have happened. Delivery is at least once; the log keeps an entry
-of one id once.
+An act is kept when it begins and again when it has ended; mostly it is told from memory then, and
+what is kept is for a kill. One that a kill cut short is told as `unknown` at the next start: it may
+have happened. Delivery is at least once; the log keeps an entry of one id once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,10 @@ from runtime.http_client import HttpClient, HttpError
 ENTRIES_PATH = "/v1/audit/entries"
 BATCH_ENTRIES = 500
 RETRY_S_MIN, RETRY_S_MAX = 0.2, 30.0
+# The least time from one telling to the next, so that many acts go together.
+GATHER_S = 0.05
+# Acts that have ended and are told from memory; of more, the disk alone knows how they ended.
+IN_MEMORY_MAX = 2_000
 
 _SCHEMA = """
 CREATE TABLE acts (
@@ -35,6 +40,10 @@ CREATE TABLE acts (
 );
 CREATE INDEX acts_to_send ON acts (number) WHERE has_ended = 1
 """
+_BEGIN = "INSERT INTO acts (id, has_ended, entry) VALUES (?, ?, ?)"
+_END = "UPDATE acts SET has_ended = 1, entry = ? WHERE id = ?"
+_TO_SEND = "SELECT id, entry FROM acts WHERE has_ended = 1 ORDER BY number LIMIT ?"
+_FORGET = "DELETE FROM acts WHERE id IN (SELECT value FROM json_each(?))"
 _log = logging.getLogger(__name__)
 
 
@@ -65,10 +74,16 @@ class AuditOutbox:
         self._audit = audit
         self._waiting_max = waiting_max
         self._waiting = 0
-        # How acts ended that the disk did not take: they are done, and are written as soon as it
-        # does. Those of a kill until then are told as unknown.
-        self._ended_unwritten: dict[str, AuditEntry] = {}
+        # How acts ended, as it is sent, by their ids.
+        self._ended: dict[str, bytes] = {}
+        # Whether the disk has ends that memory has not.
+        self._is_more_kept = True
+        # How acts ended that is on its way to the disk, and what the disk did not take: they are
+        # done, and are written as soon as it does. Those of a kill until then are told as unknown.
+        self._writing: dict[asyncio.Future[None], list[tuple[str, bytes]]] = {}
+        self._unwritten: dict[str, bytes] = {}
         self._wanted = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     async def open(self) -> None:
         """Take up what an earlier run left."""
@@ -89,36 +104,27 @@ class AuditOutbox:
 
     async def begin(self, entry: AuditEntry) -> None:
         """Keep that an act begins; return when it is synced. Raises `OutboxFull`."""
-        if self._waiting >= self._waiting_max:
-            self.counts["audit.refused_full"] += 1
-            raise OutboxFull(f"{self._waiting} acts wait for the audit component")
-        self._waiting += 1
-        try:
-            await self._acts.submit(
-                "INSERT INTO acts (id, has_ended, entry) VALUES (?, 0, ?)",
-                (entry.id, msgspec.json.encode(entry)),
-            )
-        except BaseException:
-            self._waiting -= 1
-            raise
+        await self._insert(entry, has_ended=False)
 
     async def end(self, entry: AuditEntry) -> None:
-        """Keep how an act ended; `entry` has the id with which it began.
+        """Tell how an act ended, and keep it with others' within a twentieth of a second.
 
-        A disk that takes nothing is no reason to fail: what is done is done, and told later.
+        `entry` has the id with which it began. A disk that takes nothing is no reason to fail: what
+        is done is done, and told later.
         """
-        try:
-            await self._write_end(entry)
-        except sqlite3.OperationalError as error:
-            self._ended_unwritten[entry.id] = entry
-            self.counts["audit.ends_unwritten"] += 1
-            _log.warning("how an act ended cannot be kept now: %s", error)
+        document = msgspec.json.encode(entry)
+        if len(self._ended) < IN_MEMORY_MAX:
+            self._ended[entry.id] = document
+        else:
+            self._is_more_kept = True
+        self._write_end(entry.id, document)
         self.wake()
 
     async def add(self, entry: AuditEntry) -> None:
-        """Keep what has happened already. Raises `OutboxFull`."""
-        await self.begin(entry)
-        await self.end(entry)
+        """Keep what has happened already; return when it is synced. Raises `OutboxFull`."""
+        await self._insert(entry, has_ended=True)
+        self._is_more_kept = True
+        self.wake()
 
     def wake(self) -> None:
         """There may be something to tell, or somebody to tell it to."""
@@ -127,8 +133,13 @@ class AuditOutbox:
     async def run(self) -> None:
         """Tell until cancelled."""
         pause_s = RETRY_S_MIN
+        loop = asyncio.get_running_loop()
+        began_at = float("-inf")
         while True:
             await self._wanted.wait()
+            if began_at + GATHER_S > loop.time():
+                await asyncio.sleep(began_at + GATHER_S - loop.time())
+            began_at = loop.time()
             self._wanted.clear()
             try:
                 await self.send()
@@ -146,47 +157,104 @@ class AuditOutbox:
 
     async def send(self) -> None:
         """Tell of all that has ended. Raises `HttpError`, `OSError`, `sqlite3.OperationalError`."""
-        await self._write_ends()
-        address, token_file = self._audit()
-        if address is None:
-            return
-        async with HttpClient(address, read_token(token_file)) as client:
-            while rows := await self._ended_acts():
-                body = b"[" + b",".join(entry for _, entry in rows) + b"]"
-                await client.send("POST", ENTRIES_PATH, body, Kept)
-                await self._forget([number for number, _ in rows])
-                self._waiting -= len(rows)
-                self.counts["audit.sent"] += len(rows)
+        async with self._turn:
+            is_told = False
+            try:
+                is_told = await self._send()
+            finally:
+                if not is_told:
+                    # Memory is for what is told at once: the disk has it.
+                    self._ended.clear()
+                    self._is_more_kept = True
 
     async def close(self) -> None:
         """Close the database; what waits is told by the next run."""
-        with contextlib.suppress(sqlite3.OperationalError):
-            await self._write_ends()
+        if self._unwritten:
+            with contextlib.suppress(sqlite3.OperationalError):
+                await self._write_again()
         await self._acts.close()
 
-    async def _write_ends(self) -> None:
-        for entry in list(self._ended_unwritten.values()):
-            await self._write_end(entry)
-            del self._ended_unwritten[entry.id]
+    async def _send(self) -> bool:
+        await self._write_again()
+        address, token_file = self._audit()
+        if address is None:
+            return False
+        async with HttpClient(address, read_token(token_file)) as client:
+            await self._tell_kept(client)
+            while self._ended:
+                await self._tell(client, dict(islice(self._ended.items(), BATCH_ENTRIES)))
+        return True
 
-    async def _write_end(self, entry: AuditEntry) -> None:
-        await self._acts.submit(
-            "UPDATE acts SET has_ended = 1, entry = ? WHERE id = ?",
-            (msgspec.json.encode(entry), entry.id),
-        )
+    async def _tell_kept(self, client: HttpClient) -> None:
+        """Tell of what the disk alone has: of an earlier run, or of a time without audit."""
+        while self._is_more_kept:
+            self._is_more_kept = False
+            try:
+                await self._written()
+                rows = await self._acts.query(_TO_SEND, (BATCH_ENTRIES,))
+                await self._tell(client, dict(rows))
+            except BaseException:
+                self._is_more_kept = True
+                raise
+            if len(rows) == BATCH_ENTRIES:
+                self._is_more_kept = True
 
-    async def _ended_acts(self) -> list[tuple[int, bytes]]:
-        return await self._acts.query(
-            "SELECT number, entry FROM acts WHERE has_ended = 1 ORDER BY number LIMIT ?",
-            (BATCH_ENTRIES,),
-        )
+    async def _tell(self, client: HttpClient, acts: dict[str, bytes]) -> None:
+        if not acts:
+            return
+        await client.send("POST", ENTRIES_PATH, b"[" + b",".join(acts.values()) + b"]", Kept)
+        # By id: an older act may have ended while these were sent.
+        names = msgspec.json.encode(list(acts)).decode()
+        await asyncio.shield(self._acts.submit_patiently(_FORGET, (names,)))
+        for name in acts:
+            self._ended.pop(name, None)
+            self._unwritten.pop(name, None)
+        self._waiting -= len(acts)
+        self.counts["audit.sent"] += len(acts)
 
-    async def _forget(self, numbers: list[int]) -> None:
-        # By number: an older act may have ended while these were sent.
-        await self._acts.submit(
-            "DELETE FROM acts WHERE number IN (SELECT value FROM json_each(?))",
-            (msgspec.json.encode(numbers).decode(),),
-        )
+    async def _insert(self, entry: AuditEntry, *, has_ended: bool) -> None:
+        if self._waiting >= self._waiting_max:
+            self.counts["audit.refused_full"] += 1
+            raise OutboxFull(f"{self._waiting} acts wait for the audit component")
+        self._waiting += 1
+        try:
+            await self._acts.submit(_BEGIN, (entry.id, has_ended, msgspec.json.encode(entry)))
+        except BaseException:
+            self._waiting -= 1
+            raise
+
+    def _write_end(self, act_id: str, document: bytes) -> None:
+        future = self._acts.submit_patiently(_END, (document, act_id))
+        together = self._writing.get(future)
+        if together is None:
+            together = self._writing[future] = []
+            future.add_done_callback(self._end_written)
+        together.append((act_id, document))
+
+    def _end_written(self, done: asyncio.Future[None]) -> None:
+        ends = self._writing.pop(done)
+        if done.cancelled() or (error := done.exception()) is None:
+            return
+        # What was told meanwhile is gone from memory, and needs no end on disk.
+        self._unwritten |= ends
+        self.counts["audit.ends_unwritten"] += len(ends)
+        _log.warning("how %d acts ended cannot be kept now: %s", len(ends), error)
+        self.wake()
+
+    async def _write_again(self) -> None:
+        """Write what the disk did not take. Raises `sqlite3.OperationalError`."""
+        await self._written()
+        unwritten, self._unwritten = self._unwritten, {}
+        for act_id, document in unwritten.items():
+            self._write_end(act_id, document)
+        await self._written()
+        if self._unwritten:
+            raise sqlite3.OperationalError(f"{len(self._unwritten)} ends of acts are not kept")
+
+    async def _written(self) -> None:
+        """Return when the disk has, or has refused, what was on its way to it."""
+        if self._writing:
+            await asyncio.wait(list(self._writing))
 
 
 def _ended(entry: AuditEntry, outcome: AuditOutcome, detail: str) -> AuditEntry:

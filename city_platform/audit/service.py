@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -16,14 +16,14 @@ from city_platform.audit.entries import AuditEntry
 from city_platform.audit.keeper import AuditKeeper
 from city_platform.audit.routes import AuditRoutes
 from city_platform.audit.signing import Signer, open_signer, public_pem
-from city_platform.audit.topics import ended_entry, published_entry
+from city_platform.audit.topics import CommandTopics, ended_entry, published_entry
 from city_platform.audit.verify import DATABASE, HEAD_FILE, PUBLIC_KEY_FILE
 from city_platform.broker_access import chance_from, open_client
 from city_platform.counts_http import standard_routes
+from city_platform.device_tenants import Directory
 from city_platform.identity.gated import gated
-from city_platform.identity.wiring import Directory
 from city_platform.rules import CallbackTarget, Rule, RuleRunner, default_rules, load_rules
-from city_platform.stores.audit_log import AuditLog, SqliteAuditLog
+from city_platform.stores.audit_log import SqliteAuditLog
 from city_platform.stores.object_store import FileObjectStore
 from contracts.errors import ContractError
 from contracts.topics import Topics
@@ -49,12 +49,13 @@ async def serve(
         opened.callback(objects.close)
         keeper = AuditKeeper(log, objects, signer, clock, state / HEAD_FILE, config.limits)
         await keeper.open()
-        opened.push_async_callback(keeper.close)
         directory = Directory(config.directory_file, clock.now_ns)
         opened.callback(directory.close)
-        targets = CommandTargets(keeper, log, directory, config.topics, clock)
+        targets = CommandTargets(keeper, directory, config.topics, clock)
         runner = _runner(config, targets, draw)
         opened.push_async_callback(runner.close)
+        # First of these: the runner waits for what the keeper has yet to write.
+        opened.push_async_callback(keeper.close)
         client = _client(config, runner, clock, draw)
 
         def counts() -> dict[str, int]:
@@ -91,22 +92,20 @@ class CommandTargets:
     def __init__(
         self,
         keeper: AuditKeeper,
-        log: AuditLog,
         directory: Directory,
         topics: Topics,
         clock: Clock,
     ) -> None:
         self._keeper = keeper
-        self._log = log
         self._directory = directory
-        self._topics = topics
+        self._topics = CommandTopics(topics)
         self._clock = clock
 
-    async def published(self, topic: str, payload: bytes) -> None:
-        """Keep that a command was published; returns when that is synced."""
-        await self._keep(published_entry(self._topics, topic, payload, self._clock.wall_us()))
+    def published(self, topic: str, payload: bytes) -> Awaitable[None]:
+        """Keep that a command was published; what comes back ends when that is synced."""
+        return self._keep(published_entry(self._topics, topic, payload, self._clock.wall_us()))
 
-    async def ended(self, topic: str, payload: bytes) -> None:
+    def ended(self, topic: str, payload: bytes) -> Awaitable[None] | None:
         """Keep how a command ended. The ends of what no command topic told of are not kept:
 
         the credentials that are written to every device that registers.
@@ -115,13 +114,20 @@ class CommandTargets:
             entry = ended_entry(topic, payload, self._clock.wall_us())
         except ContractError:
             # Whoever may publish events is a bridge; its own counters tell of a broken server.
-            return
-        if entry is not None and await self._log.knows_command(entry.reference):
-            await self._keep(entry)
+            return None
+        return None if entry is None else self._keep(entry, is_end=True)
 
-    async def _keep(self, entry: AuditEntry) -> None:
+    def _keep(self, entry: AuditEntry, *, is_end: bool = False) -> Awaitable[None]:
+        # Mostly one future for all that are written together, and no task for each.
+        tenant = self._directory.remembered(entry.device)
+        if tenant is None:
+            return self._ask_and_keep(entry, is_end)
+        return self._keeper.keep(msgspec.structs.replace(entry, tenant=tenant), is_end=is_end)
+
+    async def _ask_and_keep(self, entry: AuditEntry, is_end: bool) -> None:
         tenant = await self._directory.tenant_of(entry.device) or ""
-        await self._keeper.keep(msgspec.structs.replace(entry, tenant=tenant))
+        kept = self._keeper.keep(msgspec.structs.replace(entry, tenant=tenant), is_end=is_end)
+        await asyncio.shield(kept)
 
 
 def _runner(

@@ -8,6 +8,7 @@ import hashlib
 import msgspec
 
 from city_platform.audit.entries import AuditEntry, AuditOutcome, shortened
+from city_platform.endpoint_topics import EndpointTopic
 from contracts.data_interface import (
     Cancel,
     Command,
@@ -17,7 +18,7 @@ from contracts.data_interface import (
     decode_event,
 )
 from contracts.errors import ContractError
-from contracts.topics import Topics, match_template
+from contracts.topics import Topics
 
 NAME_LENGTH_MAX = 256
 SOURCE = "topic"
@@ -29,13 +30,27 @@ _STAGES: dict[str, AuditOutcome] = {
 }
 
 
-def published_entry(topics: Topics, topic: str, payload: bytes, at_us: int) -> AuditEntry:
+class CommandTopics:
+    """An installation's command topics, read by the thousand."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = (EndpointTopic(topics.held_command), EndpointTopic(topics.command))
+
+    def device_of(self, topic: str) -> str:
+        """Whose topic it is; empty when it is none of them."""
+        for one in self._topics:
+            if (endpoint := one.read(topic)) is not None:
+                return shortened(endpoint, NAME_LENGTH_MAX)
+        return ""
+
+
+def published_entry(topics: CommandTopics, topic: str, payload: bytes, at_us: int) -> AuditEntry:
     """The entry of what was published to a command topic, whatever it is.
 
     A command that is driven again is one entry; another command under an id that was used before
     is a new one. What cannot be read is kept by its hash.
     """
-    device = _device(topics, topic)
+    device = topics.device_of(topic)
     try:
         command = _decode(payload)
     except ContractError as error:
@@ -121,12 +136,3 @@ def _detail(command: Command, device: str) -> str:
     places = command.path or " ".join(command.paths or [])
     claimed = "" if command.endpoint == device else f" (the command names {command.endpoint[:128]})"
     return shortened(f"{places}{claimed}")
-
-
-def _device(topics: Topics, topic: str) -> str:
-    for template in (topics.held_command, topics.command):
-        try:
-            return shortened(match_template(template, topic).get("endpoint", ""), NAME_LENGTH_MAX)
-        except ContractError:
-            continue
-    return ""

@@ -14,13 +14,18 @@ from starlette.responses import Response
 from city_platform.control.group_service import BeingAccepted
 from city_platform.control.members import MembersUnavailable
 from city_platform.control.requests import InvalidRequest
-from city_platform.control.service import TooManyOpen, Unknown
+from city_platform.control.service import TooManyOpen, Unknown, UnknownDevice
 from contracts.names import IllegalName
 from runtime.http import BodyTooLarge, problem
 
 IDEMPOTENCY_KEY: Final = "idempotency-key"
 KEY_LENGTH_MAX: Final = 256
 RETRY_AFTER_S: Final = 5
+
+_UNKNOWN_ADVICE: Final = (
+    "it is not in the device directory, and no server has announced it; nothing was sent. Compare"
+    " the name, or import the device first"
+)
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -42,6 +47,10 @@ def answered(handler: Handler) -> Handler:
             return problem(413, "request too large", str(error))
         except Unknown as error:
             return problem(404, "unknown command", str(error))
+        except UnknownDevice as error:
+            return problem(
+                404, "unknown device", f"nothing is known of {str(error)!r}: {_UNKNOWN_ADVICE}"
+            )
         except BeingAccepted as error:
             return _later(409, "being accepted", f"{error}: ask again in a moment")
         except TooManyOpen as error:

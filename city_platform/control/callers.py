@@ -25,6 +25,12 @@ def issuer_of(request: Request) -> str:
     return f"user:{name}" if not name or name in _RESERVED else name
 
 
+def tenant_of_device(request: Request) -> str | None:
+    """Whose the device in the path is, as the gate found out; None where nobody has."""
+    found = request.scope.get("tenant")
+    return found if isinstance(found, str) else None
+
+
 def tenants_of(request: Request, operation: str) -> tuple[str, ...] | None:
     """The tenants for which the caller may do it; None: all, as where no gate is."""
     if "caller" not in request.scope:

@@ -91,9 +91,10 @@ async def _serve(
     service = GroupService(groups, driver, devices, commands, clock, config.groups)
     names = builtin_names()
     routes: list[BaseRoute] = [
+        # Looked through in this order: what comes most first.
+        *ControlRoutes(commands, names, draw).routes,
         readiness_route(lambda: dispatch.problem),
         *standard_routes(counts, "control"),
-        *ControlRoutes(commands, names, draw).routes,
         *GroupRoutes(service, commands, names, draw).routes,
         *bridges.routes,
     ]

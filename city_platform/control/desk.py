@@ -14,6 +14,7 @@ import msgspec
 
 from city_platform.control.rows import ISSUED_BY, CommandRow, HolderRow
 from city_platform.control.states import TRANSITIONS, Occurrence, occurrence_of
+from city_platform.endpoint_topics import EndpointTopic, topic_of
 from contracts.data_interface import (
     NEVER_SENT_TWICE,
     Cancel,
@@ -22,11 +23,14 @@ from contracts.data_interface import (
     Outcome,
     encode,
 )
-from contracts.topics import Topics, fill
+from contracts.topics import Topics
 
 # A question what became of a command expires so long before it is asked: no server, whose clock may
 # be off, carries it out.
 ASKED_EXPIRED_US = 5_000_000
+# The least time between two commands that are published again, own choice: what is behind for being
+# overloaded, or away with ten thousand devices, is not given more to do than 200 a second.
+AGAIN_EVERY_US = 5_000
 
 
 class Times(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,6 +73,7 @@ class CommandDesk:
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._topics = topics
+        self._topic = EndpointTopic(topics.command)
         self._times = times
         self._chance = chance
         self._holders = {row.endpoint: row for row in holders}
@@ -77,6 +82,9 @@ class CommandDesk:
         self._attempts: dict[str, int] = {}
         self._due: list[tuple[int, str]] = []
         self._due_us: dict[str, int] = {}
+        # Which are due, and wait until it is their turn to be published again.
+        self._in_turn: set[str] = set()
+        self._next_turn_us = 0
         for row in self._open.values():
             self._of_device.setdefault(row.endpoint, []).append(row.id)
             self._schedule(row.id, 0)
@@ -153,7 +161,7 @@ class CommandDesk:
         is_out = command_id in self._attempts
         ended = self._moved(row, Occurrence.CANCELLED, now_us)
         assert ended is not None
-        topic = fill(self._topics.command, endpoint=row.endpoint)
+        topic = self._topic.of(row.endpoint)
         cancel = Publication(row.id, topic, encode(Cancel(id=row.id)))
         return Turn([ended], [cancel] if is_out else [])
 
@@ -253,6 +261,10 @@ class CommandDesk:
 
     def _time_came(self, row: CommandRow, now_us: int) -> Turn:
         if now_us < row.expires_at_us:
+            turn_us = self._turn_us(row.id, now_us)
+            if turn_us > now_us:
+                self._schedule(row.id, min(turn_us, row.expires_at_us))
+                return Turn([], [])
             self.counts["published_again"] += 1
             return self.publish(row.id, now_us)
         if row.sent_to is not None and now_us < self._latest_us(row):
@@ -264,6 +276,19 @@ class CommandDesk:
             occurrence = Occurrence.CANCELLED
         moved = self._moved(row, occurrence, now_us)
         return Turn([moved] if moved else [], [])
+
+    def _turn_us(self, command_id: str, now_us: int) -> int:
+        """When it may be published again. What an earlier process left is not kept waiting."""
+        if command_id in self._in_turn:
+            self._in_turn.discard(command_id)
+            return now_us
+        if command_id not in self._attempts:
+            return now_us
+        turn_us = max(now_us, self._next_turn_us)
+        self._next_turn_us = turn_us + AGAIN_EVERY_US
+        if turn_us > now_us:
+            self._in_turn.add(command_id)
+        return turn_us
 
     def _latest_us(self, row: CommandRow) -> int:
         return row.expires_at_us + round(self._times.grace_s * 1e6)
@@ -313,9 +338,9 @@ class CommandDesk:
             issued_by=row.issued_by or ISSUED_BY,
         )
         if holder is None:
-            topic = fill(self._topics.command, endpoint=row.endpoint)
+            topic = self._topic.of(row.endpoint)
         else:
-            topic = fill(self._topics.held_command, server=holder.server, endpoint=row.endpoint)
+            topic = topic_of(self._topics.held_command, holder.server).of(row.endpoint)
         return Publication(row.id, topic, encode(command))
 
     def _moved(self, row: CommandRow, occurrence: Occurrence, now_us: int) -> CommandRow | None:
@@ -333,6 +358,7 @@ class CommandDesk:
     def _close(self, row: CommandRow) -> None:
         self._due_us.pop(row.id, None)
         self._attempts.pop(row.id, None)
+        self._in_turn.discard(row.id)
         if self._open.pop(row.id, None) is not None:
             of_device = self._of_device[row.endpoint]
             of_device.remove(row.id)
@@ -340,6 +366,7 @@ class CommandDesk:
                 del self._of_device[row.endpoint]
 
     def _postpone(self, row: CommandRow, now_us: int) -> None:
+        self._in_turn.discard(row.id)
         attempt = self._attempts[row.id] = self._attempts.get(row.id, 0) + 1
         pause_s = min(self._times.longest_s, self._times.first_s * 2.0 ** min(attempt - 1, 30))
         due_us = now_us + round(pause_s * (1 + 0.25 * self._chance()) * 1e6)

@@ -101,7 +101,7 @@ class Dispatch:
         for row in rows:
             self._desk.open(row)
         try:
-            await asyncio.gather(*(self._store.put(row) for row in rows))
+            await _all([self._store.put(row) for row in rows])
         except BaseException:
             for row in rows:
                 self._desk.abandon(row.id)
@@ -286,3 +286,11 @@ class Dispatch:
 
     def _acknowledged(self, command_id: str) -> None:
         self._carry_out(self._desk.acknowledged(command_id, self._clock.wall_us()))
+
+
+async def _all(kept: list[asyncio.Future[None]]) -> None:
+    """Wait for all; for one alone without what gathers many."""
+    if len(kept) == 1:
+        await kept[0]
+    else:
+        await asyncio.gather(*kept)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from city_platform.control.rows import CommandRow, HolderRow
 from city_platform.control.store import CommandStore
@@ -31,7 +32,8 @@ class Keeper:
         self._refused: dict[str, CommandRow] = {}
         self._refused_holders: dict[str, HolderRow | None] = {}
         self._again: asyncio.TimerHandle | None = None
-        self._keeping: set[asyncio.Future[None]] = set()
+        # What is told when each of the store's commits has ended: many rows may share one.
+        self._keeping: dict[asyncio.Future[None], list[Callable[[bool], None]]] = {}
 
     @property
     def is_failing(self) -> bool:
@@ -51,8 +53,7 @@ class Keeper:
         future = self._store.put(row) if is_urgent else self._store.put_patiently(row)
         if row.is_final:
             self._ending[row.id] = row
-        self._keeping.add(future)
-        future.add_done_callback(lambda done: self._ended(done, row, kept))
+        self._watch(future, partial(self._ended, row, kept))
         return future
 
     def keep_later(self, row: CommandRow) -> None:
@@ -69,8 +70,7 @@ class Keeper:
             if holder is None
             else self._store.put_holder(holder)
         )
-        self._keeping.add(future)
-        future.add_done_callback(lambda done: self._holder_ended(done, endpoint, holder))
+        self._watch(future, partial(self._holder_ended, endpoint, holder))
         return future
 
     async def close(self) -> None:
@@ -98,8 +98,21 @@ class Keeper:
         for endpoint, holder in list(self._refused_holders.items()):
             self.keep_holder(endpoint, holder)
 
-    def _ended(self, done: asyncio.Future[None], row: CommandRow, kept: Kept | None) -> None:
-        worked = self._worked(done)
+    def _watch(self, future: asyncio.Future[None], ended: Callable[[bool], None]) -> None:
+        watching = self._keeping.get(future)
+        if watching is None:
+            watching = self._keeping[future] = []
+            future.add_done_callback(self._tell)
+        watching.append(ended)
+
+    def _tell(self, done: asyncio.Future[None]) -> None:
+        worked = not done.cancelled() and done.exception() is None
+        for ended in self._keeping.pop(done):
+            if not worked and not done.cancelled():
+                self._counts["states_not_kept"] += 1
+            ended(worked)
+
+    def _ended(self, row: CommandRow, kept: Kept | None, worked: bool) -> None:
         if kept is not None:
             kept(worked)
         elif not worked and not self._has_newer(row):
@@ -113,21 +126,10 @@ class Keeper:
         is_due = row.id in self._refused or row.id in self._later
         return is_due or self._ending.get(row.id, row) is not row
 
-    def _holder_ended(
-        self, done: asyncio.Future[None], endpoint: str, holder: HolderRow | None
-    ) -> None:
-        if not self._worked(done):
+    def _holder_ended(self, endpoint: str, holder: HolderRow | None, worked: bool) -> None:
+        if not worked:
             self._refused_holders.setdefault(endpoint, holder)
             self._try_again()
-
-    def _worked(self, done: asyncio.Future[None]) -> bool:
-        self._keeping.discard(done)
-        if done.cancelled():
-            return False
-        if done.exception() is None:
-            return True
-        self._counts["states_not_kept"] += 1
-        return False
 
     def _try_again(self) -> None:
         if self._again is None:

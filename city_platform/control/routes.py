@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from city_platform.control.answers import answered, id_for, key_of, used_before
-from city_platform.control.callers import issuer_of, tenants_of
+from city_platform.control.callers import issuer_of, tenant_of_device, tenants_of
 from city_platform.control.names import ResourceNames
 from city_platform.control.paging import cursor_of_time, read_query
 from city_platform.control.requests import REQUEST_BYTES_MAX, read_request
@@ -72,7 +73,9 @@ class ControlRoutes:
             if found is not None:
                 return self._earlier(found, wanted)
         return self._accepted(
-            await self._commands.issue(command_id, endpoint, wanted, issuer_of(request))
+            await self._commands.issue(
+                command_id, endpoint, wanted, issuer_of(request), tenant_of_device(request)
+            )
         )
 
     async def _of_device(self, request: Request) -> Response:
@@ -111,7 +114,10 @@ class ControlRoutes:
         return self._accepted(found)
 
     def _accepted(self, row: CommandRow) -> Response:
-        answer = json_response(self._commands.record(row), 202)
-        # It also tells the audit which command it was.
-        answer.headers["Location"] = f"/v1/commands/{row.id}"
-        return answer
+        # The Location also tells the audit which command it was.
+        return Response(
+            msgspec.json.encode(self._commands.record(row)),
+            202,
+            {"Location": f"/v1/commands/{row.id}"},
+            "application/json",
+        )

@@ -25,6 +25,10 @@ class TooManyOpen(Exception):
     """As many commands are open as may be."""
 
 
+class UnknownDevice(Exception):
+    """The device directory has no such device, and no server has announced one."""
+
+
 class Unknown(Exception):
     """There is nothing of this id, or not for who asks; the text names it."""
 
@@ -47,12 +51,21 @@ class CommandService:
         self._open_commands_max = open_commands_max
 
     async def issue(
-        self, command_id: str, endpoint: str, request: CommandRequest, issued_by: str
+        self,
+        command_id: str,
+        endpoint: str,
+        request: CommandRequest,
+        issued_by: str,
+        tenant: str | None = None,
     ) -> CommandRow:
-        """Keep and publish. Raises `TooManyOpen`, `MembersUnavailable` and `sqlite3.Error`."""
+        """Keep and publish. `tenant` is the device's, None where it is not known yet.
+
+        Raises `TooManyOpen`, `UnknownDevice`, `MembersUnavailable` and `sqlite3.Error`.
+        """
         if self._dispatch.open_commands >= self._open_commands_max:
             raise TooManyOpen(f"{self._open_commands_max} commands have no outcome yet")
-        tenants = await self._devices.tenants([endpoint])
+        if tenant is None:
+            tenant = await self._tenant_of(endpoint)
         now_us = self._clock.wall_us()
         return await self._dispatch.issue(
             CommandRow(
@@ -63,9 +76,17 @@ class CommandService:
                 issued_at_us=now_us,
                 expires_at_us=now_us + round(request.expires_in_s * 1e6),
                 issued_by=issued_by,
-                tenant=tenants.get(endpoint, ""),
+                tenant=tenant,
             )
         )
+
+    async def _tenant_of(self, endpoint: str) -> str:
+        """Whose it is. Raises `UnknownDevice`; one that a server has announced may be nobody's: it
+        registered, and nobody imported it."""
+        tenants = await self._devices.tenants([endpoint])
+        if endpoint not in tenants and not self._dispatch.is_held(endpoint):
+            raise UnknownDevice(endpoint)
+        return tenants.get(endpoint, "")
 
     async def find(self, command_id: str) -> CommandRow | None:
         """A command, open or ended. Raises `sqlite3.Error`."""

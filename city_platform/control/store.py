@@ -62,7 +62,12 @@ _COLUMNS = (
     "id, endpoint, request, state, issued_at_us, expires_at_us, ended_at_us, outcome, sent_to, "
     "issued_by, tenant, group_id, cancel_asked_at_us, waits"
 )
-_PUT = f"INSERT OR REPLACE INTO commands ({_COLUMNS}) VALUES ({', '.join('?' * 14)})"
+# What changes while a command comes on; the rest, and its indexes, stay as they were.
+_MOVES = ("state", "ended_at_us", "outcome", "sent_to", "cancel_asked_at_us", "waits")
+_PUT = (
+    f"INSERT INTO commands ({_COLUMNS}) VALUES ({', '.join('?' * 14)}) ON CONFLICT (id) DO UPDATE"
+    f" SET {', '.join(f'{name} = excluded.{name}' for name in _MOVES)}"
+)
 _SELECT = (
     "SELECT c.id, c.endpoint, coalesce(g.request, c.request), c.state, c.issued_at_us,"
     " c.expires_at_us, c.ended_at_us, c.outcome, c.sent_to, c.issued_by, c.tenant, c.group_id,"

@@ -64,7 +64,7 @@ def read_claims(claims: Mapping[str, Any], access: AccessConfig, now_s: float) -
     _check_audience(claims, access.audience)
     if claims.get("token_use") not in _ALLOWED_USES:
         raise TokenRefused(TokenFault.USE)
-    _check_times(claims, now_s, access.leeway_s)
+    check_times(claims, now_s, access.leeway_s)
     subject = _text(claims.get("sub"))
     if not subject:
         raise TokenRefused(TokenFault.NO_SUBJECT)
@@ -90,7 +90,8 @@ def _check_audience(claims: Mapping[str, Any], audience: str) -> None:
         raise TokenRefused(TokenFault.AUDIENCE)
 
 
-def _check_times(claims: Mapping[str, Any], now_s: float, leeway_s: float) -> None:
+def check_times(claims: Mapping[str, Any], now_s: float, leeway_s: float) -> None:
+    """Whether a token is in its time. Raises `TokenRefused`."""
     expires: Any = claims.get("exp")
     begins: Any = claims.get("nbf", 0)
     if not _is_number(expires) or not _is_number(begins):

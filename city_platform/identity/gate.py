@@ -27,6 +27,8 @@ from runtime.http import problem
 ANSWER_BYTES_MAX: Final = 4_194_304
 # Where in the ASGI scope handlers find the caller.
 CALLER: Final = "caller"
+# Where they find whose the device in the path is.
+TENANT: Final = "tenant"
 
 
 class Verifies(Protocol):
@@ -136,6 +138,7 @@ class Gate:
             await _denied(match, caller)(scope, receive, send)
             return
         scope[CALLER] = caller
+        scope[TENANT] = tenant
         if operation.scope is TenantScope.ANSWER:
             await self._through_answer(match, caller, scope, receive, send)
         elif operation.is_audited and self._recorder is not None:

@@ -54,10 +54,10 @@ async def gated(
         yield Correlated(TroubleAtReadiness(app, trouble), draw)
         return
     # Imported now: who needs no gate does not pay for it.
+    from city_platform.device_tenants import Directory
     from city_platform.identity.gate import Gate
     from city_platform.identity.operations import OperationTable
     from city_platform.identity.wiring import (
-        Directory,
         OutboxRecorder,
         own_caller,
         service_callers,

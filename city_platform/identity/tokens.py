@@ -6,7 +6,7 @@ from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from joserfc import jwt
@@ -14,7 +14,7 @@ from joserfc.errors import BadSignatureError
 from joserfc.jwk import RSAKey
 
 from city_platform.identity.callers import Caller
-from city_platform.identity.claims import TokenFault, TokenRefused, read_claims
+from city_platform.identity.claims import TokenFault, TokenRefused, check_times, read_claims
 from city_platform.identity.config import AccessConfig
 from city_platform.identity.key_sets import Keys
 
@@ -29,36 +29,48 @@ class _Header(msgspec.Struct, frozen=True):
     crit: list[str] | None = None
 
 
+class _Verified(NamedTuple):
+    key_id: str
+    claims: dict[str, Any]
+    caller: Caller
+
+
 _headers = msgspec.json.Decoder(_Header)
 
 
 class TokenVerifier:
     """Tells whose a token is. `wall_us` is Unix time.
 
-    Verified claims are remembered by the token's hash, and their times looked at every time: who
-    reads a dashboard sends one token hundreds of times.
+    A verified token's caller is remembered by the token's hash, and its times are looked at every
+    time, as is whether the issuer still has the key: a program sends one token hundreds of times.
     """
 
     def __init__(self, keys: Keys, access: AccessConfig, wall_us: Callable[[], int]) -> None:
         self._keys = keys
         self._access = access
         self._wall_us = wall_us
-        self._verified: OrderedDict[bytes, tuple[str, dict[str, Any]]] = OrderedDict()
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
 
     async def verify(self, token: str) -> Caller:
         """Whose token it is. Raises `TokenRefused`."""
         if len(token) > TOKEN_LENGTH_MAX:
             raise TokenRefused(TokenFault.MALFORMED)
-        key_id = _key_id(token)
+        digest = sha256(token.encode(errors="surrogatepass")).digest()
+        known = self._verified.get(digest)
+        key_id = _key_id(token) if known is None else known.key_id
         key = await self._keys.find(key_id)
         if key is None:
             raise TokenRefused(TokenFault.UNKNOWN_KEY)
-        digest = sha256(token.encode()).digest()
-        known = self._verified.get(digest)
-        claims = known[1] if known and known[0] == key_id else verified_claims(token, key)
-        caller = read_claims(claims, self._access, self._wall_us() / 1e6)
-        self._verified[digest] = (key_id, claims)
-        self._verified.move_to_end(digest)
+        now_s = self._wall_us() / 1e6
+        if known is not None:
+            check_times(known.claims, now_s, self._access.leeway_s)
+            # Set again: meanwhile it may have been dropped.
+            self._verified[digest] = known
+            self._verified.move_to_end(digest)
+            return known.caller
+        claims = verified_claims(token, key)
+        caller = read_claims(claims, self._access, now_s)
+        self._verified[digest] = _Verified(key_id, claims, caller)
         if len(self._verified) > VERIFIED_KEPT:
             self._verified.popitem(last=False)
         return caller

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,14 +15,11 @@ from city_platform.identity.callers import Caller, Grant
 from city_platform.identity.config import ALL_TENANTS, AccessConfig, Role, ServiceToken
 from city_platform.identity.gate import Act, CannotRecord
 from city_platform.identity.key_sets import FetchedKeys, Keys, issuer_url, load_from
-from city_platform.stores.device_directory import SqliteDeviceDirectory
 from runtime.clock import Clock
 
 if TYPE_CHECKING:
     from city_platform.identity.tokens import TokenVerifier
 
-TENANTS_KEPT: Final = 10_000
-TENANT_CACHED_S: Final = 10.0
 _ID_BYTES: Final = 16
 _NAME_LENGTH_MAX: Final = 256
 
@@ -96,37 +92,6 @@ def verify_by(access: AccessConfig, clock: Clock) -> LaterVerifier:
         cached_s=access.keys_cached_s, stale_s=access.keys_stale_s, pause_s=access.keys_pause_s,
     )  # fmt: skip
     return LaterVerifier(keys, access, clock.wall_us)
-
-
-class Directory:
-    """Whose a device is, by provisioning's directory; remembered for ten seconds.
-
-    Without a directory nobody's device is known.
-    """
-
-    def __init__(self, file: str | None, now_ns: Callable[[], int]) -> None:
-        self._directory = None if file is None else SqliteDeviceDirectory(Path(file))
-        self._now_ns = now_ns
-        self._found: OrderedDict[str, tuple[str | None, int]] = OrderedDict()
-
-    async def tenant_of(self, endpoint: str) -> str | None:
-        """See `Tenancy`."""
-        now_ns = self._now_ns()
-        known = self._found.get(endpoint)
-        if known is not None and now_ns < known[1]:
-            return known[0]
-        if self._directory is None:
-            return None
-        tenant = (await self._directory.tenants([endpoint])).get(endpoint)
-        self._found[endpoint] = (tenant, now_ns + int(TENANT_CACHED_S * 1e9))
-        if len(self._found) > TENANTS_KEPT:
-            self._found.popitem(last=False)
-        return tenant
-
-    def close(self) -> None:
-        """Let go of the directory."""
-        if self._directory is not None:
-            self._directory.close()
 
 
 class OutboxRecorder:

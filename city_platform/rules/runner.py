@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, TypeAlias, cast
 
 import msgspec
 
@@ -129,14 +129,16 @@ class RuleRunner:
 
     def handle_message(self, message: InboundMessage) -> None:
         """Take one message from the client."""
-        self.counts["received"] += 1
+        counts = self.counts
+        counts["received"] += 1
         if len(self._in_order) >= self._limits.waiting_max:
-            self.counts["overflowed"] += 1
+            counts["overflowed"] += 1
             return
-        delivery = _Delivery(message, self._matching(message))
+        rules = self._matching(message)
+        delivery = _Delivery(message, rules)
         self._in_order.append(delivery)
-        if not delivery.rules:
-            self.counts["unmatched"] += 1
+        if not rules:
+            counts["unmatched"] += 1
             self._acknowledge_in_order()
         elif self._at_targets < self._limits.concurrency_max:
             self._start(delivery)
@@ -181,7 +183,6 @@ class RuleRunner:
 
     def _start(self, delivery: _Delivery) -> None:
         self._at_targets += 1
-        delivery.open = len(delivery.rules)
         for rule in delivery.rules:
             self._try(delivery, rule, 1)
 
@@ -195,7 +196,7 @@ class RuleRunner:
         if accepted is None:
             self._accepted(delivery)
         else:
-            self._watch(accepted, _Attempt(delivery, rule, number))
+            self._watch(accepted, (delivery, rule, number, False))
 
     def _watch(self, awaitable: Awaitable[None], attempt: _Attempt) -> None:
         # Not always a future: but then it is none that is watched already.
@@ -212,21 +213,35 @@ class RuleRunner:
         if future.cancelled():
             return
         error = future.exception()
+        if error is None:
+            self._all_accepted(attempts)
+            return
         for delivery, rule, number, is_burial in attempts:
-            if error is None:
-                (self._buried if is_burial else self._accepted)(delivery)
-            elif is_burial:
+            if is_burial:
                 self._not_kept(delivery, rule, error)
             else:
                 self._failed(delivery, rule, number, error)
 
+    def _all_accepted(self, attempts: Sequence[_Attempt]) -> None:
+        """What became durable together is acknowledged together."""
+        for delivery, _, _, is_burial in attempts:
+            if is_burial:
+                self.counts["dead_letters"] += 1
+            delivery.open -= 1
+            if not delivery.open:
+                self._at_targets -= 1
+        self._acknowledge_in_order()
+        self._start_waiting()
+
     def _accepted(self, delivery: _Delivery) -> None:
         delivery.open -= 1
-        if delivery.open:
-            return
-        self._at_targets -= 1
-        self._acknowledge_in_order()
-        if self._waiting and self._at_targets < self._limits.concurrency_max:
+        if not delivery.open:
+            self._at_targets -= 1
+            self._acknowledge_in_order()
+            self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        while self._waiting and self._at_targets < self._limits.concurrency_max:
             self._start(self._waiting.popleft())
 
     def _failed(
@@ -249,7 +264,7 @@ class RuleRunner:
         if kept is None:
             self._buried(delivery)
         else:
-            self._watch(kept, _Attempt(delivery, rule, self._limits.tries_max, is_burial=True))
+            self._watch(kept, (delivery, rule, self._limits.tries_max, True))
 
     def _buried(self, delivery: _Delivery) -> None:
         self.counts["dead_letters"] += 1
@@ -273,11 +288,15 @@ class RuleRunner:
         self._timers.add(timer)
 
     def _acknowledge_in_order(self) -> None:
-        while self._in_order and self._in_order[0].open == 0:
-            message = self._in_order.popleft().message
-            self.counts["acknowledged"] += 1
-            if self._client is not None and message.qos:
-                self._client.acknowledge(message)
+        in_order, client = self._in_order, self._client
+        acknowledged = 0
+        while in_order and not in_order[0].open:
+            message = in_order.popleft().message
+            acknowledged += 1
+            if client is not None and message.qos:
+                client.acknowledge(message)
+        if acknowledged:
+            self.counts["acknowledged"] += acknowledged
 
 
 class _Delivery:
@@ -291,13 +310,8 @@ class _Delivery:
         self.open = len(rules)
 
 
-class _Attempt(NamedTuple):
-    """One message at one target, or at the dead letters."""
-
-    delivery: _Delivery
-    rule: CompiledRule
-    number: int
-    is_burial: bool = False
+# One message at one target, or at the dead letters: a plain tuple, of which each message needs one.
+_Attempt: TypeAlias = tuple[_Delivery, CompiledRule, int, bool]
 
 
 def _log_dead_letter(letter: DeadLetter) -> None:

@@ -37,7 +37,11 @@ _TRIGGER = """
 CREATE TRIGGER IF NOT EXISTS {name} BEFORE {what} ON entries
 BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END
 """
-_INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+_KNOWS_COMMAND = (
+    "SELECT 1 FROM entries WHERE reference = ? AND source = 'topic' AND outcome = 'published'"
+    " LIMIT 1"
+)
 _FIELDS = "e.sequence, e.id, e.at_us, e.operation, e.outcome, e.source, e.who, e.tenant, e.device, \
 e.reference, e.line"
 # Who asked for a command is known by the control API alone; a topic tells only what was claimed.
@@ -85,8 +89,12 @@ class FoundEntry(NamedTuple):
 class AuditLog(Protocol):
     """Entries in their order; they are added and never changed."""
 
-    async def append(self, entries: Sequence[AuditEntry]) -> ChainHead:
-        """Keep those whose ids are new; the head behind them, when that is synced."""
+    async def append(self, entries: Sequence[AuditEntry], ends: Collection[str] = ()) -> ChainHead:
+        """Keep those whose ids are new; the head behind them, when that is synced.
+
+        Those whose ids are in `ends` say how commands ended: they are kept only behind an entry
+        that says that their command was published.
+        """
 
     async def head(self) -> ChainHead:
         """Where the chain has come."""
@@ -96,9 +104,6 @@ class AuditLog(Protocol):
 
     async def has(self, entry_id: str) -> bool:
         """Whether an entry with this id was kept."""
-
-    async def knows_command(self, reference: str) -> bool:
-        """Whether a command with this id was published."""
 
     async def search(self, query: AuditQuery) -> list[FoundEntry]:
         """At most `query.limit` entries, newest first."""
@@ -126,9 +131,9 @@ class SqliteAuditLog:
         self._worker = Worker("audit-log")
         self._begin = begin
 
-    async def append(self, entries: Sequence[AuditEntry]) -> ChainHead:
+    async def append(self, entries: Sequence[AuditEntry], ends: Collection[str] = ()) -> ChainHead:
         """See `AuditLog`."""
-        return await self._worker.do(self._append, entries)
+        return await self._worker.do(self._append, entries, ends)
 
     async def head(self) -> ChainHead:
         """See `AuditLog`."""
@@ -144,14 +149,6 @@ class SqliteAuditLog:
     async def has(self, entry_id: str) -> bool:
         """See `AuditLog`."""
         return bool(await self._query("SELECT 1 FROM entries WHERE id = ?", (entry_id,)))
-
-    async def knows_command(self, reference: str) -> bool:
-        """See `AuditLog`."""
-        statement = (
-            "SELECT 1 FROM entries WHERE reference = ? AND source = 'topic'"
-            " AND outcome = 'published' LIMIT 1"
-        )
-        return bool(await self._query(statement, (reference,)))
 
     async def search(self, query: AuditQuery) -> list[FoundEntry]:
         """See `AuditLog`."""
@@ -196,14 +193,16 @@ class SqliteAuditLog:
         ).fetchone()
         return ChainHead(row[0], _hash_of(row[1])) if row else self._begin
 
-    def _append(self, entries: Sequence[AuditEntry]) -> ChainHead:
+    def _append(self, entries: Sequence[AuditEntry], ends: Collection[str]) -> ChainHead:
         with transaction(self._connection) as connection:
             head = self._head()
+            execute = connection.execute
             for entry in entries:
-                known = connection.execute("SELECT 1 FROM entries WHERE id = ?", (entry.id,))
-                if known.fetchone() is None:
-                    line, head = extend(head, entry)
-                    connection.execute(_INSERT, _row(head.sequence, entry, line))
+                if entry.id in ends and not execute(_KNOWS_COMMAND, (entry.reference,)).fetchone():
+                    continue
+                line, next_head = extend(head, entry)
+                if execute(_INSERT, _row(next_head.sequence, entry, line)).rowcount:
+                    head = next_head
         return head
 
     def _set_archived(self, sequence: int) -> None:

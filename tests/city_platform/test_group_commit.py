@@ -1,8 +1,9 @@
-"""Group commit: durable when told, in order, and one bad statement is told to its batch."""
+"""Group commit: durable when told, in order, and a bad statement is told to who brought it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -115,8 +116,68 @@ def test_a_refused_statement_is_told_to_all_that_wait_together(tmp_path: Path) -
         with pytest.raises(sqlite3.IntegrityError):
             await waiting
         await commits.submit_patiently(PUT, ("c", 1))
-        assert await commits.query("SELECT name FROM numbers") == [("c",)]
+        # What is put again is there twice as well as once; what is kept back for ever is not there.
+        assert await commits.query("SELECT name FROM numbers") == [("a",), ("c",)]
         await commits.close()
+
+    asyncio.run(story())
+
+
+# By what a statement may be refused: SQLite, and Python before SQLite sees it.
+BAD = {
+    "null": (None, sqlite3.IntegrityError),
+    "65 bits": (2**64, sqlite3.DataError),
+    "half a letter": ("\ud800", sqlite3.DataError),
+    "no value": (object(), sqlite3.Error),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_cannot_be_kept_is_told_to_its_caller_alone(tmp_path: Path, kind: str) -> None:
+    value, error = BAD[kind]
+
+    async def story() -> None:
+        commits = make(tmp_path)
+        good = [commits.submit(PUT, (f"a{n}", n)) for n in range(3)]
+        bad = commits.submit(PUT, ("bad", value))
+        good += [commits.submit(PUT, (f"b{n}", n)) for n in range(3)]
+        async with asyncio.timeout(60):
+            with pytest.raises(error):
+                await bad
+            await asyncio.gather(*good)
+            with pytest.raises(error):  # alone in its transaction too
+                await commits.submit(PUT, ("bad", value))
+        found = await commits.query("SELECT name FROM numbers ORDER BY name")
+        assert [name for (name,) in found] == ["a0", "a1", "a2", "b0", "b1", "b2"]
+        await commits.close()
+
+    asyncio.run(story())
+
+
+def test_a_lock_is_told_to_all_and_nothing_of_it_is_there(tmp_path: Path) -> None:
+    async def story() -> None:
+        commits = make(tmp_path)
+        await commits.submit("PRAGMA busy_timeout=0", ())
+        with contextlib.closing(sqlite3.connect(tmp_path / "numbers.sqlite")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            waiting = [commits.submit(PUT, ("a", 1)), commits.submit(PUT, ("bad", None))]
+            for one in waiting:
+                with pytest.raises(sqlite3.OperationalError, match="locked"):
+                    await one
+        await commits.submit(PUT, ("b", 1))
+        assert await commits.query("SELECT name FROM numbers") == [("b",)]
+        await commits.close()
+
+    asyncio.run(story())
+
+
+def test_who_comes_after_the_end_is_told_so(tmp_path: Path) -> None:
+    async def story() -> None:
+        commits = make(tmp_path)
+        await commits.close()
+        async with asyncio.timeout(60):
+            with pytest.raises(RuntimeError, match="after shutdown"):
+                await commits.submit(PUT, ("a", 1))
 
     asyncio.run(story())
 

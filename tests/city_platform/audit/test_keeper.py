@@ -34,6 +34,44 @@ def test_an_entry_that_comes_twice_is_kept_once(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_entries_that_come_one_after_the_other_are_written_together(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with keeping(tmp_path) as (keeper, _):
+            await keeper.keep(entry(0))
+            futures = []
+            for number in range(1, 50):
+                futures.append(keeper.keep(entry(number)))
+                await asyncio.sleep(0)
+            assert len(set(futures)) == 1
+            await futures[0]
+            assert keeper.head.sequence == 50
+
+    asyncio.run(story())
+    assert verify(tmp_path).verdict == "intact"
+
+
+def test_a_commands_end_is_kept_only_behind_its_publication(tmp_path: Path) -> None:
+    def topic_entry(number: int, what: str, outcome: str) -> AuditEntry:
+        return entry(number, id=f"{what}:{number}", source="topic", who="", outcome=outcome)
+
+    async def story() -> list[str]:
+        async with keeping(tmp_path, limits=AuditLimits()) as (keeper, log):
+            await asyncio.gather(
+                # Of one write: the end comes behind what it belongs to, or is not kept.
+                keeper.keep(topic_entry(2, "ended", "succeeded"), is_end=True),
+                keeper.keep(topic_entry(1, "published", "published")),
+                keeper.keep(topic_entry(1, "ended", "succeeded"), is_end=True),
+                keeper.keep(entry(3)),
+                keeper.keep(topic_entry(3, "ended", "succeeded"), is_end=True),
+            )
+            await keeper.keep(topic_entry(1, "late", "refused"), is_end=True)
+            return [one.entry.id for one in reversed(await log.search(AuditQuery()))]
+
+    # What the control API says of a command is no publication of it.
+    assert asyncio.run(story()) == ["published:1", "ended:1", "control:3", "late:1"]
+    assert verify(tmp_path).verdict == "intact"
+
+
 def test_a_log_is_taken_up_where_it_ended(tmp_path: Path) -> None:
     keep(tmp_path, 3)
     keep(tmp_path, 3, first=3)

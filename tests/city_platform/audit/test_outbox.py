@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -92,6 +93,49 @@ def test_an_act_that_a_kill_cut_short_is_told_as_unknown(tmp_path: Path) -> None
     asyncio.run(story())
 
 
+def copy_as_killed(folder: Path) -> None:
+    """What a kill leaves: all that is on the disk now."""
+    (folder / "killed").mkdir()
+    for file in folder.glob("outbox.sqlite*"):
+        shutil.copy(file, folder / "killed" / file.name)
+
+
+def test_how_an_act_ended_survives_a_kill_though_it_was_never_told(tmp_path: Path) -> None:
+    async def story() -> None:
+        receiver = Receiver()
+        async with outbox(tmp_path, receiver) as acts:
+            await acts.begin(entry(1, outcome="unknown"))
+            await acts.end(entry(1))
+            await acts._written()
+            copy_as_killed(tmp_path)
+        async with receiver.open(), outbox(tmp_path / "killed", receiver) as acts:
+            await acts.send()
+        assert receiver.entries == [entry(1)]
+
+    asyncio.run(story())
+
+
+def test_more_ends_than_memory_holds_are_told_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "IN_MEMORY_MAX", 2)
+    monkeypatch.setattr(outbox_module, "BATCH_ENTRIES", 3)
+
+    async def story() -> None:
+        receiver = Receiver()
+        async with receiver.open(), outbox(tmp_path, receiver) as acts:
+            await asyncio.gather(*(acts.begin(entry(number)) for number in range(10)))
+            for number in range(10):
+                await acts.end(entry(number))
+            await acts.send()
+            assert (acts.waiting, len(acts._ended)) == (0, 0)
+        assert sorted(one.id for one in receiver.entries) == sorted(
+            entry(number).id for number in range(10)
+        )
+
+    asyncio.run(story())
+
+
 def test_what_is_not_taken_waits_and_is_told_later(tmp_path: Path) -> None:
     async def story() -> None:
         receiver = Receiver()
@@ -156,5 +200,24 @@ def test_a_database_that_another_holds_delays_what_is_told_and_loses_none_of_it(
                     await asyncio.sleep(0)
             assert receiver.entries == [entry(1)]
             running.cancel()
+
+    asyncio.run(story())
+
+
+def test_an_end_that_two_write_at_once_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 1)
+
+    async def story() -> None:
+        receiver = Receiver()
+        async with outbox(tmp_path, receiver) as acts, receiver.open():
+            await acts.begin(entry(1, outcome="unknown"))
+            with contextlib.closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as other:
+                other.execute("BEGIN EXCLUSIVE")
+                await acts.end(entry(1))
+            async with asyncio.timeout(30):
+                await asyncio.gather(acts.send(), acts.send())
+            assert entry(1) in receiver.entries
 
     asyncio.run(story())

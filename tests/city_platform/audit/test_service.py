@@ -19,8 +19,8 @@ from city_platform.audit.outbox import AuditOutbox
 from city_platform.audit.service import CommandTargets
 from city_platform.audit.signing import read_head, read_public_key
 from city_platform.audit.verify import verify
+from city_platform.device_tenants import Directory
 from city_platform.identity.config import AccessConfig
-from city_platform.identity.wiring import Directory
 from city_platform.rules import CallbackTarget, RuleRunner, default_rules
 from city_platform.stores.audit_log import AuditQuery
 from city_platform.stores.device_directory import DirectoryEntry, SqliteDeviceDirectory
@@ -181,7 +181,7 @@ def test_the_rules_keep_every_command_and_the_ends_of_these_alone(tmp_path: Path
         places.close()
         directory = Directory(str(tmp_path / "devices.sqlite"), HandClock().now_ns)
         async with keeping(tmp_path) as (keeper, log):
-            targets = CommandTargets(keeper, log, directory, Topics(), HandClock())
+            targets = CommandTargets(keeper, directory, Topics(), HandClock())
             runner = RuleRunner(
                 None,
                 default_rules("city_platform.audit"),

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from city_platform.audit.entries import read_entries
-from city_platform.audit.topics import ended_entry, outcome_of, published_entry
+from city_platform.audit.topics import CommandTopics, ended_entry, outcome_of, published_entry
 from contracts.data_interface import Command, Event, Holder, Outcome, ResultError, Value, encode
 from contracts.errors import ContractError
 from contracts.topics import Topics
 from tests.city_platform.audit.logs import NOW_US
 
-TOPICS = Topics()
+TOPICS = CommandTopics(Topics())
 
 
 def command(**changes: Any) -> Command:

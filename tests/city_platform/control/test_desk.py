@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import get_args
 
+import msgspec
 import pytest
 
 from city_platform.control import CommandDesk, CommandRow, HolderRow, Times
+from city_platform.control.desk import AGAIN_EVERY_US
 from city_platform.control.states import TRANSITIONS, Occurrence
 from contracts.api import FINAL_COMMAND_STATES, CommandRequest, CommandState
 from contracts.data_interface import (
@@ -149,6 +151,34 @@ def test_a_command_without_outcome_is_published_again_with_the_same_id() -> None
         times.append(due // S)
         assert desk.due(due, 10).publications == first
     assert times == [2, 6, 14, 22, 30, 38, 46, 54]
+
+
+def test_many_without_outcome_are_published_again_one_after_the_other() -> None:
+    desk = make(NORTH)
+    for number in range(100):
+        desk.open(row(command_id=f"c{number}"))
+        desk.publish(f"c{number}", 0)
+    # Pauses of 2 s have ended for all of them; those that wait for their turn can end meanwhile.
+    again = [one.command_id for one in desk.due(2 * S, 200).publications]
+    assert again == ["c0"]
+    desk.conclude(row(command_id="c1"), outcome(), 2 * S)
+    times = []
+    while len(times) < 98:
+        due_us = desk.next_timer()
+        assert due_us is not None
+        times += [due_us] * len(desk.due(due_us, 200).publications)
+    assert times == [2 * S + AGAIN_EVERY_US * number for number in range(2, 100)]
+    assert desk.counts["published_again"] == 99
+
+
+def test_what_waits_for_its_turn_expires_all_the_same() -> None:
+    desk = make()
+    for number in range(100):
+        desk.open(msgspec.structs.replace(row(command_id=f"c{number}"), expires_at_us=2 * S + 1))
+        desk.publish(f"c{number}", 0)
+    assert len(desk.due(2 * S, 200).publications) == 1
+    ended = desk.due(2 * S + 1, 200).rows
+    assert [one.state for one in ended] == ["expired"] * 100
 
 
 def test_a_command_that_nobody_could_have_begun_expires_at_its_expiry() -> None:

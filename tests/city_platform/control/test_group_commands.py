@@ -137,6 +137,7 @@ def test_a_group_that_is_taken_back_ends_with_every_device_accounted_for(tell: T
 def test_a_single_command_is_taken_back_before_and_not_after(tell: Tell) -> None:
     async def story(control: Control) -> None:
         await city(control)
+        await control.provision(("nobody", "hills", "lamps"))
         never = await control.post("/v1/devices/nobody/commands", RESET)
         assert never["state"] == "queued"
         taken = await control.post(f"/v1/commands/{never['id']}/cancel")

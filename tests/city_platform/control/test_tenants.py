@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from city_platform.control.group_driver import GroupDriver
 from city_platform.control.group_routes import GroupRoutes
 from city_platform.control.group_service import GroupLimits, GroupService
 from city_platform.control.group_store import GroupStore
-from city_platform.control.members import DirectoryDevices
+from city_platform.control.members import Devices, DirectoryDevices, NoDevices
 from city_platform.control.requests import builtin_names
 from city_platform.control.routes import ControlRoutes
+from city_platform.control.rows import HolderRow
 from city_platform.control.service import CommandService
 from city_platform.control.store import CommandStore
 from city_platform.identity.callers import Caller, Grant
@@ -55,7 +56,13 @@ def as_caller(app: ASGIApp, caller: Caller) -> ASGIApp:
     return called
 
 
-async def opened(folder: Path, story: Callable[[Ask], Awaitable[None]]) -> None:
+async def opened(
+    folder: Path,
+    story: Callable[[Ask], Awaitable[None]],
+    *,
+    holders: Sequence[HolderRow] = (),
+    has_directory: bool = True,
+) -> None:
     """Control's routes over a real store, with a client that has no broker."""
     clock = SystemClock()
     directory = SqliteDeviceDirectory(folder / "devices.sqlite")
@@ -69,8 +76,13 @@ async def opened(folder: Path, story: Callable[[Ask], Awaitable[None]]) -> None:
             for endpoint, tenant in DEVICES.items()
         ]
     )  # fmt: skip
-    devices, store = DirectoryDevices(directory), CommandStore(folder / "control.sqlite")
-    dispatch = Dispatch(CommandDesk(Topics(), Times(), lambda: 0.0), store, Topics(), clock)
+    devices: Devices = DirectoryDevices(directory)
+    if not has_directory:
+        await devices.close()
+        devices = NoDevices()
+    store = CommandStore(folder / "control.sqlite")
+    desk = CommandDesk(Topics(), Times(), lambda: 0.0, holders=holders)
+    dispatch = Dispatch(desk, store, Topics(), clock)
     dispatch.use_client(
         MqttClient(
             client_id="svc:control", address=("127.0.0.1", 1), tls=None, clock=clock,
@@ -176,3 +188,35 @@ def test_limits_are_said_with_what_to_do(tell: Tell) -> None:
         assert (await ask(ROOT, "POST", "/v1/devices/a.b/commands", READ)).status_code == 422
 
     tell(story)
+
+
+def test_a_command_to_a_device_that_nobody_knows_is_answered_at_once(tmp_path: Path) -> None:
+    async def story(ask: Ask) -> None:
+        answer = await ask(ROOT, "POST", "/v1/devices/lamp-99/commands", READ)
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
+        found = answer.json()
+        assert found["title"] == "unknown device"
+        assert "'lamp-99'" in found["detail"]
+        # Nothing is kept of it, and one that was imported and is switched off is another thing.
+        assert (await ask(ROOT, "GET", "/v1/commands")).json()["commands"] == []
+        assert (await ask(ROOT, "POST", "/v1/devices/lamp-3/commands", READ)).status_code == 202
+
+    asyncio.run(opened(tmp_path, story))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        pytest.param({"holders": [HolderRow("lamp-99", "north", "e", "r1")]}, id="registered"),
+        pytest.param({"has_directory": False}, id="nobody_has_a_directory"),
+    ],
+)
+def test_a_command_to_a_device_that_may_exist_is_taken(
+    tmp_path: Path, known: dict[str, Any]
+) -> None:
+    async def story(ask: Ask) -> None:
+        answer = await ask(ROOT, "POST", "/v1/devices/lamp-99/commands", READ)
+        assert answer.status_code == 202
+
+    asyncio.run(opened(tmp_path, story, **known))
