@@ -7,6 +7,7 @@ For every route behind `gated`; those that know more say more before it comes to
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from city_platform.stores.passing import is_passing
+from city_platform.stores.sqlite import is_damage
 from runtime.http import ErrorAnswer, problem
 
 READY_PATH: Final = "/readyz"
@@ -28,6 +30,7 @@ ROOM_BYTES: Final = 65_536
 # A store that refused is asked again by the next request; until one has come, this is how long it
 # is taken to refuse still.
 REFUSED_FOR_S: Final = 10.0
+_log = logging.getLogger(__name__)
 
 
 def store_problem(error: Exception) -> Response:
@@ -50,14 +53,22 @@ class StoreTrouble:
         self._now_ns = now_ns
         self._refused = ""
         self._refused_ns = 0
+        # It does not pass: until the component is started with another database.
+        self._damage = ""
 
     @property
     def answers(self) -> Mapping[type[Exception], ErrorAnswer]:
         """How handlers' errors are answered: for `make_app`."""
-        return {sqlite3.OperationalError: self._answer, OSError: self._answer}
+        return {
+            sqlite3.OperationalError: self._answer,
+            sqlite3.DatabaseError: self._answer_damage,
+            OSError: self._answer,
+        }
 
     async def now(self) -> str | None:
         """What is the matter; None when nothing is known to be."""
+        if self._damage:
+            return self._damage
         age_s = (self._now_ns() - self._refused_ns) / 1e9
         if self._refused and age_s < REFUSED_FOR_S:
             return f"a store refused {age_s:.0f} s ago: {self._refused}"
@@ -71,6 +82,13 @@ class StoreTrouble:
             raise error
         self._refused, self._refused_ns = _text(error), self._now_ns()
         return store_problem(error)
+
+    async def _answer_damage(self, request: Request, error: Exception) -> Response:
+        if not is_damage(error):
+            raise error
+        self._damage = f"a store is damaged ({error}): restore it from a backup"
+        _log.error("%s %s: %s", request.method, request.url.path, self._damage)
+        return problem(503, "a store is damaged", f"{error}: who runs this must restore it")
 
 
 class TroubleAtReadiness:

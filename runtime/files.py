@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -38,17 +39,24 @@ def read_file(path: Path, bytes_max: int) -> bytes:
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, sync: bool = False) -> None:
     """Write `data` under a temporary name and rename it to `path`.
 
-    With `sync` the content survives a power cut, without it the kill of the process.
+    With `sync` the content survives a power cut, without it the kill of the process. On an
+    `OSError` `path` is as it was, and nothing else is left of it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    descriptor = _open_new(temporary, mode)
     try:
-        os.write(descriptor, data) if len(data) < 65_536 else _write_all(descriptor, data)
-        if sync:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(temporary, path)
+        try:
+            _write_all(descriptor, data)
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        # It would take room from a disk that may have none.
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
     if sync:
         sync_directory(path.parent)
 
@@ -76,7 +84,21 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def _open_new(path: Path, mode: int) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        return os.open(path, flags, mode)
+    except FileExistsError:
+        # A kill left it, of a process with this number; its mode may be another one.
+        os.unlink(path)
+        return os.open(path, flags, mode)
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
+    written = os.write(descriptor, data)
+    if written == len(data):
+        return
+    # A disk that gets full takes the beginning, and says so at the next write alone.
+    view = memoryview(data)[written:]
     while view:
         view = view[os.write(descriptor, view) :]

@@ -23,6 +23,8 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from runtime.json_keys import RepeatedKey, refuse_repeated_keys
+
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 # Own choices: request line and headers of one request, and how long they may take to come.
 HEAD_BYTES_MAX = 32 * 1024
@@ -48,14 +50,21 @@ class BodyTooLarge(Exception):
     """A request's body is longer than it may be; the text says how long that is."""
 
 
-async def read_body(request: Request, bytes_max: int) -> bytes:
-    """A request's body. Raises `BodyTooLarge` as soon as it is longer than `bytes_max`."""
+async def read_body(request: Request, bytes_max: int, *, may_repeat_keys: bool = False) -> bytes:
+    """A request's body. Raises `BodyTooLarge` as soon as it is longer than `bytes_max`.
+
+    A JSON body whose object says one key twice raises `RepeatedKey`, which `make_app` answers with
+    400, unless it `may_repeat_keys`: where programs of ours send so much that looking costs.
+    """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > bytes_max:
             raise BodyTooLarge(f"at most {bytes_max} bytes")
-    return bytes(body)
+    found = bytes(body)
+    if not may_repeat_keys:
+        refuse_repeated_keys(found)
+    return found
 
 
 def json_response(body: msgspec.Struct | dict[str, Any] | list[Any], status: int = 200) -> Response:
@@ -99,6 +108,7 @@ def make_app(
         exception_handlers={
             HTTPException: _http_error,
             ClientDisconnect: _gone,
+            RepeatedKey: _repeated_key,
             **(errors or {}),
             Exception: _server_error,
         },
@@ -297,6 +307,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _gone(request: Request, error: Exception) -> Response:
     # Nobody gets it; whoever hangs up in a body does not write a page into the log each time.
     return problem(400, "the request did not end", f"{request.method} {request.url.path}")
+
+
+async def _repeated_key(request: Request, error: Exception) -> Response:
+    return problem(400, "wrong body", str(error))
 
 
 async def _server_error(request: Request, error: Exception) -> Response:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import sqlite3
 import tarfile
 import zlib
@@ -22,6 +21,7 @@ from city_platform.backup.archive import (
     Manifest,
     read_manifest,
 )
+from city_platform.backup.staging import staging_beside
 from city_platform.backup.taking import check_database
 from runtime.files import sync_directory
 
@@ -37,22 +37,23 @@ def restore(file: Path, into: Path) -> Restored:
     """Write the stores of a backup below `into`. Raises `BackupRefused` and `OSError`.
 
     Everything is written beside it first, compared with its checksum, and databases are looked
-    through; only then it gets its name.
+    through; only then it gets its name. A kill leaves it whole or not there, and the next try takes
+    away what else it left.
     """
+    # By its name: `.` has none.
+    into = Path(os.path.abspath(into))
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise BackupRefused(f"{into} is not empty: restore into a new folder")
     if not into.parent.is_dir():
         raise BackupRefused(f"{into.parent} is no folder: make it first")
-    staging = into.with_name(f".{into.name}.{os.getpid()}.partial")
-    staging.mkdir(mode=0o700)
-    try:
+    if os.path.ismount(into):
+        raise BackupRefused(f"{into} is a mount point: restore into a new folder in it")
+    with staging_beside(into) as staging:
         manifest = _unpack(file, staging)
         # All of it is on the disk before it can be taken for whole.
         os.sync()
         os.rename(staging, into)
         sync_directory(into.parent)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return Restored(manifest, into)
 
 

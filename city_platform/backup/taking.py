@@ -13,7 +13,6 @@ import gzip
 import hashlib
 import io
 import os
-import shutil
 import sqlite3
 import stat
 import tarfile
@@ -36,6 +35,7 @@ from city_platform.backup.archive import (
     Manifest,
     check_name,
 )
+from city_platform.backup.staging import staging_beside
 from city_platform.backup.stores import HEAD_BYTES, Store, is_passing, store_of
 from city_platform.stores.sqlite import BUSY_TIMEOUT_MS
 from runtime.files import OWNER_ONLY, sync_directory
@@ -67,18 +67,15 @@ def back_up(folder: Path, out: Path, made_at_us: int, *, with_keys: bool = False
     Without `with_keys` files that hold keys are left out. Raises `BackupRefused` and `OSError`.
     """
     _check_places(folder, out)
-    staging = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    staging.mkdir(mode=0o700)
-    try:
+    with staging_beside(out) as staging:
+        copies = staging / "copies"
         with contextlib.ExitStack() as opened:
-            entries, left_out, passed_over = _stage(folder, staging, opened, with_keys=with_keys)
+            entries, left_out, passed_over = _stage(folder, copies, opened, with_keys=with_keys)
         manifest = Manifest(
             format=FORMAT, version=VERSION, made_at_us=made_at_us, with_keys=with_keys,
             entries=entries, left_out=left_out,
         )  # fmt: skip
-        size_bytes = _write(staging, manifest, out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        size_bytes = _write(copies, manifest, staging / "packed", out)
     return Taken(len(entries), size_bytes, left_out, passed_over)
 
 
@@ -220,32 +217,28 @@ def _place(staging: Path, name: str) -> Path:
     return path
 
 
-def _write(staging: Path, manifest: Manifest, out: Path) -> int:
+def _write(copies: Path, manifest: Manifest, unnamed: Path, out: Path) -> int:
     """Put everything into one file, then give it its name. Returns its size in bytes."""
-    unnamed = staging.with_name(f"{staging.name}.tar")
+    descriptor = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
+    with os.fdopen(descriptor, "wb") as file:
+        with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as packed:
+            _pack(packed, copies, manifest)
+        file.flush()
+        os.fsync(file.fileno())
     try:
-        descriptor = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
-        with os.fdopen(descriptor, "wb") as file:
-            with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as packed:
-                _pack(packed, staging, manifest)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            # Unlike a rename it never takes the place of another file.
-            os.link(unnamed, out)
-        except FileExistsError:
-            raise BackupRefused(f"{out} is there already: choose another name") from None
-        sync_directory(out.parent)
-        return out.stat().st_size
-    finally:
-        unnamed.unlink(missing_ok=True)
+        # Unlike a rename it never takes the place of another file.
+        os.link(unnamed, out)
+    except FileExistsError:
+        raise BackupRefused(f"{out} is there already: choose another name") from None
+    sync_directory(out.parent)
+    return out.stat().st_size
 
 
-def _pack(packed: gzip.GzipFile, staging: Path, manifest: Manifest) -> None:
+def _pack(packed: gzip.GzipFile, copies: Path, manifest: Manifest) -> None:
     with tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         _add(tar, MANIFEST, io.BytesIO(data := msgspec.json.encode(manifest)), len(data))
         for entry in manifest.entries:
-            with (staging / entry.name).open("rb") as file:
+            with (copies / entry.name).open("rb") as file:
                 _add(tar, DATA + entry.name, file, entry.size_bytes)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,6 +18,7 @@ from city_platform.graph.backend import GraphUnavailable
 from city_platform.graph.device_graph import DeviceGraph, Projection
 from city_platform.graph.devices import found_device
 from city_platform.stores.device_directory import DeviceDirectory, DirectoryChange
+from city_platform.stores.passing import is_passing
 from contracts.api import FoundDevice
 
 BATCH_FILLING: Final = 500
@@ -105,8 +107,8 @@ class GraphProjector:
             try:
                 await self.follow()
                 pause_s, self.last_problem = RETRY_S_MIN, ""
-            except GraphUnavailable as error:
-                self._failed(error)
+            except (GraphUnavailable, OSError, sqlite3.Error) as error:
+                self._failed(_unavailable(error))
                 _log.warning("the device graph is behind, again in %.0f s: %s", pause_s, error)
                 await asyncio.sleep(RETRY_S_MIN)
                 # Who asks for something meanwhile has it tried sooner.
@@ -115,7 +117,11 @@ class GraphProjector:
                 self._wanted.set()
 
     async def follow(self) -> None:
-        """Bring the graph up to the directory's last change. Raises `GraphUnavailable`."""
+        """Bring the graph up to the directory's last change.
+
+        Raises `GraphUnavailable`, and `OSError` or `sqlite3.Error` when the directory cannot be
+        read.
+        """
         await self._graph.open()
         position = await self._begin()
         while changes := await self._directory.changes(position.revision, self._batch(position)):
@@ -167,6 +173,15 @@ class GraphProjector:
         empty = Projection(self._source, 0, whole=False)
         await self._graph.clear(empty)
         return empty
+
+
+def _unavailable(error: Exception) -> GraphUnavailable:
+    """Why the graph is behind. Raises `error` when trying again mends nothing."""
+    if isinstance(error, GraphUnavailable):
+        return error
+    if not is_passing(error):
+        raise error
+    return GraphUnavailable(f"the device directory cannot be read: {error}")
 
 
 def _present(changes: Sequence[DirectoryChange]) -> list[FoundDevice]:

@@ -10,6 +10,9 @@ import msgspec
 
 from city_platform.identity.config import LockOut
 
+# How far a clock is set back now and then, which is no reason to think anything.
+CLOCK_STEP_S: Final = 60.0
+
 
 class AttemptState(enum.StrEnum):
     """How somebody stands who signs in."""
@@ -84,7 +87,11 @@ def at_time(attempts: Attempts, now_us: int, lock_out: LockOut) -> Attempts:
     """How it stands now: waits end, and what is long ago is forgotten."""
     if attempts.failures and now_us - attempts.last_us >= lock_out.forgotten_s * 1e6:
         return _moved(attempts, AttemptEvent.FORGOTTEN)
-    if attempts.state is AttemptState.LOCKED and now_us >= attempts.locked_until_us:
+    left_s = (attempts.locked_until_us - now_us) / 1e6
+    # No wait is so long: the clock was ahead when it began, and has been set right. Nobody is to
+    # wait for as long as it was wrong.
+    is_beyond = left_s > lock_out.longest_s + CLOCK_STEP_S
+    if attempts.state is AttemptState.LOCKED and (left_s <= 0 or is_beyond):
         return _moved(attempts, AttemptEvent.WAIT_ELAPSED)
     return attempts
 

@@ -27,10 +27,15 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class SignIn(_Body, frozen=True, kw_only=True):
-    """A sign-in with a password."""
+    """A sign-in with a password.
+
+    `known_client` is what an earlier sign-in of this user from the same place gave: wrong passwords
+    that come from elsewhere do not count for it, and cannot lock it out.
+    """
 
     username: _Text
     password: _Text
+    known_client: _Text | None = None
 
 
 class RefreshToken(_Body, frozen=True, kw_only=True):
@@ -77,12 +82,17 @@ class UserChange(_Body, frozen=True, kw_only=True):
 
 
 class Tokens(_Body, frozen=True, kw_only=True):
-    """What a sign-in or a refresh gives (RFC 6749 §5.1). The refresh token is good once."""
+    """What a sign-in or a refresh gives (RFC 6749 §5.1). The refresh token is good once.
+
+    A sign-in from a place that was not known gives `known_client`: keep it for the next one. It
+    lets nobody in by itself.
+    """
 
     access_token: str
     refresh_token: str
     expires_in_s: int
     token_type: str = "Bearer"
+    known_client: str | None = None
 
 
 class Invitation(_Body, frozen=True, kw_only=True):

@@ -45,6 +45,8 @@ class Lifetimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """A session from its sign-in on, however often it was refreshed: a working day."""
     invitation_s: _Positive = 86_400.0
     """The link with which an invited user sets a password."""
+    known_client_s: _Positive = 7_776_000.0
+    """How long after a sign-in its place is known: nobody elsewhere can lock it out."""
     set_up_s: _Positive = 900.0
     """The first start's link."""
     signing_key_s: _Positive = 2_592_000.0

@@ -7,6 +7,7 @@ import contextlib
 from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from hashlib import sha256
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -21,7 +22,7 @@ from city_platform.identity.config import ALL_TENANTS, IdentityConfig
 from city_platform.identity.families import Family, FamilyEvent
 from city_platform.identity.passwords import Passwords, TooManySignIns
 from city_platform.identity.signing import SigningKeys
-from city_platform.stores.users import SqliteUserStore, UserTables
+from city_platform.stores.users import FROM_KNOWN, SqliteUserStore, UserTables
 from city_platform.stores.worker import Worker
 from runtime.clock import Clock
 
@@ -44,10 +45,19 @@ class Refusal(Exception):
 
 
 class _Try(NamedTuple):
-    """One sign-in name before its password is looked at."""
+    """One sign-in name before its password is looked at. `counted` is what its wrong passwords are
+    counted by: the name, or a place from which its user has signed in before."""
 
     user: User | None
     attempts: Attempts
+    counted: str
+
+
+class _Proven(NamedTuple):
+    """Somebody whose password was right, and whether they came from a place that is known."""
+
+    user: User
+    is_known: bool
 
 
 class IdentityDesk:
@@ -74,7 +84,8 @@ class IdentityDesk:
         self._keep = keep
         # One sign-in at a time: two wrong passwords at once must count as two.
         self._turn = asyncio.Lock()
-        self._waiting = 0
+        # Sign-ins under way, by name.
+        self._waiting: Counter[str] = Counter()
         self._making = Worker("signing-keys")
 
     async def open(self) -> str | None:
@@ -94,25 +105,31 @@ class IdentityDesk:
 
     # Sessions.
 
-    async def sign_in(self, username: str, password: str) -> Tokens:
+    async def sign_in(
+        self, username: str, password: str, known_client: str | None = None
+    ) -> Tokens:
         """Tokens for the right password. Raises `Refusal`."""
+        found = await self._prove(username, password, known_client)
+        self.counts["sign_ins"] += 1
+        return await self._begin_session(found, password)
+
+    async def _prove(self, username: str, password: str, known_client: str | None) -> _Proven:
+        """Whose password it is. Raises `Refusal`; either way it is told to the audit."""
         name = username.lower()[: accounts.USERNAME_LENGTH_MAX]
-        async with self._turn_to_check():
-            found = await self._store.do(lambda tables: self._begin(tables, name))
-            if found.attempts.state is AttemptState.LOCKED:
-                self.counts["sign_ins_while_locked"] += 1
-                raise self._locked(found.attempts)
+        # Who is locked out takes nobody's turn: a flood for one name is refused as it comes.
+        counted = (await self._not_locked(name, known_client)).counted
+        async with self._turn_to_check(counted):
+            found = await self._not_locked(name, known_client)
             is_right = await self._is_right(found.user, password)
             after = attempts.after_password(
                 found.attempts, is_right, self._clock.wall_us(), self._config.lock_out
             )
-            await self._store.do(lambda tables: tables.put_attempts(name, after))
+            await self._store.do(lambda tables: tables.put_attempts(found.counted, after))
         if not is_right or found.user is None:
             await self._record_failure(name, after)
             raise Refusal(401, "not signed in", "the name or the password is wrong")
         await self._record("sign_in", "succeeded", found.user)
-        self.counts["sign_ins"] += 1
-        return await self._begin_session(found.user, password)
+        return _Proven(found.user, is_known=found.counted != name)
 
     async def refresh(self, refresh_token: str) -> Tokens:
         """New tokens for a session's latest refresh token. Raises `Refusal`."""
@@ -180,6 +197,7 @@ class IdentityDesk:
             changed = msgspec.structs.replace(changed, password_hash=hashed)
             tables.put_user(changed)
             tables.put_attempts(changed.username, Attempts())
+            tables.drop_attempts_from_known(changed.username)
             end_sessions(tables, changed.username)
             return changed
 
@@ -187,7 +205,7 @@ class IdentityDesk:
 
     async def change_password(self, username: str, password: str, new: str) -> None:
         """Another password; all sessions end. Raises `Refusal`."""
-        await self.sign_in(username, password)
+        await self._prove(username, password, None)
         hashed = await self._hash(self._check_password(new, username))
 
         def change(tables: UserTables) -> User:
@@ -232,7 +250,9 @@ class IdentityDesk:
 
         await self._take_keys(await self._store.do(age))
         current = self.keys.signing
-        if current is None or now_us - current.created_at_us >= lifetimes.signing_key_s * 1e6:
+        age_s = 0.0 if current is None else (now_us - current.created_at_us) / 1e6
+        # A key made by a clock that was far ahead would sign for as long as that was wrong.
+        if current is None or abs(age_s) >= lifetimes.signing_key_s:
             await self.rotate_key()
 
     def new_token(self) -> str:
@@ -246,21 +266,39 @@ class IdentityDesk:
         return await self._store.do(lambda tables: tables.users())
 
     @contextlib.asynccontextmanager
-    async def _turn_to_check(self) -> AsyncIterator[None]:
-        if self._waiting >= self._config.sign_ins_waiting_max:
+    async def _turn_to_check(self, name: str) -> AsyncIterator[None]:
+        if self._waiting[name] > self._config.lock_out.failures_free:
+            # When so many are wrong it is locked, and further ones are not looked at.
+            self.counts["sign_ins_while_locked"] += 1
+            raise Refusal(429, "too many sign-ins at once", "wait 1 s, then try again", 1.0)
+        if self._waiting.total() >= self._config.sign_ins_waiting_max:
             self.counts["sign_ins_too_many"] += 1
             raise TooManySignIns
-        self._waiting += 1
+        self._waiting[name] += 1
         try:
             async with self._turn:
                 yield
         finally:
-            self._waiting -= 1
+            self._waiting[name] -= 1
+            if not self._waiting[name]:
+                del self._waiting[name]
 
-    def _begin(self, tables: UserTables, name: str) -> _Try:
-        now = attempts.at_time(tables.attempts(name), self._clock.wall_us(), self._config.lock_out)
+    async def _not_locked(self, name: str, known_client: str | None) -> _Try:
+        """Who would sign in. Raises `Refusal` while no password of theirs is looked at."""
+        found = await self._store.do(lambda tables: self._begin(tables, name, known_client))
+        if found.attempts.state is AttemptState.LOCKED:
+            self.counts["sign_ins_while_locked"] += 1
+            raise self._locked(found.attempts)
+        return found
+
+    def _begin(self, tables: UserTables, name: str, known_client: str | None) -> _Try:
+        now_us, counted = self._clock.wall_us(), name
+        if known_client and tables.knows_client(known_client, name, now_us):
+            # No name that strangers could send: they would have to know what it is made of.
+            counted = f"{name}{FROM_KNOWN}{sha256(known_client.encode()).hexdigest()}"
+        now = attempts.at_time(tables.attempts(counted), now_us, self._config.lock_out)
         user = tables.user(name)
-        return _Try(user if user and user.state is AccountState.ACTIVE else None, now)
+        return _Try(user if user and user.state is AccountState.ACTIVE else None, now, counted)
 
     async def _is_right(self, user: User | None, password: str) -> bool:
         try:
@@ -275,8 +313,9 @@ class IdentityDesk:
             429, "too many wrong passwords", f"wait {wait_s:.0f} s, then try again", wait_s
         )
 
-    async def _begin_session(self, user: User, password: str) -> Tokens:
-        token, now_us = self.new_token(), self._clock.wall_us()
+    async def _begin_session(self, proven: _Proven, password: str) -> Tokens:
+        user, token, now_us = proven.user, self.new_token(), self._clock.wall_us()
+        known_client = None if proven.is_known else self.new_token()
         family = Family(
             id=self._draw(16).hex(), username=user.username, begun_at_us=now_us,
             expires_at_us=self._in(self._config.lifetimes.refresh_s),
@@ -285,16 +324,21 @@ class IdentityDesk:
         if self._passwords.is_outdated(user.password_hash):
             hashed = await self._hash(accounts.normal_password(password))
 
-        def begin(tables: UserTables) -> None:
+        def begin(tables: UserTables) -> User:
             now = tables.user(user.username)
             if now is None or (now.password_hash, now.state) != (user.password_hash, user.state):
                 raise Refusal(401, "not signed in", "the account was changed meanwhile")
             if hashed:
                 tables.put_user(msgspec.structs.replace(now, password_hash=hashed))
             tables.put_family(family, token)
+            if known_client is not None:
+                expires_us = self._in(self._config.lifetimes.known_client_s)
+                tables.put_client(known_client, user.username, expires_us)
+            # With the roles of now: some may have been taken while the password was looked at.
+            return now
 
-        await self._store.do(begin)
-        return self._tokens(user, token)
+        tokens = self._tokens(await self._store.do(begin), token)
+        return msgspec.structs.replace(tokens, known_client=known_client)
 
     def _present(
         self, tables: UserTables, presented: str, token: str

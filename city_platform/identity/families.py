@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from city_platform.identity.attempts import CLOCK_STEP_S
+
 
 class FamilyState(enum.StrEnum):
     """How a session stands."""
@@ -68,8 +70,13 @@ def moved(family: Family, event: FamilyEvent) -> Family:
 
 
 def at_time(family: Family, now_us: int) -> Family:
-    """The session as it stands now."""
-    return moved(family, FamilyEvent.LIFETIME_ELAPSED) if now_us >= family.expires_at_us else family
+    """The session as it stands now.
+
+    One that begins later than now has the time of a clock that was ahead, and would last for as
+    long as that was wrong: its time is over too.
+    """
+    is_over = now_us >= family.expires_at_us or family.begun_at_us > now_us + CLOCK_STEP_S * 1e6
+    return moved(family, FamilyEvent.LIFETIME_ELAPSED) if is_over else family
 
 
 def after_presentation(family: Family, is_current: bool, now_us: int) -> tuple[Family, bool]:

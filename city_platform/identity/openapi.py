@@ -46,6 +46,7 @@ BODIES: Final[dict[str, Any]] = {
 }
 # What searches take beside `tenant`, by the operation's name: texts and numbers alike.
 QUERIES: Final[dict[str, tuple[str, ...]]] = {
+    "list_imports": ("limit", "cursor"),
     "read_import_errors": ("after", "limit"),
     "search_devices": ("text", "model", "box", "near", "within_m", "limit", "cursor"),
     "read_related": ("by", "limit", "cursor"),

@@ -59,6 +59,10 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "provision the devices of a manifest", Scope.INSTALLATION, (_P,), is_audited=True,
     ),
     Operation(
+        "list_imports", "provisioning", "GET", "/v1/imports",
+        "list the imports", Scope.INSTALLATION, (_P,),
+    ),
+    Operation(
         "read_import", "provisioning", "GET", "/v1/imports/{id}",
         "see how far an import is", Scope.INSTALLATION, (_P,),
     ),
@@ -431,10 +435,6 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation(
         "view_city", "dashboard", "GET", "/api/city",
         "see what the map draws under the devices", Scope.SIGNED_IN,
-    ),
-    Operation(
-        "view_imports", "dashboard", "GET", "/api/imports",
-        "see the imports that went through the dashboard", Scope.INSTALLATION, (_P,),
     ),
     Operation(
         "check_manifest", "dashboard", "POST", "/api/imports/check",

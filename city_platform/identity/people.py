@@ -94,6 +94,7 @@ class People:
                 tables.put_attempts(
                     after.username, attempts.unlocked(tables.attempts(after.username))
                 )
+                tables.drop_attempts_from_known(after.username)
             return self._record(tables, after)
 
         return await self._store.do(put)

@@ -69,7 +69,9 @@ class IdentityRoutes:
 
     async def _sign_in(self, request: Request) -> Response:
         wanted = await _body(request, SignIn)
-        return _private(await self._desk.sign_in(wanted.username, wanted.password))
+        return _private(
+            await self._desk.sign_in(wanted.username, wanted.password, wanted.known_client)
+        )
 
     async def _refresh(self, request: Request) -> Response:
         wanted = await _body(request, RefreshToken)

@@ -30,7 +30,8 @@ class Confirmations:
     """`run` looks for certificates that are superseded and not needed any more. `handler` gives the
     bootstrap handler's `host:port` (None: there is none) and the file with its token.
 
-    `revoke` revokes certificates, as superseded, and publishes that.
+    `revoke` revokes certificates, as superseded, and publishes that. `renewed` has the handler told
+    of devices that may not have their newest certificate; a kill may have come between.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Confirmations:
         handler: Callable[[], tuple[str | None, str]],
         revoke: Callable[[Sequence[str]], Awaitable[None]],
         *,
+        renewed: Callable[[Iterable[str]], None] = lambda _: None,
         every_s: float,
         valid_s: float,
         wall_us: Callable[[], int],
@@ -46,6 +48,7 @@ class Confirmations:
         self._things = things
         self._handler = handler
         self._revoke = revoke
+        self._renewed = renewed
         self._every_s = every_s
         self._valid_us = int(valid_s * 1e6)
         self._wall_us = wall_us
@@ -57,7 +60,9 @@ class Confirmations:
 
     async def run(self) -> None:
         """Look as long as there are any, until cancelled; while there are none, wait."""
-        # There may be some of before.
+        # There may be some of before, and devices that were not told: registered ones would not ask
+        # until the old one has ended.
+        await self.tell_again()
         self._superseded.set()
         while True:
             await self._superseded.wait()
@@ -69,6 +74,13 @@ class Confirmations:
             if await self._are_any_left():
                 self._superseded.set()
                 await asyncio.sleep(self._every_s)
+
+    async def tell_again(self) -> None:
+        """Have the handler told of all devices that have a certificate of before."""
+        query = CertificateQuery(state="superseded", limit=ASKED_AT_ONCE)
+        while page := await self._things.register.certificates(query):
+            self._renewed(sorted({found.thing for found in page}))
+            query = msgspec.structs.replace(query, after=page[-1].sha256)
 
     async def look(self) -> int:
         """Revoke what is not needed any more; how many. Raises `OSError`, `HttpError` and

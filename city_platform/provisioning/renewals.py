@@ -1,7 +1,7 @@
 """Tells the bootstrap handler whose credentials were renewed: registered devices get them at once.
 
-Nothing here is durable: whom a kill or a handler that is down kept from being told gets the renewed
-credentials at its next registration all the same.
+Nothing here is durable: whom a kill kept from being told is told of at the next start (see
+`confirmations`), and gets the renewed credentials at its next registration all the same.
 """
 
 from __future__ import annotations

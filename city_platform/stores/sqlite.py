@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from runtime.files import OWNER_ONLY
 
@@ -20,6 +20,9 @@ Synchronous = Literal["FULL", "NORMAL"]
 
 # Two processes may make the same database at once (ingestion reads provisioning's directory).
 BUSY_TIMEOUT_MS = 5_000
+
+DAMAGED: Final = ": it is damaged, restore it from a backup"
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class StoreVersionError(ValueError):
@@ -42,27 +45,49 @@ def open_database(
     log may grow before its pages go where they belong; None leaves SQLite's 2 MB and 1,000 pages.
 
     The connection may be used from any one thread at a time and commits only when told to. Raises
-    `StoreVersionError` for a database of a newer schema and `sqlite3.Error` when it is no database.
+    `StoreVersionError` for a database of a newer schema and `sqlite3.Error`, with the path and what
+    to do, when it is no database.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if owner_only:
         # SQLite gives its -wal and -shm files the mode of the database.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY))
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    with _naming(path):
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        with _turn_to_make(path.parent):
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(f"PRAGMA synchronous={synchronous}")
-            if cache_kib is not None:
-                connection.execute(f"PRAGMA cache_size=-{cache_kib}")
-            if checkpoint_pages is not None:
-                connection.execute(f"PRAGMA wal_autocheckpoint={checkpoint_pages}")
-            _create(connection, path, schema, version)
+        with _naming(path):
+            _set_up(connection, path, schema, version, synchronous, cache_kib, checkpoint_pages)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether a database's file is no database any more, or its pages do not fit together."""
+    code = getattr(error, "sqlite_errorcode", 0) or 0
+    # The lowest byte is the error, those above it say more of its kind.
+    return isinstance(error, sqlite3.DatabaseError) and code & 0xFF in _DAMAGE
+
+
+def _set_up(
+    connection: sqlite3.Connection,
+    path: Path,
+    schema: str,
+    version: int,
+    synchronous: Synchronous,
+    cache_kib: int | None,
+    checkpoint_pages: int | None,
+) -> None:
+    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    with _turn_to_make(path.parent):
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        if cache_kib is not None:
+            connection.execute(f"PRAGMA cache_size=-{cache_kib}")
+        if checkpoint_pages is not None:
+            connection.execute(f"PRAGMA wal_autocheckpoint={checkpoint_pages}")
+        _create(connection, path, schema, version)
 
 
 @contextlib.contextmanager
@@ -78,6 +103,18 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """SQLite does not say which file is wrong, nor what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        advice = DAMAGED if is_damage(error) else ""
+        found = type(error)(f"{path}: {error}{advice}")
+        found.sqlite_errorcode = getattr(error, "sqlite_errorcode", 0)
+        raise found from error
 
 
 @contextlib.contextmanager

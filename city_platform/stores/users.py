@@ -23,6 +23,10 @@ from city_platform.stores.worker import Worker
 
 # Sign-in names that are remembered for their wrong passwords; strangers choose them.
 ATTEMPTS_KEPT = 100_000
+# Places from which one user has signed in, the latest ones.
+CLIENTS_KEPT = 20
+# Between a user's name and the hash of such a place, where its wrong passwords are counted apart.
+FROM_KNOWN = " from "
 
 _SCHEMA = """
 CREATE TABLE users (username TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
@@ -44,6 +48,13 @@ CREATE TABLE links (
 ) WITHOUT ROWID;
 CREATE TABLE signing_keys (id TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID
 """
+# What databases of earlier versions do not have.
+_ADDED = """
+CREATE TABLE IF NOT EXISTS known_clients (
+    hash BLOB PRIMARY KEY, username TEXT NOT NULL, expires_at_us INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS known_clients_of_user ON known_clients (username, expires_at_us)
+"""
 _T = TypeVar("_T")
 
 
@@ -64,6 +75,9 @@ class UserTables(Protocol):
 
     def put_attempts(self, name: str, attempts: Attempts) -> None:
         """Keep them; none are forgotten at once."""
+
+    def drop_attempts_from_known(self, username: str) -> None:
+        """Forget the wrong passwords that came from places that are known."""
 
     def family_of(self, token: str) -> tuple[Family, bool] | None:
         """The session of a refresh token, and whether it is the session's latest one."""
@@ -89,6 +103,12 @@ class UserTables(Protocol):
     def drop_links(self, username: str) -> None:
         """A user's links are good no more."""
 
+    def knows_client(self, token: str, username: str, now_us: int) -> bool:
+        """Whether this user has signed in from where this token is kept, and not too long ago."""
+
+    def put_client(self, token: str, username: str, expires_at_us: int) -> None:
+        """Know the place that keeps this token; of one user so many are known, the latest."""
+
     def keys(self) -> list[StoredKey]:
         """The signing keys, oldest first."""
 
@@ -101,6 +121,9 @@ class SqliteUserStore:
 
     def __init__(self, path: Path) -> None:
         self._connection = open_database(path, _SCHEMA, owner_only=True)
+        with transaction(self._connection):
+            for statement in _ADDED.split(";"):
+                self._connection.execute(statement)
         self._worker = Worker("users")
 
     async def do(self, function: Callable[[UserTables], _T]) -> _T:
@@ -156,6 +179,11 @@ class _Tables:
             ATTEMPTS_KEPT,
         )
 
+    def drop_attempts_from_known(self, username: str) -> None:
+        first = f"{username}{FROM_KNOWN}"
+        # Hexadecimal digits follow.
+        self._rows("DELETE FROM attempts WHERE name > ? AND name < ?", first, first + "g")
+
     def family_of(self, token: str) -> tuple[Family, bool] | None:
         rows = self._rows(
             "SELECT document, is_current FROM refresh_tokens JOIN families ON family = id"
@@ -185,6 +213,7 @@ class _Tables:
         )
         self._rows("DELETE FROM families WHERE expires_at_us < ?", now_us)
         self._rows("DELETE FROM links WHERE expires_at_us < ?", now_us)
+        self._rows("DELETE FROM known_clients WHERE expires_at_us < ?", now_us)
 
     def put_link(self, token: str, username: str, expires_at_us: int) -> None:
         self.drop_links(username)
@@ -205,6 +234,23 @@ class _Tables:
 
     def drop_links(self, username: str) -> None:
         self._rows("DELETE FROM links WHERE username = ?", username)
+
+    def knows_client(self, token: str, username: str, now_us: int) -> bool:
+        rows = self._rows(
+            "SELECT 1 FROM known_clients WHERE hash = ? AND username = ? AND expires_at_us > ?",
+            _hash(token), username, now_us,
+        )  # fmt: skip
+        return bool(rows)
+
+    def put_client(self, token: str, username: str, expires_at_us: int) -> None:
+        self._rows(
+            "INSERT INTO known_clients VALUES (?, ?, ?)", _hash(token), username, expires_at_us
+        )
+        self._rows(
+            "DELETE FROM known_clients WHERE username = ? AND hash NOT IN (SELECT hash"
+            " FROM known_clients WHERE username = ? ORDER BY expires_at_us DESC LIMIT ?)",
+            username, username, CLIENTS_KEPT,
+        )  # fmt: skip
 
     def keys(self) -> list[StoredKey]:
         rows = self._rows("SELECT document FROM signing_keys")

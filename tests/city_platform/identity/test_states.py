@@ -87,6 +87,22 @@ def test_while_locked_not_even_the_right_password_counts() -> None:
     assert unlocked(Attempts()) == Attempts()
 
 
+def test_a_clock_that_was_ahead_keeps_nobody_out_for_as_long_as_it_was() -> None:
+    year_us = 365 * 86_400_000_000
+    locked = after_password(
+        Attempts(state=AttemptState.COUNTING, failures=3, last_us=NOW_US + year_us),
+        False, NOW_US + year_us, LOCK_OUT,
+    )  # fmt: skip
+    assert locked.state is AttemptState.LOCKED
+    on_trial = at_time(locked, NOW_US, LOCK_OUT)
+    assert on_trial.state is AttemptState.ON_TRIAL
+    # The next wrong one locks again, by the clock as it is now.
+    again = after_password(on_trial, False, NOW_US, LOCK_OUT)
+    assert again.locked_until_us == NOW_US + 2_000_000
+    # A step back of a second is none of it.
+    assert at_time(again, NOW_US - 1_000_000, LOCK_OUT) == again
+
+
 def test_what_is_long_ago_is_forgotten() -> None:
     counting = Attempts(state=AttemptState.COUNTING, failures=3, last_us=NOW_US)
     assert at_time(counting, NOW_US + 99_000_000, LOCK_OUT) == counting
@@ -147,6 +163,14 @@ def test_a_session_ends_with_its_time_however_often_it_was_refreshed() -> None:
     assert after_presentation(family(), True, NOW_US + 9)[1] is True
     after, is_good = after_presentation(family(), True, NOW_US + 10)
     assert (after.state, is_good) == (FamilyState.EXPIRED, False)
+
+
+def test_a_session_of_a_clock_that_was_ahead_is_over_when_it_is_set_right() -> None:
+    ahead = family(begun_at_us=NOW_US + 3_600_000_000, expires_at_us=NOW_US + 7_200_000_000)
+    after, is_good = after_presentation(ahead, True, NOW_US)
+    assert (after.state, is_good) == (FamilyState.EXPIRED, False)
+    # A step back of a second is none of it.
+    assert after_presentation(family(expires_at_us=NOW_US + 10), True, NOW_US - 1_000_000)[1]
 
 
 @given(st.text(max_size=150))

@@ -38,6 +38,8 @@ class Handler:
         self.versions: dict[str, str] = {}
         self.failures_left = 0
         self.asked = asyncio.Event()
+        self.told: list[str] = []
+        self.takes_renewals = True
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
@@ -58,6 +60,9 @@ class Handler:
         return json_response(ConfirmedVersions(versions=found))
 
     async def _renewed(self, request: Request) -> Response:
+        if not self.takes_renewals:
+            return problem(503, "not now")
+        self.told.append(request.path_params["endpoint"])
         return json_response({"driven": True})
 
 
@@ -101,6 +106,29 @@ def test_a_certificate_is_revoked_once_its_device_has_the_next_one(tmp_path: Pat
             handler.versions["lamp-1"] = version(installation, "lamp-1")
             await until_states(installation, "lamp-1", ["active", "revoked"])
             assert await states(installation, "lamp-2") == ["active", "superseded"]
+
+    asyncio.run(story())
+
+
+def test_whom_nobody_told_of_is_told_of_at_the_next_start(tmp_path: Path) -> None:
+    """Their certificates were replaced, and what told the handler died before it did."""
+
+    async def story() -> None:
+        handler = Handler()
+        async with handler.serving() as address:
+            handler.takes_renewals = False
+            async with installed(tmp_path, bootstrap_api=address, **SOON) as installation:
+                await installation.bring(MANIFEST)
+                await replace(installation, "lamp-1")
+            assert handler.told == []
+            handler.takes_renewals = True
+            async with installed(tmp_path, bootstrap_api=address, **SOON) as installation:
+                async with asyncio.timeout(30):
+                    while not handler.told:  # noqa: ASYNC110 -- a list wakes nobody
+                        await asyncio.sleep(0.005)
+                assert handler.told == ["lamp-1"]
+                handler.versions["lamp-1"] = version(installation, "lamp-1")
+                await until_states(installation, "lamp-1", ["active", "revoked"])
 
     asyncio.run(story())
 
