@@ -76,7 +76,14 @@ BOXES: Final[tuple[Box, ...]] = (
     ),
     Box(
         "bridge",
-        Side("component", (f"{_PLATFORM}/bridge/test_core.py",)),
+        Side(
+            "component",
+            (
+                f"{_PLATFORM}/bridge/test_core.py",
+                f"{_PLATFORM}/bridge/test_core_commands.py",
+                f"{_PLATFORM}/bridge/test_core_credentials.py",
+            ),
+        ),
         Side(
             "the same component, its certificate registered with AWS IoT",
             (f"{_MINISTACK}::test_a_registration_fires",),

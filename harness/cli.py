@@ -17,10 +17,35 @@ from rich.padding import Padding
 from rich.text import Text
 
 from contracts.names import IllegalName
+from harness.cli_options import (
+    BrokerOption,
+    DefectOption,
+    DevicesOption,
+    DurationOption,
+    EntriesOption,
+    FleetProcessesOption,
+    KeysOption,
+    ManifestOption,
+    OscoreOption,
+    PortOption,
+    ProfileOption,
+    RateOption,
+    ReportEveryOption,
+    SecurityOption,
+    ServersOption,
+    SimulatedModelOption,
+    SimulatedReportEveryOption,
+    SimulatedSpeedOption,
+    SimulateOption,
+    TargetOption,
+    TcpPortOption,
+    TlsPortOption,
+    TraceOption,
+)
 from harness.command import EXIT_OTHER, INTERRUPTED
 from harness.errors import LamplighterError
 from harness.load import command as load_command
-from harness.runner.scenario import DEFECTS, Broker, Defect, RunOptions
+from harness.runner.scenario import RunOptions
 from harness.security import Security
 from runtime.component import ConfigError
 from runtime.http import PortInUse
@@ -40,68 +65,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-BrokerOption = Annotated[Broker, typer.Option(metavar="KIND", help="embedded, amqtt or mosquitto.")]
-SecurityOption = Annotated[
-    Security,
-    typer.Option(metavar="MODE", help="How devices prove themselves by DTLS: psk, x509 or none."),
-]
-DefectOption = Annotated[
-    Defect | None,
-    typer.Option(metavar="NAME", help="Plant one that must be found: " + ", ".join(DEFECTS)),
-]
-DevicesOption = Annotated[
-    int | None,
-    typer.Option(help="A sample of the manifest, or more. Default: 200, or all of yours."),
-]
-ManifestOption = Annotated[
-    Path | None, typer.Option(help="CSV or JSON of devices; default: the harbour district.")
-]
-RateOption = Annotated[
-    float | None,
-    typer.Option(help="Devices switched on per second, open-loop. Default: the scenario's."),
-]
-ProfileOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="A load profile (TOML): what happens when.")
-]
-FleetProcessesOption = Annotated[
-    int, typer.Option(metavar="N", help="Processes that share the devices.")
-]
-ServersOption = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="LwM2M servers, each with its bridge; they share the devices."),
-]
-TargetOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Where the platform keeps its data (TOML); see deploy/aws."),
-]
-DurationOption = Annotated[
-    float | None, typer.Option(help="Seconds of telemetry after the last device is online.")
-]
-ReportEveryOption = Annotated[
-    float | None, typer.Option(help="Seconds between two packs of a device.")
-]
-PortOption = Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")]
-TcpPortOption = Annotated[
-    int | None, typer.Option(min=0, max=65535, help="CoAP over TCP; 0: a free port.")
-]
-TlsPortOption = Annotated[
-    int | None,
-    typer.Option(min=0, max=65535, help="CoAP over TLS, with certificates; 0: a free port."),
-]
-KeysOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Devices' keys: {endpoint, identity, key in base64} a line."),
-]
-OscoreOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Devices' OSCORE contexts, one a line.")
-]
-EntriesOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="What devices are bootstrapped to, an entry a line."),
-]
-TraceOption = Annotated[bool, typer.Option("--trace", help="Print every message, decoded.")]
 
 
 @app.callback()
@@ -188,12 +151,13 @@ def _run_and_print(scenario: str, options: RunOptions, *, as_json: bool) -> None
 
 @app.command(name="list")
 def list_scenarios() -> None:
-    """List the scenarios and what each claims."""
-    from harness.runner.scenario import find_scenarios
+    """List the scenarios: how large each is, how long it takes, and what it claims."""
+    from harness.runner.scenario import find_scenarios, told_size
 
     console = Console()
     for scenario in find_scenarios().values():
-        console.print(f"[bold]{scenario.name}[/bold]")
+        size = told_size(scenario)
+        console.print(f"[bold]{scenario.name}[/bold]  {size}", highlight=False, soft_wrap=True)
         # Further lines are indented, too.
         console.print(Padding(Text(scenario.claim), (0, 0, 0, 4)))
 
@@ -216,13 +180,19 @@ def up(
     mqtt_port: PortOption = 0,
     data_port: PortOption = 0,
     control_port: PortOption = 0,
+    dashboard_port: PortOption = 0,
     servers: ServersOption = None,
+    simulate: SimulateOption = None,
+    model: SimulatedModelOption = None,
+    report_every: SimulatedReportEveryOption = None,
+    speed: SimulatedSpeedOption = None,
     compose: Annotated[
         bool, typer.Option("--compose", help="In containers, with Mosquitto, Neo4j and Locust.")
     ] = False,
 ) -> None:
-    """Bring the bench up and keep it until Ctrl-C, so that a real device or client can connect."""
+    """Bring the platform up and keep it until Ctrl-C, for devices of yours or simulated ones."""
     from harness.runner.keep_up import UpOptions, keep_up
+    from harness.runner.simulate import simulation_of
 
     ports = {
         "coap": coap_port,
@@ -230,6 +200,7 @@ def up(
         "mqtt": mqtt_port,
         "data": data_port,
         "control": control_port,
+        "dashboard": dashboard_port,
     }
     options = UpOptions(
         broker=broker,
@@ -241,6 +212,7 @@ def up(
         host=host,
         ports=ports,
         servers=servers or 1,
+        simulation=simulation_of(simulate, model, report_every, speed),
     )
     if compose:
         from harness.compose.up import up_composed as keep_up

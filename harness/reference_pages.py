@@ -193,6 +193,7 @@ _BOOTSTRAP_BODIES: Final[tuple[type[msgspec.Struct], ...]] = (
 _API_BODIES: Final[tuple[type[msgspec.Struct], ...]] = (
     api.Problem,
     api.ImportJob,
+    api.ImportPage,
     api.RowErrors,
     api.Settings,
     api.DeviceRecord,

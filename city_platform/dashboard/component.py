@@ -26,7 +26,6 @@ from city_platform.dashboard.fleet import Fleet
 from city_platform.dashboard.following import Bell, ChangeSource, CommandWatch
 from city_platform.dashboard.gate import CookieJar, origin_of
 from city_platform.dashboard.import_routes import ImportRoutes
-from city_platform.dashboard.imports import ImportList
 from city_platform.dashboard.live import LiveFeeds
 from city_platform.dashboard.live_state import LiveState
 from city_platform.dashboard.map_routes import MapRoutes
@@ -34,7 +33,7 @@ from city_platform.dashboard.membership import Membership
 from city_platform.dashboard.oidc import OidcIssuer
 from city_platform.dashboard.oidc_routes import START, OidcRoutes
 from city_platform.dashboard.pages import NOT_BUILT, Pages, load_pages
-from city_platform.dashboard.proxy import UPLOAD, Proxy
+from city_platform.dashboard.proxy import Proxy
 from city_platform.dashboard.sealed_sessions import SealedSessions
 from city_platform.dashboard.session_routes import SessionRoutes
 from city_platform.dashboard.sessions import Session, Sessions
@@ -121,10 +120,7 @@ class _Dashboard:
             self._token_sources(), SealedSessions(_made(state_dir / "sessions"), draw),
             clock, draw, session_s=config.session_s, sessions_max=limits.sessions_max,
         )  # fmt: skip
-        self.imports = ImportList(state_dir / "imports.json", limits.imports_kept)
-        self.import_routes = ImportRoutes(
-            provisioning, self.imports, clock, limits.manifest_bytes_max
-        )
+        self.import_routes = ImportRoutes(provisioning, limits.manifest_bytes_max)
         self.source = ChangeSource(
             self.upstreams.get("ingestion"),
             _token(config.changes_token_file or config.token_file),
@@ -154,7 +150,6 @@ class _Dashboard:
         """Made, with its files read; what it holds is let go of with `opened`."""
         found = cls(config, clock, draw)
         opened.push_async_callback(found.close)
-        await found.imports.open()
         await found.read_files()
         return found
 
@@ -203,7 +198,6 @@ class _Dashboard:
         if self.fleet is not None:
             await self.fleet.close()
         await self.sessions.close()
-        self.imports.close()
         self.import_routes.close()
         for one in self.upstreams.values():
             one.close()
@@ -274,10 +268,7 @@ class _Dashboard:
             headers: MutableHeaders,
         ) -> None:
             self.counts[f"passed_on.{component}"] += 1
-            if answer.status == 202 and match.operation.name == UPLOAD:
-                location = answer.headers.get("location", "")
-                await self.import_routes.note_started(session, request, location, headers)
-            elif component == "provisioning" and request.method != "GET":
+            if component == "provisioning" and request.method != "GET":
                 self.membership.wake()
             elif component == "control" and request.method != "GET":
                 self.commands.wake()

@@ -71,8 +71,6 @@ class DashboardLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     devices_cached_s: _Positive = 5.0
     """For how long the devices of a tenant are remembered between two maps; a page that has changed
     them asks for them anew."""
-    imports_kept: _Count = 200
-    """Imports in the list of imports."""
 
 
 class DashboardConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,7 +82,7 @@ class DashboardConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     oidc: OidcSignIn | None = None
     """Another issuer at which people sign in, instead of or beside passwords."""
     state_dir: str
-    """Folder of sessions (sealed with what only the browser has), imports, uploads to check."""
+    """Folder of sessions, sealed with what only the browser has."""
     token_file: str
     """File with the dashboard's own token, which its `/v1/counts` asks for."""
     changes_token_file: str | None = None

@@ -28,6 +28,9 @@ SESSION: Final = "session"
 MATCH: Final = "match"
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _COOKIES_LENGTH_MAX: Final = 8_192
+# 90 days, as long as identity knows it unless it was told otherwise.
+KNOWN_AGE_S: Final = 7_776_000
+KNOWN_LENGTH_MAX: Final = 1_024
 
 Finder = Callable[[Scope], Match | None]
 
@@ -43,6 +46,7 @@ class CookieJar:
         # A browser comes back from the issuer's site, and has to bring this one along.
         self._attempt_name = f"{self.name}-sign-in"
         self._attempt_flags = f"; HttpOnly; SameSite=Lax; Path=/{secure}"
+        self._known_name = f"{self.name}-known"
         self._age_s = int(session_s)
 
     def session_id(self, headers: Headers) -> str:
@@ -52,6 +56,15 @@ class CookieJar:
     def attempt_id(self, headers: Headers) -> str:
         """The sign-in at an issuer that this browser has begun, empty when it has none."""
         return self._value(headers, self._attempt_name)
+
+    def known_client(self, headers: Headers) -> str:
+        """What identity gave this browser at an earlier sign-in, empty when it has none."""
+        return self._value(headers, self._known_name)[:KNOWN_LENGTH_MAX]
+
+    def put_known_client(self, headers: MutableHeaders, known_client: str) -> None:
+        """Have the browser keep it, also when its session has ended."""
+        age = f"Max-Age={KNOWN_AGE_S}"
+        headers.append("Set-Cookie", f"{self._known_name}={known_client}; {age}{self._flags}")
 
     def _value(self, headers: Headers, name: str) -> str:
         text = "; ".join(headers.getlist("cookie"))

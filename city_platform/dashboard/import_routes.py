@@ -1,4 +1,4 @@
-"""Imports of manifests: a dry run, the list, and the refused rows as a file to download."""
+"""Imports of manifests: a dry run, and the refused rows as a file to download."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from city_platform.dashboard.gate import guarded, session_of
-from city_platform.dashboard.imports import ImportList, KeptImport, file_name
 from city_platform.dashboard.manifest_check import ManifestCheck
 from city_platform.dashboard.map_routes import no_component, passed_on
 from city_platform.dashboard.sessions import Session
@@ -24,7 +22,6 @@ from city_platform.dashboard.upstream import Upstream, UpstreamUnavailable
 from city_platform.stores.worker import Worker
 from contracts.api import ImportJob, RowErrors
 from contracts.manifest import RowError
-from runtime.clock import Clock
 from runtime.http import BodyTooLarge, json_response, problem
 
 CHECKS_MAX: Final = 2
@@ -40,13 +37,9 @@ class ImportRoutes:
     def __init__(
         self,
         provisioning: Upstream | None,
-        imports: ImportList,
-        clock: Clock,
         manifest_bytes_max: int,
     ) -> None:
         self._provisioning = provisioning
-        self._imports = imports
-        self._clock = clock
         self._manifest_bytes_max = manifest_bytes_max
         self._worker = Worker("dashboard-checks")
         self._checks = 0
@@ -55,7 +48,6 @@ class ImportRoutes:
     def routes(self) -> list[BaseRoute]:
         """For the application."""
         return [
-            Route("/api/imports", guarded(self._list)),
             Route("/api/imports/check", guarded(self._check), methods=["POST"]),
             Route("/api/imports/{id}/errors.csv", guarded(self._errors)),
         ]
@@ -63,48 +55,6 @@ class ImportRoutes:
     def close(self) -> None:
         """End the thread that checks."""
         self._worker.close()
-
-    async def note_started(
-        self, session: Session, request: Request, location: str, headers: MutableHeaders
-    ) -> None:
-        """An import went through the proxy: keep who brought what."""
-        job_id = location.rpartition("/")[2]
-        name = file_name(request.headers.get("x-file-name", ""))
-        await self._imports.add(
-            KeptImport(
-                id=job_id, name=name, started_at_us=self._clock.wall_us(),
-                started_by=session.caller.name,
-            )
-        )  # fmt: skip
-
-    async def _list(self, request: Request) -> Response:
-        found = []
-        for one in self._imports.newest_first():
-            job = one.job or await self._job(session_of(request), one.id)
-            found.append(
-                msgspec.to_builtins(job)
-                | {
-                    "name": one.name,
-                    "started_at_us": one.started_at_us,
-                    "started_by": one.started_by,
-                }
-            )
-        return json_response({"imports": found})
-
-    async def _job(self, session: Session, job_id: str) -> ImportJob:
-        """How far an import is; where provisioning has forgotten it, that it failed."""
-        assert self._provisioning is not None
-        answer = await self._provisioning.ask(
-            "GET", f"/v1/imports/{quote(job_id, safe='')}", token=session.access_token
-        )
-        if answer.status == 404:
-            return ImportJob(id=job_id, state="failed", reason="provisioning has no such import")
-        if answer.status != 200:
-            raise UpstreamUnavailable(f"provisioning answered {answer.status}")
-        job = msgspec.json.decode(answer.body, type=ImportJob)
-        if job.state != "running":
-            await self._imports.end(job)
-        return job
 
     async def _check(self, request: Request) -> Response:
         if self._checks >= CHECKS_MAX:

@@ -38,11 +38,24 @@ _TYPES: Final[Mapping[str, str]] = {
     ".txt": "text/plain; charset=utf-8",
 }
 _PACKED: Final = frozenset({".html", ".js", ".mjs", ".css", ".json", ".geojson", ".map", ".svg"})
-_NOT_BUILT_PAGE: Final = (
-    "<!doctype html><html lang=en><title>Lamplighter</title>"
-    "<h1>The pages are not built</h1><p>Run <code>make dashboard</code> in the checkout, "
-    "then start the dashboard again.</html>"
-)
+# Without style or script: it asks for nothing, and the policy of all answers holds for it, too.
+_NOT_BUILT_PAGE: Final = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>No pages yet · Lamplighter</title>
+<main>
+<h1>The dashboard runs, and its pages are not built yet</h1>
+<p>In the folder of the checkout, run</p>
+<pre><code>make dashboard</code></pre>
+<p>and start again what you started: <code>lamplighter up</code>, or the dashboard itself.
+It takes Node.js 20 or newer, and says what to install where there is none.</p>
+<p>All else works without the pages. <a href="/healthz">/healthz</a> says that this runs.</p>
+</main>
+</html>
+"""
 
 
 class Page(NamedTuple):
@@ -109,7 +122,9 @@ class Pages:
         if self.are_built:
             return problem(404, "no such page", path[:200])
         if "text/html" in headers.get("accept", ""):
-            return Response(_NOT_BUILT_PAGE, 503, media_type="text/html")
+            return Response(
+                _NOT_BUILT_PAGE if method == "GET" else None, 503, media_type="text/html"
+            )
         return problem(503, "no pages", NOT_BUILT)
 
 

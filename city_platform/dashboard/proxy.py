@@ -27,7 +27,14 @@ UPLOAD: Final = "import_manifest"
 # Streams without an end: pages have `/live`.
 NOT_PASSED: Final = frozenset({"read_feed", "read_changes"})
 _PATH_SAFE: Final = "/:@!$&'()*+,;=-._~"
-_ASKED: Final = ("accept", "content-type", "idempotency-key", "if-match", "if-none-match")
+_ASKED: Final = (
+    "accept",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "x-file-name",
+)
 _TOLD: Final = (
     "cache-control",
     "content-disposition",
@@ -110,7 +117,8 @@ class Proxy:
     async def _body(self, request: Request, match: Match) -> Body:
         if match.operation.name == UPLOAD:
             return _bounded(request, self._upload_bytes_max)
-        return await read_body(request, self._body_bytes_max)
+        # Whether it says a key twice is looked at where it goes.
+        return await read_body(request, self._body_bytes_max, may_repeat_keys=True)
 
     def _target(self, scope: Scope) -> str:
         # Quoted anew: whatever the path was spelled like, it is what the table matched.

@@ -54,6 +54,8 @@ class SessionRoutes:
             return problem(404, "no passwords here", "sign in at the installation's issuer")
         try:
             wanted = decode_body(await read_body(request, BODY_BYTES_MAX), SignIn)
+            known = self._jar.known_client(request.headers) or None
+            wanted = msgspec.structs.replace(wanted, known_client=known)
             session = await self._sessions.sign_in(wanted)
         except MalformedBody as error:
             return problem(400, "wrong body", str(error))
@@ -63,6 +65,9 @@ class SessionRoutes:
             return _passed_on(error.answer)
         answer = self._told(session)
         self._jar.put(answer.headers, session)
+        if session.known_client is not None:
+            self._jar.put_known_client(answer.headers, session.known_client)
+            session.known_client = None
         return answer
 
     async def _tell(self, request: Request) -> Response:

@@ -52,6 +52,8 @@ class Session:
         self.renew_at_ns = 0
         self.dies_at_ns = 0
         self.refresh_token = ""
+        # What the browser keeps for its next sign-in; only until it was told.
+        self.known_client: str | None = None
         self.has_ended = False
         self.live_feeds = 0
         self.renewal: asyncio.Task[None] | None = None
@@ -100,7 +102,9 @@ class Sessions:
         except SignInRefused:
             self.counts["sign_ins.refused"] += 1
             raise
-        return await self._begin(tokens, IDENTITY)
+        session = await self._begin(tokens, IDENTITY)
+        session.known_client = tokens.known_client
+        return session
 
     async def begin_at_issuer(self, tokens: Tokens) -> Session:
         """Begin a session with the tokens of another issuer. Raises `UpstreamUnavailable`."""

@@ -8,6 +8,7 @@ at once: 409 (the broker's URI is not set), 413 (too large), 429 (too many impor
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from city_platform.provisioning.certificate_routes import caller_of
 from city_platform.provisioning.certificates import Draw
+from city_platform.provisioning.file_names import HEADER, file_name
 from city_platform.provisioning.hand_over import HandOver
 from city_platform.provisioning.importing import Stores
 from city_platform.provisioning.jobs import Jobs
@@ -26,9 +29,13 @@ from city_platform.provisioning.settings import InvalidSetting, SettingsFile
 from city_platform.stores.worker import Worker
 from contracts.api import DeviceRecord, Settings
 from runtime.files import OWNER_ONLY
-from runtime.http import json_response, problem
+from runtime.http import BodyTooLarge, json_response, problem, read_body
 
+SETTINGS_BYTES_MAX = 65_536
+IMPORTS_LIMIT = 50
+IMPORTS_LIMIT_MAX = 1_000
 _WRITE_BYTES = 262_144
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 # What SQLite can compare a row's number with.
 _ROW_MAX = 2**63 - 1
 
@@ -63,6 +70,7 @@ class ProvisioningApi:
         """All routes of the component."""
         return [
             Route("/v1/imports", self._post_import, methods=["POST"]),
+            Route("/v1/imports", self._list_imports),
             Route("/v1/imports/{id}", self._get_import),
             Route("/v1/imports/{id}/errors", self._get_errors),
             Route("/v1/devices/{endpoint}", self._get_device),
@@ -83,7 +91,8 @@ class ProvisioningApi:
         path = self._runner.upload_path(job_id)
         try:
             await self._receive(request, path)
-            job = await self._runner.submit(job_id)
+            name = file_name(request.headers.get(HEADER, ""))
+            job = await self._runner.submit(job_id, name=name, who=caller_of(request))
         except UploadTooLarge:
             path.unlink(missing_ok=True)
             return problem(
@@ -114,6 +123,19 @@ class ProvisioningApi:
                     await self._writer.do(file.write, bytes(waiting))
                     waiting.clear()
             await self._writer.do(file.write, bytes(waiting))
+
+    async def _list_imports(self, request: Request) -> Response:
+        given = dict(request.query_params)
+        unknown = set(given) - {"limit", "cursor"}
+        limit, cursor = given.get("limit", str(IMPORTS_LIMIT)), given.get("cursor", "")
+        if unknown:
+            return problem(400, "wrong query", f"unknown: {', '.join(sorted(unknown))[:80]}")
+        if not _NUMBER.fullmatch(limit) or not 0 < int(limit) <= IMPORTS_LIMIT_MAX:
+            return problem(400, "wrong query", f"limit: must be 1 to {IMPORTS_LIMIT_MAX}")
+        if cursor and not _NUMBER.fullmatch(cursor):
+            return problem(400, "wrong query", "cursor: is none of ours")
+        page = await self._jobs.newest_first(int(cursor) if cursor else None, int(limit))
+        return json_response(page)
 
     async def _get_import(self, request: Request) -> Response:
         job = await self._jobs.get(request.path_params["id"])
@@ -154,9 +176,16 @@ class ProvisioningApi:
 
     async def _put_settings(self, request: Request) -> Response:
         try:
-            wanted = msgspec.json.decode(await request.body(), type=Settings)
-            kept = self._settings.update(wanted)
-        except (InvalidSetting, msgspec.DecodeError, UnicodeDecodeError) as error:
+            body = await read_body(request, SETTINGS_BYTES_MAX)
+            kept = self._settings.update(msgspec.json.decode(body, type=Settings))
+        except BodyTooLarge as error:
+            return problem(413, "request too large", str(error))
+        except (
+            InvalidSetting,
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+            RecursionError,
+        ) as error:
             return problem(400, "wrong settings", str(error))
         self._hand_over.wake()
         return json_response(kept)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from city_platform.provisioning.certificates import issued_at_us
 from city_platform.provisioning.csr import REQUEST_BYTES_MAX, InvalidRequest, read_request
 from city_platform.provisioning.importing import Stores
 from city_platform.provisioning.key_files import pem
@@ -267,13 +268,18 @@ async def _read(request: Request, kind: type[_B]) -> _B:
 
 
 def _status(found: CertificateRecord) -> CertificateStatus:
+    certificate = x509.load_der_x509_certificate(found.der)
+    since_us = found.since_us
+    if not since_us and found.state == "active":
+        # Nothing has become of it since it was issued, which it says itself.
+        since_us = issued_at_us(certificate)
     return CertificateStatus(
         sha256=found.sha256,
         endpoint=found.thing,
         state=found.state,
         expires_at_us=found.expires_at_us,
-        serial_number=f"{x509.load_der_x509_certificate(found.der).serial_number:x}",
-        since_us=found.since_us,
+        serial_number=f"{certificate.serial_number:x}",
+        since_us=since_us,
         reason=found.reason,
     )
 

@@ -244,6 +244,12 @@ def _valid(now_us: int, lifetime: timedelta) -> x509.CertificateBuilder:
     )
 
 
+def issued_at_us(certificate: x509.Certificate) -> int:
+    """When a certificate of ours was issued, Unix microseconds, to the second."""
+    issued = certificate.not_valid_before_utc + _CLOCK_SKEW
+    return int(issued.timestamp()) * 1_000_000
+
+
 def _draw_serial_number(draw: Draw) -> int:
     # RFC 5280 §4.1.2.2: positive, at most 20 bytes, not to be guessed.
     return int.from_bytes(draw(19), "big") | 1 << 151

@@ -9,10 +9,12 @@ import msgspec
 
 from city_platform.stores.sqlite import open_database, transaction
 from city_platform.stores.worker import Worker
-from contracts.api import ImportJob, RowErrors
+from contracts.api import ImportJob, ImportPage, RowErrors
 from contracts.manifest import RowError
 
 ERRORS_LIMIT_MAX = 10_000
+# Of SQLite's integers.
+_NUMBER_MAX = 2**63 - 1
 
 _SCHEMA = """
 CREATE TABLE jobs (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, document BLOB NOT NULL);
@@ -37,6 +39,10 @@ class Jobs:
     async def get(self, job_id: str) -> ImportJob | None:
         """The job, or None."""
         return await self._worker.do(self._get, job_id)
+
+    async def newest_first(self, before: int | None, limit: int) -> ImportPage:
+        """`limit` jobs, those before job number `before`; None: from the newest on."""
+        return await self._worker.do(self._newest_first, before, limit)
 
     async def errors(self, job_id: str, after: int, limit: int) -> RowErrors:
         """Refused rows behind row `after`, in row order."""
@@ -68,6 +74,17 @@ class Jobs:
             "SELECT document FROM jobs WHERE id = ?", (job_id,)
         ).fetchone()
         return msgspec.json.decode(row[0], type=ImportJob) if row else None
+
+    def _newest_first(self, before: int | None, limit: int) -> ImportPage:
+        rows = self._connection.execute(
+            "SELECT number, document FROM jobs WHERE number < ? ORDER BY number DESC LIMIT ?",
+            (_NUMBER_MAX if before is None else before, limit + 1),
+        ).fetchall()
+        shown = rows[:limit]
+        return ImportPage(
+            imports=[msgspec.json.decode(document, type=ImportJob) for _, document in shown],
+            next_cursor=str(shown[-1][0]) if len(rows) > limit else None,
+        )
 
     def _errors(self, job_id: str, after: int, limit: int) -> RowErrors:
         limit = max(1, min(limit, ERRORS_LIMIT_MAX))

@@ -56,6 +56,7 @@ class ImportRunner:
         waiting_max: int,
         hand_over_within_s: float,
         renewed: Callable[[Sequence[str]], None],
+        wall_us: Callable[[], int],
         changed: Callable[[], None] = lambda: None,
         turn: asyncio.Lock | None = None,
     ) -> None:
@@ -68,6 +69,7 @@ class ImportRunner:
         self._rows_max = rows_max
         self._hand_over_within_s = hand_over_within_s
         self._renewed = renewed
+        self._wall_us = wall_us
         self._changed = changed
         self._turn = turn or asyncio.Lock()
         self._queue = asyncio.Queue[str](waiting_max)
@@ -87,16 +89,19 @@ class ImportRunner:
         """Imports that wait for their turn."""
         return self._queue.qsize()
 
-    async def submit(self, job_id: str) -> ImportJob:
-        """Queue the import of an uploaded file. Raises `TooManyImports`."""
+    async def submit(self, job_id: str, *, name: str = "", who: str = "") -> ImportJob:
+        """Queue the import of an uploaded file, which was called `name` and is brought by `who`.
+        Raises `TooManyImports`."""
         if self._queue.full():
             raise TooManyImports
-        job = ImportJob(id=job_id, state="running")
+        job = ImportJob(
+            id=job_id, state="running", name=name, started_at_us=self._wall_us(), started_by=who
+        )
         await self._jobs.save(job)
         try:
             self._queue.put_nowait(job_id)
         except asyncio.QueueFull:
-            await self._jobs.save(_failed(job, "too many imports wait"))
+            await self._jobs.save(self._ended(_failed(job, "too many imports wait")))
             raise TooManyImports from None
         return job
 
@@ -120,7 +125,7 @@ class ImportRunner:
                 path.unlink()
 
     async def _run_job(self, job_id: str) -> None:
-        job = ImportJob(id=job_id, state="running")
+        job = _from_the_beginning(await self._known(ImportJob(id=job_id, state="running")))
         try:
             job = await self._import(job)
         except UnreadableManifest as error:
@@ -135,9 +140,12 @@ class ImportRunner:
                     "does; what is there already stays as it is"
                 )
             job = _failed(await self._known(job), reason)
-        await self._keep_end(job)
+        await self._keep_end(self._ended(job))
         self.upload_path(job_id).unlink(missing_ok=True)
         _log.info("import %s %s: %d rows, %d refused", job.id, job.state, job.rows, job.rejected)
+
+    def _ended(self, job: ImportJob) -> ImportJob:
+        return msgspec.structs.replace(job, ended_at_us=self._wall_us())
 
     async def _known(self, job: ImportJob) -> ImportJob:
         """The job as far as it is kept."""
@@ -243,6 +251,11 @@ def _advanced(job: ImportJob, outcome: BatchOutcome) -> ImportJob:
         unchanged=job.unchanged + outcome.unchanged,
         rejected=job.rejected + len(outcome.errors),
     )
+
+
+def _from_the_beginning(job: ImportJob) -> ImportJob:
+    """The job with nothing counted, as one that a kill interrupted is taken up again."""
+    return msgspec.structs.replace(job, rows=0, created=0, updated=0, unchanged=0, rejected=0)
 
 
 def _failed(job: ImportJob, reason: str) -> ImportJob:

@@ -94,15 +94,9 @@ async def _serve(
     graph, projector = _open_graph(config, stores, draw, opened)
     jobs = Jobs(Path(config.state_dir) / "imports.sqlite")
     opened.callback(jobs.close)
+    importer = _importer(config, clock, draw, authorities, stores, opened)
     runner = _runner(
-        config,
-        jobs,
-        _importer(config, clock, draw, authorities, stores, opened),
-        hand_over,
-        settings,
-        renewals,
-        projector.wake,
-        turn,
+        config, jobs, importer, hand_over, settings, renewals, clock, projector.wake, turn
     )
     lifecycle, removals, certificates, notices, watches = _certificates(
         config, clock, draw, authorities, stores, settings, renewals, projector.wake, turn, acts
@@ -176,7 +170,7 @@ def _certificates(
         superseded=lambda: confirmations.superseded(),
         hears_confirmations=lambda: settings.now.bootstrap_api is not None,
     )
-    confirmations = _confirmations(config, clock, stores, settings, lifecycle)
+    confirmations = _confirmations(config, clock, stores, settings, lifecycle, renewals)
     removals = Removals(
         stores,
         revocations,
@@ -211,11 +205,13 @@ def _confirmations(
     stores: Stores,
     settings: SettingsFile,
     lifecycle: CertificateLifecycle,
+    renewals: Renewals,
 ) -> Confirmations:
     return Confirmations(
         stores.things,
         lambda: (settings.now.bootstrap_api, config.token_file),
         lifecycle.end_overlap,
+        renewed=renewals.add,
         every_s=config.confirmations_asked_every_s,
         valid_s=config.confirmed_valid_s,
         wall_us=clock.wall_us,
@@ -258,6 +254,7 @@ def _runner(
     hand_over: HandOver,
     settings: SettingsFile,
     renewals: Renewals,
+    clock: Clock,
     changed: Callable[[], None],
     turn: asyncio.Lock,
 ) -> ImportRunner:
@@ -274,6 +271,7 @@ def _runner(
         waiting_max=config.imports_waiting_max,
         hand_over_within_s=config.hand_over_within_s,
         renewed=renewals.add,
+        wall_us=clock.wall_us,
         changed=changed,
         turn=turn,
     )

@@ -1,4 +1,5 @@
-"""`lamplighter up`: a bench that stays, for people who connect something of their own."""
+"""`lamplighter up`: a bench that stays, for people who connect something of their own or look at
+simulated devices."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from rich.console import Console
@@ -20,16 +21,31 @@ from fake_devices.devices import MODELS
 from harness.bench import configs, topology
 from harness.bench.bench import Bench, BenchPlan, bench_up, tap_identity
 from harness.bench.device_security import DEVICE_KEYS, server_files, stored_keys
-from harness.bench.operators import ADMINISTRATOR, PASSWORDS_FILE, ROLES
+from harness.bench.operators import ADMINISTRATOR, ALL_TENANTS, PASSWORDS_FILE, ROLES
 from harness.bench.state import temporary_state
 from harness.called import called
 from harness.errors import ScenarioError
-from harness.runner.cohort import Cohort, choose, told_rejections
+from harness.runner.cohort import LAMP, Cohort, choose, told_rejections
+from harness.runner.live import Live
 from harness.runner.scenario import Broker
+from harness.runner.simulate import (
+    Simulation,
+    chosen,
+    models_line,
+    switch_on,
+    told_when_connected,
+    wanted_devices,
+)
 from harness.security import Security
 from runtime.clock import SystemClock
 from runtime.http_client import HttpClient, HttpError
 from runtime.journal import NoJournal
+
+NO_PAGES: Final = "The dashboard has no pages yet: `make dashboard`, then start this again."
+# Who has all roles: to look at the whole dashboard with one password.
+EVERYTHING: Final = "everything"
+# Path of the resource by name, as `lamplighter command` takes it.
+LAMP_LEVEL: Final = "Outdoor lamp controller/0/Command"
 
 
 class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,17 +62,22 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     servers: int = 1
     """LwM2M servers, each with a bridge of its own."""
     ports: Mapping[str, int] = {}
-    """Of `coap`, `coaps`, `mqtt`, `data`, `control`; the others take free ones."""
+    """Of `coap`, `coaps`, `mqtt`, `data`, `control`, `dashboard`; the others take free ones."""
+    simulation: Simulation | None = None
+    """Simulated devices that come online; None: all devices are somebody else's to switch on."""
 
 
 async def keep_up(options: UpOptions, console: Console) -> None:
-    """Bring everything but the fleet up, say how to use it, and wait for Ctrl-C.
+    """Bring everything up, with simulated devices where they are asked for, say how to use it, and
+    wait for Ctrl-C.
 
     Raises `ScenarioError` with what to do.
     """
     _check_host(options.host)
-    out, state = options.out, options.state
-    cohort = choose(options.manifest, options.devices, seed=1)
+    out, state, simulation = options.out, options.state, options.simulation
+    devices = wanted_devices(simulation, options.devices, own=options.manifest is not None)
+    cohort = choose(options.manifest, devices, seed=1)
+    simulated = [] if simulation is None else chosen(simulation, cohort.rows)
     for line in told_rejections(cohort):
         console.out(line, style="yellow", highlight=False)
     with (
@@ -71,14 +92,21 @@ async def keep_up(options: UpOptions, console: Console) -> None:
             security=options.security,
             host=options.host,
             listens_for_nosec=True,
-            with_fleet=False,
+            journals=simulation is None,
+            with_fleet=simulation is not None,
             with_dashboard=True,
+            devices=len(simulated),
             ports=options.ports,
             servers=options.servers,
             presence=True,
+            fleet_settings=(
+                {}
+                if simulation is None
+                else simulation.fleet_settings(SystemClock().wall_us() / 1e6)
+            ),
         )
         try:
-            await _keep(plan, cohort, console)
+            await _keep(plan, cohort, simulation, simulated, console)
         except asyncio.CancelledError:
             console.print("The bench is down.")
 
@@ -127,26 +155,42 @@ def _alone_in(folder: Path, option: str) -> Iterator[None]:
         yield
 
 
-async def _keep(plan: BenchPlan, cohort: Cohort, console: Console) -> None:
-    failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+async def _keep(
+    plan: BenchPlan,
+    cohort: Cohort,
+    simulation: Simulation | None,
+    simulated: Sequence[ManifestRow],
+    console: Console,
+) -> None:
+    live = Live()
 
-    def failed(error: Exception) -> None:
-        if not failure.done():
-            failure.set_exception(error)
-            failure.exception()  # seen: who starts the bench may be told first
+    def heard(process: str, message: Mapping[str, Any]) -> None:
+        if configs.is_fleet(process):
+            live.fleet_said(message, process)
 
-    try:
-        async with bench_up(plan, NoJournal(), SystemClock(), _nobody, failed) as bench:
-            await bench.import_manifest(cohort.manifest, cohort.content_type)
-            await bench.write_device_keys(cohort.rows)
-            told = how_to_use(bench, cohort.rows, has_pages=await _has_pages(bench))
-            # Only the heading is marked up: what follows names folders of the user's.
-            heading, _, rest = told.partition("\n")
-            console.print(heading, highlight=False)
-            console.out(rest, highlight=False)
-            await failure
-    finally:
-        failure.cancel()
+    async with bench_up(plan, NoJournal(), SystemClock(), heard, live.fail) as bench:
+        await bench.import_manifest(cohort.manifest, cohort.content_type)
+        await bench.write_device_keys(cohort.rows)
+        await bench.operators.add(EVERYTHING, [_everywhere(role) for role in ROLES])
+        has_pages = await _has_pages(bench)
+        told = how_to_use(bench, cohort.rows, simulated=simulated, has_pages=has_pages)
+        # Only the heading is marked up: what follows names folders of the user's.
+        heading, _, rest = told.partition("\n")
+        console.print(heading, highlight=False)
+        console.out(rest, highlight=False)
+        if simulation is not None:
+            await switch_on(bench, simulation, simulated)
+            await told_when_connected(simulation, live, console)
+            url = bench.address("dashboard", "url")
+            see_them = f"See them at {url} as bench-{EVERYTHING}."
+            console.out(see_them if has_pages else NO_PAGES, highlight=False)
+        await live.has_failed.wait()
+        assert live.failure is not None
+        raise live.failure
+
+
+def _everywhere(role: str) -> dict[str, str]:
+    return {"tenant": ALL_TENANTS, "role": role}
 
 
 async def _has_pages(bench: Bench) -> bool:
@@ -159,9 +203,14 @@ async def _has_pages(bench: Bench) -> bool:
     return True
 
 
-def how_to_use(bench: Bench, rows: Sequence[ManifestRow], *, has_pages: bool) -> str:
+def how_to_use(
+    bench: Bench,
+    rows: Sequence[ManifestRow],
+    *,
+    simulated: Sequence[ManifestRow] = (),
+    has_pages: bool,
+) -> str:
     """The addresses of a bench, and one line each on what to do with them."""
-    endpoints = [row.endpoint for row in rows]
     host, _, port = bench.address("broker", "mqtt").rpartition(":")
     tap = configs.client_files(bench.plan, tap_identity())
     return "\n".join(
@@ -188,14 +237,9 @@ def how_to_use(bench: Bench, rows: Sequence[ManifestRow], *, has_pages: bool) ->
             "",
             *_token_lines(bench),
             "",
-            f"Provisioned endpoint names: {', '.join(endpoints[:3])}"
-            f"{f' and {len(endpoints) - 3} more' if len(endpoints) > 3 else ''}.",
-            "Point an LwM2M client at the LwM2M address with one of them; it will get its MQTT",
-            "credentials in /18830/0 and what to publish in /18831. A simulated one:",
+            *_device_lines(bench, rows, simulated),
             "",
-            f"  {device_command(bench, rows[0])}",
-            "",
-            *_command_lines(bench, endpoints[0]),
+            *_command_lines(bench, rows, simulated),
             "",
             "Watch what crosses the broker (the certificate's name must be the client id):",
             "",
@@ -206,8 +250,39 @@ def how_to_use(bench: Bench, rows: Sequence[ManifestRow], *, has_pages: bool) ->
             *_audit_lines(bench),
             "",
             f"Logs: {bench.plan.output_dir}/logs. Interfaces: docs/reference/interfaces.md.",
+            *_simulated_lines(simulated),
         ]
     )
+
+
+def _device_lines(
+    bench: Bench, rows: Sequence[ManifestRow], simulated: Sequence[ManifestRow]
+) -> list[str]:
+    """How a device of somebody's own comes in: as one that nobody else is."""
+    taken = {row.endpoint for row in simulated}
+    free = [row for row in rows if row.endpoint not in taken]
+    if not free:
+        return [
+            "All provisioned devices are simulated. To connect one of your own, start this with",
+            f"--devices {len(rows) + 1} or more.",
+        ]
+    names = [row.endpoint for row in free]
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    which = "Provisioned endpoint names" if not taken else "Provisioned and not simulated"
+    return [
+        f"{which}: {', '.join(names[:3])}{more}.",
+        "Point an LwM2M client at the LwM2M address with one of them; it will get its MQTT",
+        "credentials in /18830/0 and what to publish in /18831. A simulated one:",
+        "",
+        f"  {device_command(bench, free[0])}",
+    ]
+
+
+def _simulated_lines(simulated: Sequence[ManifestRow]) -> list[str]:
+    if not simulated:
+        return []
+    what = "1 simulated device" if len(simulated) == 1 else f"{len(simulated):,} simulated devices"
+    return ["", f"Switching on {what}: {models_line(simulated)} …"]
 
 
 def _token_lines(bench: Bench) -> list[str]:
@@ -215,21 +290,27 @@ def _token_lines(bench: Bench) -> list[str]:
         "Nobody gets in without a token, and each does what its role may. One line a file, for you",
         "alone, replaced before it expires: read it anew for each request.",
         "",
-        *(f"  {role:<16} {bench.operators.file(role)}" for role in ROLES),
+        *(f"  {role:<16} {bench.operators.file(role)}" for role in (*ROLES, EVERYTHING)),
         "",
-        "At the dashboard they sign in as bench-administrator, bench-provisioner and so on;",
-        f"passwords: {bench.plan.state_dir}/{PASSWORDS_FILE}",
+        f"At the dashboard sign in as bench-{EVERYTHING}, who has all four roles, or as",
+        "bench-administrator, bench-provisioner and so on, to see what each may do.",
+        f"Passwords: {bench.plan.state_dir}/{PASSWORDS_FILE}",
     ]
 
 
-def _command_lines(bench: Bench, endpoint: str) -> list[str]:
+def _command_lines(
+    bench: Bench, rows: Sequence[ManifestRow], simulated: Sequence[ManifestRow]
+) -> list[str]:
     token = bench.operators.file("controller")
     control = bench.address("control", "http")
+    lamp = next((row for row in simulated if row.model == LAMP), None)
+    endpoint = (lamp or (simulated or rows)[0]).endpoint
+    dim = f"write '{LAMP_LEVEL}' --value 40"
     return [
-        "Then command it, in another shell:",
+        f"{'Command one' if simulated else 'Then command it'}, in another shell:",
         "",
         f"  export LAMPLIGHTER_CONTROL={control} LAMPLIGHTER_TOKEN_FILE={token}",
-        f"  {called()} command send {endpoint} read /3/0",
+        f"  {called()} command send {endpoint} {'read /3/0' if lamp is None else dim}",
         "",
         "or over HTTP, which answers with an id at once, and then tells how the command ended:",
         "",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,6 +36,9 @@ DEFECTS: tuple[Defect, ...] = (
 
 PACKS_PER_S = 400
 FLEET_PROCESSES_MAX = 64
+# Of a name that is wrong: how many others are proposed, and from how long a part of them.
+LIKELY_MAX = 3
+HINT_LETTERS_MIN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,9 @@ class Scenario:
     needs_security: tuple[Security, ...] = SECURITIES
     # How many devices, unless the user says otherwise or brings a manifest.
     devices: int | None = None
+    # From the command to the report, with that many devices on two cores that do nothing else: for
+    # `lamplighter list`. It limits nothing.
+    takes_s: float | None = None
     # Only street lamps.
     only_lamps: bool = False
     # False: only the LwM2M server and the fleet; no broker, no platform, and no manifest. Its
@@ -128,6 +135,23 @@ class Scenario:
     fleet_settings: Mapping[str, Any] = field(default_factory=dict)
     # The same of provisioning's.
     provisioning_settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def told_size(scenario: Scenario) -> str:
+    """How many devices a scenario has and how long it takes, as far as it says so."""
+    told = []
+    if scenario.devices is not None:
+        told.append(f"{scenario.devices:,} devices")
+    if scenario.takes_s is not None:
+        told.append(f"about {_told_duration(scenario.takes_s)}")
+    return ", ".join(told)
+
+
+def _told_duration(seconds: float) -> str:
+    """To five seconds below two minutes, to half a minute beyond."""
+    if seconds < 120:
+        return f"{round(seconds / 5) * 5:g} s"
+    return f"{round(seconds / 30) / 2:g} min"
 
 
 def sized(options: RunOptions, scenario: Scenario) -> RunOptions:
@@ -193,10 +217,32 @@ def find_scenarios() -> dict[str, Scenario]:
 
 
 def find_scenario(name: str) -> Scenario:
-    """The scenario with this name. Raises `ScenarioError` that lists those there are."""
+    """The scenario with this name. Raises `ScenarioError` that names those that may be meant, or
+    lists all."""
     scenarios = find_scenarios()
     if name not in scenarios:
+        likely = _likely(name, list(scenarios))
         raise ScenarioError(
-            f"there is no scenario {name!r}; `lamplighter list` shows: {', '.join(scenarios)}"
+            f"there is no scenario {name!r}; "
+            + (
+                f"did you mean {' or '.join(likely)}? `lamplighter list` shows all"
+                if likely
+                else f"`lamplighter list` shows: {', '.join(scenarios)}"
+            )
         )
     return scenarios[name]
+
+
+def _likely(name: str, names: Sequence[str]) -> list[str]:
+    """The names that somebody who wrote `name` may have meant, likeliest first."""
+    wanted = name.lower().replace("-", "_")
+    holding = [each for each in names if len(wanted) >= HINT_LETTERS_MIN and wanted in each]
+    last_parts = {each.rpartition(".")[2]: each for each in names}
+    close = [
+        *difflib.get_close_matches(wanted, names, LIKELY_MAX),
+        *(
+            last_parts[each]
+            for each in difflib.get_close_matches(wanted, list(last_parts), LIKELY_MAX)
+        ),
+    ]
+    return list(dict.fromkeys([*holding, *close]))[:LIKELY_MAX]

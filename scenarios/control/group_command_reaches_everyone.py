@@ -70,5 +70,6 @@ SCENARIO = Scenario(
         *checks.HOUSEKEEPING,
     ),
     devices=DEVICES,
+    takes_s=110.0,
     only_lamps=True,
 )

@@ -97,5 +97,6 @@ SCENARIO = Scenario(
     # As `resilience.kills_lose_nothing`: a server that comes back has lost its DTLS sessions.
     needs_security=("none",),
     devices=60,
+    takes_s=45.0,
     only_lamps=True,
 )

@@ -38,4 +38,6 @@ SCENARIO = Scenario(
     ),
     story=story,
     checks=checks.MAIN_JOB,
+    devices=200,
+    takes_s=20.0,
 )

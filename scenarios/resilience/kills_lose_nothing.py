@@ -74,6 +74,8 @@ SCENARIO = Scenario(
     ),
     story=story,
     checks=checks.KILLS,
+    devices=200,
+    takes_s=60.0,
     needs_broker=("embedded",),
     # A server that comes back has lost its DTLS sessions: it reaches a device again when that
     # speaks, which may take as long as a registration lives. What waits meanwhile is no loss.

@@ -53,4 +53,5 @@ SCENARIO = Scenario(
     story=story,
     checks=checks.CITY,
     devices=500,
+    takes_s=640.0,
 )

@@ -75,6 +75,7 @@ SCENARIO = Scenario(
     story=story,
     checks=checks.A_MILLION,
     devices=1_000_000,
+    takes_s=240.0,
     with_platform=False,
     with_taps=False,
     needs_security=("none",),

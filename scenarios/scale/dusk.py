@@ -40,5 +40,6 @@ SCENARIO = Scenario(
     story=story,
     checks=checks.DUSK,
     devices=1_000,
+    takes_s=110.0,
     only_lamps=True,
 )

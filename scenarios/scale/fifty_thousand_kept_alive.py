@@ -28,6 +28,7 @@ SCENARIO = Scenario(
     story=story,
     checks=checks.KEPT_ALIVE,
     devices=50_000,
+    takes_s=330.0,
     with_platform=False,
     needs_security=("none", "psk"),
     fleet_settings={"lifetime_s": LIFETIME_S},

@@ -127,6 +127,7 @@ SCENARIO = Scenario(
     story=story,
     checks=checks.FIRMWARE,
     devices=500,
+    takes_s=90.0,
     with_platform=False,
     needs_security=("none", "psk"),
     fleet_settings={"firmware": {"verify_s": 0.2, "install_s": INSTALL_S}},

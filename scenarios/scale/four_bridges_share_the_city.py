@@ -90,6 +90,7 @@ SCENARIO = Scenario(
     needs_security=("none",),
     needs_broker=("embedded", "mosquitto"),
     devices=400,
+    takes_s=50.0,
     only_lamps=True,
     servers=SERVERS,
     with_presence=True,

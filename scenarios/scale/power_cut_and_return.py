@@ -59,4 +59,5 @@ SCENARIO = Scenario(
     story=story,
     checks=checks.POWER_CUT,
     devices=500,
+    takes_s=70.0,
 )

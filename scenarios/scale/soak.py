@@ -44,4 +44,5 @@ SCENARIO = Scenario(
     story=story,
     checks=checks.SOAK,
     devices=200,
+    takes_s=640.0,
 )

@@ -32,6 +32,7 @@ SCENARIO = Scenario(
     story=story,
     checks=checks.MANY_REGISTER,
     devices=10_000,
+    takes_s=25.0,
     with_platform=False,
     needs_security=("none", "psk"),
     fleet_settings={"lifetime_s": LIFETIME_S},

@@ -63,6 +63,7 @@ SCENARIO = Scenario(
     checks=checks.ROTATION,
     needs_broker=("embedded",),
     devices=DEVICES,
+    takes_s=45.0,
     # In the field an hour; what is tried here is the order, and that nobody needs the old one.
     provisioning_settings={"confirmed_valid_s": 2.0, "confirmations_asked_every_s": 5.0},
 )

@@ -54,4 +54,5 @@ SCENARIO = Scenario(
     checks=checks.REVOCATION,
     needs_broker=("embedded",),
     devices=DEVICES,
+    takes_s=25.0,
 )

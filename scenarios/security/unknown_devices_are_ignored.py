@@ -35,4 +35,6 @@ SCENARIO = Scenario(
     ),
     story=story,
     checks=checks.UNKNOWN_DEVICES,
+    devices=200,
+    takes_s=20.0,
 )

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from city_platform.__main__ import COMPONENTS, main
+from tests.processes import WITHIN_S
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
@@ -53,6 +54,10 @@ def test_a_component_pays_only_for_what_it_uses(name: str, unwanted: tuple[str, 
         f"print([one for one in {unwanted!r} if one in sys.modules])"
     )
     printed = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=WITHIN_S,
     ).stdout
     assert printed.strip() == "[]"

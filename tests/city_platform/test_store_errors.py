@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -94,6 +95,43 @@ def test_what_is_wrong_with_us_is_a_500_and_not_called_the_disk(tmp_path: Path) 
         await client.get("/readyz", dict)
 
     asked(tmp_path, [ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens")], story)
+
+
+def test_a_damaged_store_is_said_at_readiness_until_it_is_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "devices.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE devices (name TEXT)")
+        database.executemany("INSERT INTO devices VALUES (?)", [("x" * 500,)] * 100)
+        database.commit()
+    with path.open("r+b") as file:
+        file.seek(4_096)
+        file.write(b"not a page" * 1_000)
+    with (
+        contextlib.closing(sqlite3.connect(path)) as database,
+        pytest.raises(sqlite3.DatabaseError) as damage,
+    ):
+        database.execute("SELECT * FROM devices").fetchall()
+    raises: Raises = [damage.value]
+
+    async def story(client: HttpClient, clock: Clock) -> None:
+        await client.get("/readyz", dict)
+        with pytest.raises(HttpError, match=r"503.*a store is damaged.*malformed"):
+            await client.get("/work", dict)
+        raises.clear()
+        clock.at_ns = int(10 * REFUSED_FOR_S * 1e9)
+        with pytest.raises(HttpError, match=r"503.*malformed.*restore it from a backup"):
+            await client.get("/readyz", dict)
+
+    asked(tmp_path, raises, story)
+
+
+def test_a_statement_that_is_wrong_is_a_500_and_no_damage(tmp_path: Path) -> None:
+    async def story(client: HttpClient, clock: Clock) -> None:
+        with pytest.raises(HttpError, match="500"):
+            await client.get("/work", dict)
+        await client.get("/readyz", dict)
+
+    asked(tmp_path, [sqlite3.IntegrityError("UNIQUE constraint failed")], story)
 
 
 def test_a_component_whose_folder_takes_nothing_is_not_ready_and_says_which(

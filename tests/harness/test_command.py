@@ -38,7 +38,7 @@ def test_the_list_indents_all_lines_of_a_claim(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
     names = [line for line in lines if not line.startswith("    ")]
     assert len(lines) > 3 * len(names)
-    assert all(re.fullmatch(r"[a-z_]+\.[a-z0-9_]+", name.strip()) for name in names)
+    assert all(re.match(r"[a-z_]+\.[a-z0-9_]+  [\d,]+ device", name) for name in names)
 
 
 def test_ctrl_c_while_it_loads_is_one_line_and_exit_3() -> None:

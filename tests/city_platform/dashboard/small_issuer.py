@@ -44,7 +44,8 @@ class SmallIssuer:
         self.revoked: list[str] = []
 
     @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[SmallIssuer]:
+    async def serving(self, host: str = "127.0.0.1") -> AsyncIterator[SmallIssuer]:
+        """Under the name `host`: by `localhost`, it is another site to a browser."""
         routes = [
             Route("/.well-known/openid-configuration", self._describe),
             Route("/keys", self._keys),
@@ -56,7 +57,7 @@ class SmallIssuer:
         listener = bind("127.0.0.1", 0)
         try:
             async with serving(make_app(routes, None), listener) as address:
-                self.url = f"http://{address}"
+                self.url = f"http://{host}:{address.rpartition(':')[2]}"
                 yield self
         finally:
             listener.close()

@@ -23,7 +23,7 @@ PRIVATE = [
     ("GET", "/api/devices/lamp-1"),
     ("GET", "/api/models"),
     ("GET", "/api/city"),
-    ("GET", "/api/imports"),
+    ("GET", "/api/provisioning/v1/imports"),
     ("POST", "/api/imports/check"),
     ("GET", "/api/imports/1/errors.csv"),
     ("GET", "/api/bridges"),
@@ -139,7 +139,11 @@ def test_a_role_may_what_the_table_says_also_through_the_dashboard(tmp_path: Pat
             answer = await ann.get(path)
             assert answer.status_code == 403
             assert "hills" not in answer.text
-        for path in ("/api/imports", "/api/provisioning/v1/certificates", "/api/identity/v1/users"):
+        for path in (
+            "/api/provisioning/v1/imports",
+            "/api/provisioning/v1/certificates",
+            "/api/identity/v1/users",
+        ):
             assert (await ann.get(path)).status_code == 403
         refused = await ann.send("POST", "/api/imports/check", MANIFEST)
         assert refused.status_code == 403

@@ -72,10 +72,18 @@ def test_pages_are_read_and_no_more(pages: Pages) -> None:
 def test_pages_that_are_not_built_say_what_to_do(tmp_path: Path) -> None:
     pages = Pages(load_pages(tmp_path / "nothing"))
     assert not pages.are_built
-    for accept in ("text/html,*/*", "application/json"):
-        answer = ask(pages, "/", accept=accept)
-        assert answer.status_code == 503
-        assert b"make dashboard" in bytes(answer.body)
+    for accept, kind in (
+        ("text/html,*/*", "text/html; charset=utf-8"),
+        ("application/json", "application/problem+json"),
+        ("*/*", "application/problem+json"),
+    ):
+        for path in ("/", "/devices/lamp-1", "/assets/app.js"):
+            answer = ask(pages, path, accept=accept)
+            assert (answer.status_code, answer.headers["content-type"]) == (503, kind)
+            assert b"make dashboard" in bytes(answer.body)
+    # As any page: a head without its body.
+    assert ask(pages, "/", "HEAD", accept="text/html").body == b""
+    assert ask(pages, "/", "POST", accept="text/html").status_code == 405
 
 
 def test_a_folder_that_holds_more_than_pages_is_refused(

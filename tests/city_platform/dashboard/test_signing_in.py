@@ -97,12 +97,33 @@ def test_a_wrong_password_is_refused_with_identitys_own_words(tmp_path: Path) ->
     story(tmp_path, tell)
 
 
+def test_a_browser_that_has_signed_in_before_is_not_locked_out_by_others(tmp_path: Path) -> None:
+    async def tell(installation: Installation) -> None:
+        root = await installation.set_up()
+        assert (await root.send("DELETE", "/api/session")).status_code == 204
+        known = root.http.cookies["lamplighter-known"]
+        stranger = installation.browser()
+        answers = [(await stranger.sign_in("root", "wrong")).status_code for _ in range(8)]
+        assert answers[-1] == 429
+        assert (await stranger.sign_in("root")).status_code == 429
+        again = await root.sign_in("root")
+        assert again.status_code == 200
+        # It is not given anew, and no script sees it.
+        assert "lamplighter-known" not in again.headers["set-cookie"]
+        assert known not in again.text
+        # What a page sends as its own counts for nothing.
+        forged = {"username": "root", "password": PASSWORD, "known_client": known}
+        assert (await stranger.send("POST", "/api/session", forged)).status_code == 429
+
+    story(tmp_path, tell)
+
+
 def test_signing_out_ends_the_session_at_once(tmp_path: Path) -> None:
     async def tell(installation: Installation) -> None:
         root = await installation.set_up()
         cookie = dict(root.http.cookies)
         assert (await root.send("DELETE", "/api/session")).status_code == 204
-        assert not root.http.cookies
+        assert "lamplighter" not in root.http.cookies
         # The cookie that was signed out is worth nothing to whoever kept it.
         thief = installation.browser()
         thief.http.cookies.update(cookie)
@@ -218,7 +239,13 @@ def test_no_secret_is_in_an_answer_or_a_log(
         await installation.bring(ann, MANIFEST)
         pages = [
             (await ann.get(path)).text
-            for path in ("/api/session", "/api/map", "/api/devices/lamp-1", "/api/imports", "/")
+            for path in (
+                "/api/session",
+                "/api/map",
+                "/api/devices/lamp-1",
+                "/api/provisioning/v1/imports",
+                "/",
+            )
         ]
         text = "".join([*pages, caplog.text, str(root.http.cookies)])
         assert TOKEN not in text

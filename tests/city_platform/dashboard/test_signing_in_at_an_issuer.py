@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 Tell = Callable[[Installation, SmallIssuer], Awaitable[None]]
 
 
-def story(folder: Path, tell: Tell, *groups: str) -> None:
+def story(folder: Path, tell: Tell, *groups: str, host: str = "127.0.0.1") -> None:
     """A dashboard without the identity component, whose people are the issuer's."""
 
     async def whole() -> None:
@@ -34,7 +34,7 @@ def story(folder: Path, tell: Tell, *groups: str) -> None:
         (folder / "token").write_text(TOKEN)
         (folder / "web").mkdir()
         (folder / "web" / "index.html").write_text(PAGE)
-        async with issuer.serving():
+        async with issuer.serving(host):
             try:
                 access = AccessConfig(issuer=issuer.url, audience=CLIENT)
                 await installation.start(

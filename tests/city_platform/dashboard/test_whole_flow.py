@@ -194,7 +194,7 @@ def test_a_lamp_is_found_dimmed_and_found_in_the_audit(tmp_path: Path) -> None:
             job = await installation.bring(ann, _harbour())
             assert job["state"] == "finished"
             assert job["created"] == DEVICES
-            listed = (await ann.get("/api/imports")).json()["imports"]
+            listed = (await ann.get("/api/provisioning/v1/imports")).json()["imports"]
             assert [(one["name"], one["created"], one["started_by"]) for one in listed] == [
                 ("city one.csv", DEVICES, "ann")
             ]

@@ -85,6 +85,22 @@ def own_request(endpoint: str) -> tuple[ec.EllipticCurvePrivateKey, str]:
     return key, found.public_bytes(serialization.Encoding.PEM).decode()
 
 
+def test_a_certificate_says_since_when_it_is_in_its_state(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with installed(tmp_path) as installation:
+            job, _ = await installation.bring(MANIFEST)
+            imported = await certificates(installation)
+            # The clock stands still: all of it is at one moment.
+            assert {(one.state, one.since_us) for one in imported} == {
+                ("active", job.started_at_us)
+            }
+            path = f"/v1/certificates/{imported[0].sha256}/revoke"
+            revoked = await post(installation, path, {}, CertificateStatus)
+            assert (revoked.state, revoked.since_us) == ("revoked", job.started_at_us)
+
+    asyncio.run(story())
+
+
 def test_another_certificate_takes_over_and_the_one_before_stays_valid(tmp_path: Path) -> None:
     async def story() -> None:
         async with installed(tmp_path) as installation:

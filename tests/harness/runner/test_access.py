@@ -27,6 +27,7 @@ from harness.runner.scenario import RunOptions, find_scenario
 from harness.runner.secrets import scan, secrets_of
 from runtime.clock import SystemClock
 from runtime.journal import NoJournal
+from tests.processes import WITHIN_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.bench]
 
@@ -44,7 +45,7 @@ def verified(folder: Path) -> tuple[int, str]:
     command = "from harness.command import main; main()"
     ended = subprocess.run(
         [sys.executable, "-c", command, "audit", "verify", str(folder)],
-        capture_output=True, text=True, check=False,
+        capture_output=True, text=True, check=False, timeout=WITHIN_S,
     )  # fmt: skip
     return ended.returncode, ended.stdout + ended.stderr
 

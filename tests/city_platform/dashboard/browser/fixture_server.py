@@ -85,9 +85,9 @@ class FixtureCity:
             Route("/api/devices", self.search),
             Route("/api/devices/{endpoint}", self.device),
             Route("/api/models", self.models),
-            Route("/api/imports", self.imports),
             Route("/api/imports/check", self.check, methods=["POST"]),
             Route("/api/provisioning/v1/imports", self.upload, methods=["POST"]),
+            Route("/api/provisioning/v1/imports", self.imports),
             Route("/api/provisioning/v1/imports/{id}", self.job),
             Route("/api/provisioning/v1/imports/{id}/errors", self.errors),
             Route("/api/bridges", self.bridges),
@@ -261,13 +261,14 @@ class FixtureCity:
         )
 
     async def imports(self, request: Request) -> Response:
-        job = {
-            **self._job(),
-            "name": "harbour_district.csv",
-            "started_by": "maria",
-            "started_at_us": NOW_US,
-        }
-        return JSONResponse({"imports": [job]})
+        limit, job = int(request.query_params["limit"]), self._job()
+        names = [(f"job-{number}", f"delivery_{number}.csv") for number in range(80, 1, -1)]
+        jobs = [
+            job,
+            *({**job, "id": each, "state": "finished", "name": name} for each, name in names),
+        ]
+        cursor = str(limit) if len(jobs) > limit else None
+        return JSONResponse({"imports": jobs[:limit], "next_cursor": cursor})
 
     def _job(self) -> dict[str, Any]:
         done = min(1200, self.polls * 400)
@@ -281,6 +282,10 @@ class FixtureCity:
             "unchanged": 0,
             "rejected": min(done, 12),
             "reason": None,
+            "name": "harbour_district.csv",
+            "started_by": "maria",
+            "started_at_us": NOW_US,
+            "ended_at_us": NOW_US + 900_000 if done == 1200 else None,
         }
 
     async def upload(self, request: Request) -> Response:

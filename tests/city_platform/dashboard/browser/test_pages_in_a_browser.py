@@ -24,6 +24,16 @@ PAGES = (
     "/", "/map", "/devices/lamp-00001", "/alarms", "/group-commands", "/group-commands/grp-1",
     "/audit", "/bridges", "/imports", "/imports/job1", "/account", "/nowhere",
 )  # fmt: skip
+# What has to be moved sideways to be read as a whole.
+SCROLLED_SIDEWAYS = """[...document.querySelectorAll("body *")]
+  .filter((one) => ["auto", "scroll"].includes(getComputedStyle(one).overflowX))
+  .filter((one) => one.scrollWidth > one.clientWidth + 1)
+  .map((one) => `${one.tagName}.${one.className}`)"""
+LABELS = "(cells) => cells.map((one) => getComputedStyle(one, '::before').content)"
+EDGES = """(cells) => cells.flatMap((one) => [...one.children]).map((one) => {
+  const { top, right } = one.getBoundingClientRect();
+  return [Math.round(top), Math.round(right)];
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +85,40 @@ def test_no_page_is_wider_than_a_phone(browser: Browser, address: str, path: str
         page.wait_for_load_state("load")
         page.locator("main .loading").first.wait_for(state="detached")
         assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_a_map_that_a_role_does_not_show_is_not_waited_for(browser: Browser, address: str) -> None:
+    with opened_page(browser, address) as page:
+        page.goto("/")
+        sign_in(page, "root")
+        page.goto("/map")
+        page.get_by_text("Your role does not show devices").wait_for()
+        assert page.locator("main .loading").count() == 0
+
+
+def test_on_a_phone_nothing_of_a_page_is_scrolled_sideways(browser: Browser, address: str) -> None:
+    with opened_page(browser, address, width=390, height=844) as page:
+        page.goto("/")
+        sign_in(page, "maria")
+        for path in (*PAGES, "/users"):
+            page.goto(path)
+            page.get_by_role("heading", level=1).wait_for()
+            page.locator("main .loading").first.wait_for(state="detached")
+            assert page.evaluate(SCROLLED_SIDEWAYS) == [], path
+
+
+def test_on_a_phone_an_entry_of_the_audit_is_a_card(browser: Browser, address: str) -> None:
+    with opened_page(browser, address, width=390, height=844) as page:
+        page.goto("/audit")
+        sign_in(page, "maria")
+        page.locator("tbody tr").first.wait_for()
+        assert page.locator("tbody tr").first.locator("td").evaluate_all(LABELS) == [
+            "none", '"Who"', '"What"', '"Device"', '"Outcome"', '"Detail"',
+        ]  # fmt: skip
+        # Each value is below the one before, and ends where all do.
+        edges = page.locator("tbody tr").first.locator("td:not(.lead)").evaluate_all(EDGES)
+        assert [top for top, _ in edges] == sorted({top for top, _ in edges})
+        assert len({right for _, right in edges}) == 1
 
 
 def test_each_role_sees_only_what_it_may_do(browser: Browser, address: str) -> None:
@@ -184,6 +228,16 @@ def test_a_manifest_is_checked_then_imported_and_its_errors_are_there(page: Page
     page.get_by_text("Finished: 1188 devices provisioned, 12 rows refused.").wait_for()
     link = page.get_by_role("link", name="Download all as CSV")
     assert link.get_attribute("href") == "/api/imports/job1/errors.csv"
+
+
+def test_earlier_imports_are_listed_and_older_ones_are_asked_for(page: Page) -> None:
+    page.goto("/imports")
+    rows = page.get_by_role("row").filter(has_text="delivery_")
+    page.get_by_role("link", name="delivery_80.csv").wait_for()
+    assert rows.count() == 49
+    page.get_by_role("button", name="Show older").click()
+    page.get_by_role("link", name="delivery_2.csv").wait_for()
+    assert page.get_by_role("button", name="Show older").count() == 0
 
 
 def test_a_device_is_found_by_text_and_shown_on_the_map(page: Page) -> None:

@@ -2,7 +2,7 @@
 
 import { useEffect } from "preact/hooks";
 import { useApp, useLoaded } from "../context.js";
-import { asWords, formatNumber, plural } from "../lib/format.js";
+import { asWords, formatNumber, formatTime, plural } from "../lib/format.js";
 import { addressOf } from "../lib/route.js";
 import { Badge, Card, Link, PageHead } from "../ui/basics.jsx";
 import { Icon } from "../ui/icons.jsx";
@@ -17,9 +17,8 @@ const TONES = { running: "busy", finished: "good", failed: "bad" };
 export function ImportPage({ id }) {
   const { api, city, tell } = useApp();
   const where = `/api/provisioning/v1/imports/${encodeURIComponent(id)}`;
-  const names = useLoaded((signal) => api.get("/api/imports", { signal }), [id]);
   const loaded = useLoaded((signal) => api.get(where, { signal }), [id]);
-  const about = names.data?.imports.find((one) => one.id === id);
+  const about = loaded.data;
   const state = loaded.data?.state;
   useEffect(() => {
     if (state !== "running") return undefined;
@@ -32,7 +31,7 @@ export function ImportPage({ id }) {
   return (
     <>
       <PageHead title={about?.name || "Import"} back={{ to: addressOf("imports"), label: "Imports" }}
-        about={about?.started_by ? `Started by ${about.started_by}` : undefined}>
+        about={about?.started_by ? `Started by ${about.started_by}, ${formatTime(about.started_at_us)}` : undefined}>
         {state && <Badge tone={TONES[state]}>{asWords(state)}</Badge>}
       </PageHead>
       <div class="stack">

@@ -1,6 +1,6 @@
 // Importing a manifest: choose or drop a file, check it, import it; and what was imported before.
 
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { useApp, useLoaded } from "../context.js";
 import { asWords, formatBytes, formatNumber, plural } from "../lib/format.js";
 import { addressOf } from "../lib/route.js";
@@ -11,6 +11,8 @@ import { Progress } from "../ui/progress.jsx";
 
 const EVERY_MS = 4000;
 const ERRORS_SHOWN = 20;
+const PAGE = 50;
+const SHOWN_MAX = 1000;
 
 export function ImportsPage() {
   return (
@@ -141,11 +143,17 @@ const TONES = { running: "busy", finished: "good", failed: "bad" };
 
 function Jobs() {
   const { api } = useApp();
-  const loaded = useLoaded((signal) => api.get("/api/imports", { signal }), [], EVERY_MS);
+  // The page that is asked for again and again grows: newer ones move all others down.
+  const [shown, setShown] = useState(PAGE);
+  const loaded = useLoaded((signal) => api.get(`/api/provisioning/v1/imports?limit=${shown}`, { signal }), [], EVERY_MS);
+  useEffect(() => {
+    if (shown > PAGE) loaded.again();
+  }, [shown]);
+  const hasOlder = loaded.data?.next_cursor != null && shown < SHOWN_MAX;
   return (
     <Card title="Earlier imports" class="flush">
       <Loaded from={loaded} rows={4} what="The imports">
-        {({ imports }) => imports.length === 0 ? <Empty icon="imports" title="Nothing was imported here yet">Imports that were sent to the API itself are in the audit.</Empty> : (
+        {({ imports }) => imports.length === 0 ? <Empty icon="imports" title="Nothing was imported yet">What is brought here, or to the API itself, is listed here with what became of it.</Empty> : (
           <div class="table-box">
             <table class="cards">
               <thead><tr><th scope="col">File</th><th scope="col">State</th><th scope="col" class="is-number">Rows</th><th scope="col" class="is-number">Accepted</th><th scope="col" class="is-number">Rejected</th><th scope="col">Started</th></tr></thead>
@@ -157,11 +165,12 @@ function Jobs() {
                     <td data-label="Rows" class="is-number">{formatNumber(one.rows, 0)}</td>
                     <td data-label="Accepted" class="is-number">{formatNumber(one.created + one.updated + one.unchanged, 0)}</td>
                     <td data-label="Rejected" class="is-number">{formatNumber(one.rejected, 0)}</td>
-                    <td data-label="Started" class="muted"><Ago at={one.started_at_us} /></td>
+                    <td data-label="Started" class="muted">{one.started_at_us > 0 && <Ago at={one.started_at_us} />}</td>
                   </tr>
                 ))}
               </tbody>
             </table>
+            {hasOlder && <div class="table-foot"><Button onClick={() => setShown(Math.min(SHOWN_MAX, shown + PAGE))}>Show older</Button></div>}
           </div>
         )}
       </Loaded>

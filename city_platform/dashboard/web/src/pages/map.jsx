@@ -20,8 +20,9 @@ export function MapPage() {
   return (
     <div class="page-in">
       <h1 id="page-heading" tabIndex={-1}>Map</h1>
-      {city.state === "failed" ? <Failed problem={city.problem} again={() => city.load()} /> : <Loading rows={6} />}
+      {city.state === "failed" && <Failed problem={city.problem} again={() => city.load()} />}
       {city.state === "none" && <Empty title="Your role does not show devices" />}
+      {city.state !== "failed" && city.state !== "none" && <Loading rows={6} />}
     </div>
   );
 }

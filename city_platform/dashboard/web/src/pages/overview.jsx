@@ -137,15 +137,15 @@ const IMPORT_TONES = { running: "busy", finished: "good", failed: "bad" };
 
 function RecentImports() {
   const { api } = useApp();
-  const loaded = useLoaded((signal) => api.get("/api/imports", { signal }), [], 10_000);
+  const loaded = useLoaded((signal) => api.get(`/api/provisioning/v1/imports?limit=${LISTED_MAX}`, { signal }), [], 10_000);
   return (
     <Card title="Imports" actions={<Link to={addressOf("imports")}>Import a manifest</Link>}>
       <Loaded from={loaded} rows={4} what="The imports">
         {({ imports }) => imports.length === 0 ? <Empty icon="imports" title="Nothing was imported yet" /> : (
           <ul class="list">
-            {imports.slice(0, LISTED_MAX).map((one) => (
+            {imports.map((one) => (
               <li key={one.id}>
-                <div><Link to={addressOf("import", one)}>{one.name || one.id}</Link><span class="sub">{formatNumber(one.rows, 0)} rows · <Ago at={one.started_at_us} /></span></div>
+                <div><Link to={addressOf("import", one)}>{one.name || one.id}</Link><span class="sub">{formatNumber(one.rows, 0)} rows · {one.started_at_us > 0 && <Ago at={one.started_at_us} />}</span></div>
                 <Badge tone={IMPORT_TONES[one.state]}>{asWords(one.state)}</Badge>
               </li>
             ))}

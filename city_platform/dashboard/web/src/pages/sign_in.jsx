@@ -42,7 +42,7 @@ export function SignInPage({ api, onSession, hasEnded }) {
         )}
         {ways.issuer && ways.password && <p class="hint center">or with a password of this dashboard</p>}
         {ways.password && <PasswordForm api={api} onSession={onSession} onProblem={setProblem} />}
-        <p class="hint">No account yet? An administrator of the installation invites you.</p>
+        <p class="hint">{ways.password ? "No account yet? An administrator of the installation invites you." : `Who may come in here is decided at ${ways.issuer?.label}.`}</p>
       </div>
     </main>
   );

@@ -56,7 +56,9 @@ function aboutOf({ state, expires_at_us, since_us, reason }) {
   if (state !== "active" && since_us) {
     return `${formatTime(since_us)}${reason ? `, ${reason.replaceAll("_", " ")}` : ""}`;
   }
-  return `expires ${formatAge(expires_at_us, Date.now() * 1000)}`;
+  const now = Date.now() * 1000;
+  const issued = since_us ? `issued ${formatAge(since_us, now)}, ` : "";
+  return `${issued}expires ${formatAge(expires_at_us, now)}`;
 }
 
 function Revoke({ certificate, onDone, onClose }) {
