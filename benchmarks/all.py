@@ -80,7 +80,7 @@ def benchmarks(*, has_mosquitto: bool, has_java: bool) -> Iterator[Planned]:
     for broker in brokers:
         yield Planned(
             "telemetry",
-            f"--broker {broker} --devices 1000 --packs 40",
+            f"--broker {broker} --devices 5000",
             f"--broker {broker} --devices 5 --packs 5",
         )
         yield Planned(
