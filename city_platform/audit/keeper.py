@@ -73,6 +73,7 @@ class AuditKeeper:
         self._wrote_at = float("-inf")
         self._kept: asyncio.Future[None] | None = None
         self._woken = asyncio.Event()
+        self._writing: asyncio.Task[None] | None = None
         self._writer = Worker("audit-head")
         self._archived = 0
         self._archive_due_ns: int | None = None
@@ -113,12 +114,16 @@ class AuditKeeper:
         while True:
             await self._sleep()
             await self._gather()
-            await self._write_waiting()
+            # To its end, also when this is cancelled: what is committed is to be signed.
+            self._writing = asyncio.ensure_future(self._write_waiting())
+            await asyncio.shield(self._writing)
             if self._is_archive_due():
                 await self._archive_guarded()
 
     async def close(self) -> None:
         """Write what waits and archive all of it."""
+        if self._writing is not None:
+            await self._writing
         await self._write_waiting()
         await self._archive_guarded()
         self._writer.close()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from city_platform.audit.bodies import WrongQuery, page_of, read_query
-from city_platform.audit.chain import genesis
+from city_platform.audit.chain import ChainHead, genesis
 from city_platform.audit.config import AuditLimits
 from city_platform.audit.entries import AuditEntry
 from city_platform.audit.keeper import LogWasCut, TooManyWait
+from city_platform.audit.signing import read_head
 from city_platform.audit.verify import DATABASE, HEAD_FILE, verify
 from city_platform.stores.audit_log import AuditQuery, SqliteAuditLog
 from tests.city_platform.audit.logs import NOW_US, HandClock, entry, keep, keeping, signer_in
@@ -70,6 +72,31 @@ def test_a_commands_end_is_kept_only_behind_its_publication(tmp_path: Path) -> N
     # What the control API says of a command is no publication of it.
     assert asyncio.run(story()) == ["published:1", "ended:1", "control:3", "late:1"]
     assert verify(tmp_path).verdict == "intact"
+
+
+def test_what_is_committed_when_the_log_ends_is_signed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        loop, committed, goes_on = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        async with keeping(tmp_path) as (keeper, log):
+            append = log.append
+
+            async def append_and_stop(*arguments: Any) -> ChainHead:
+                head = await append(*arguments)
+                committed.set()
+                await goes_on.wait()
+                return head
+
+            monkeypatch.setattr(log, "append", append_and_stop)
+            keeper.keep(entry(1))
+            await committed.wait()
+            # Not before the end has begun.
+            loop.call_soon(loop.call_soon, goes_on.set)
+
+    asyncio.run(story())
+    head = read_head((tmp_path / HEAD_FILE).read_bytes(), signer_in(tmp_path).public_key)
+    assert head.sequence == 1
 
 
 def test_a_log_is_taken_up_where_it_ended(tmp_path: Path) -> None:
