@@ -11,8 +11,10 @@ export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell $(PYTHON) -c 'import os; print((
 WEB := city_platform/dashboard/web
 SCENARIO ?= onboarding.city_block_comes_online
 
-# Hundreds of processes start in a test run: what is compiled is kept, whatever the machine's habit.
-test coverage: export PYTHONDONTWRITEBYTECODE :=
+# A bench is a dozen processes, a test run hundreds: what is compiled is kept, whatever the machine's
+# habit.
+run test coverage setup setup-test: export PYTHONDONTWRITEBYTECODE :=
+PACKAGES := contracts runtime mqtt lwm2m fake_devices harness city_platform scenarios
 
 .PHONY: run test coverage setup setup-test dashboard lint clean
 
@@ -35,6 +37,7 @@ $(BIN)/python:
 $(RUN_STAMP): | $(BIN)/python
 	@echo "Installing pinned dependencies ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/python -m compileall -q $(PACKAGES)
 	@touch $@
 
 $(TEST_STAMP): | $(BIN)/python
