@@ -69,5 +69,6 @@ def _alone(path: Path, otherwise: str, within_s: float) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > until_s:
                     raise PeerMissing(f"{otherwise} than {within_s:.0f} s") from None
+                # Nothing tells when a lock of another process is free within a bounded time.
                 time.sleep(_ANOTHER_LOOK_S)
         yield
