@@ -13,8 +13,13 @@ PREFIX = "lamplighter-state-"
 KEPT_PREFIX = "lamplighter-kept-"
 
 # Waits for the end of its standard input, which the kernel closes when the bench is gone, however
-# it went: a SIGKILL leaves nobody else who could remove the keys.
-_JANITOR = 'cat >/dev/null; rm -rf -- "$0"'
+# it went: a SIGKILL leaves nobody else who could remove the keys. A component that is ending may
+# still write a file while they are removed, which makes `rm` fail: it tries again, some seconds.
+_JANITOR = (
+    "cat >/dev/null; tries=0; "
+    'until rm -rf -- "$0" 2>/dev/null || [ $tries -ge 50 ]; do '
+    "tries=$((tries + 1)); sleep 0.1; done"
+)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from harness.bench.forking import can_fork
 from harness.journal import Journal, read_run
 from runtime.clock import SystemClock
 from runtime.journal import JournalFile
+from tests.processes import WITHIN_S
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,7 +27,6 @@ pytestmark = [
     pytest.mark.skipif(not can_fork(), reason="this system has no pidfd_open"),
 ]
 
-GONE_WITHIN_S = 5.0
 FAILED_WITHIN_S = 10.0
 FORK_SERVER = "fork-server-bench"
 
@@ -113,7 +113,7 @@ def test_a_killed_fork_server_is_told_first_and_takes_its_processes_along(tmp_pa
         bench.processes[FORK_SERVER].kill()
         await until(lambda: any(one.startswith("server ended (code -9)") for one in failures))
         assert failures[0].startswith(f"{FORK_SERVER} ended (code -9)")
-        assert psutil.wait_procs([server], timeout=GONE_WITHIN_S)[1] == []
+        assert psutil.wait_procs([server], timeout=WITHIN_S)[1] == []
 
     journal = uvloop.run(on_bench(tmp_path, story))
     assert journal.of(BenchDown)[-1].left == []

@@ -28,7 +28,6 @@ from tests.processes import WITHIN_S, line_of, running
 needs_fork = pytest.mark.skipif(not can_fork(), reason="this system has no pidfd_open")
 
 READY_S = 30.0
-GONE_WITHIN_S = 5.0
 # Reads its configuration, does what is put in, says that it is ready and waits for its end.
 CHILD = """
 import json, os, sys
@@ -334,7 +333,7 @@ class TestDeath:
             assert await world.server.process.until_ended() == -signal.SIGKILL
             world.server.close()
             assert await lamp.until_ended() == -signal.SIGKILL
-            assert psutil.wait_procs([found], timeout=GONE_WITHIN_S)[1] == []
+            assert psutil.wait_procs([found], timeout=WITHIN_S)[1] == []
             late = world.process("late", "lamp")
             await late.start()
             with pytest.raises(BenchFailed, match="late ended"):
@@ -355,7 +354,7 @@ class TestDeath:
             family = [psutil.Process(pid) for pid in pids]
             assert len(family) == 2
             starter.kill()
-        assert psutil.wait_procs(family, timeout=GONE_WITHIN_S)[1] == []
+        assert psutil.wait_procs(family, timeout=WITHIN_S)[1] == []
 
 
 STARTER = """
