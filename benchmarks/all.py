@@ -79,6 +79,9 @@ def benchmarks(*, has_mosquitto: bool, has_java: bool) -> Iterator[Planned]:
             )
     for broker in brokers:
         yield Planned(
+            "reconnects", f"--broker {broker}", f"--broker {broker} --devices 5 --times 1"
+        )
+        yield Planned(
             "telemetry",
             f"--broker {broker} --devices 5000",
             f"--broker {broker} --devices 5 --packs 5",

@@ -5,7 +5,9 @@ window, and publishes packs at QoS 1 as fast as they are acknowledged.
 
 Connections are those of the simulated fleet. Says `{"ready": …}` once all are connected, with how
 long that took. Each line `{"packs": n}` on standard input lets every device publish n packs; the
-answer is a line with how many were acknowledged and how long it took.
+answer is a line with how many were acknowledged and how long it took. With `"again": "resumed"` or
+`"full"` all connections are cut first and made anew, by resumption of their TLS sessions or by full
+handshakes, and each device publishes as soon as it is connected again.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import contextlib
 import gc
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
 
 import cbor2
 import msgspec
@@ -28,7 +30,7 @@ from contracts.topics import Topics, fill
 from fake_devices.device.account import BrokerAccount
 from fake_devices.device.actions import OpenUplink
 from fake_devices.device.outbox import Pack
-from fake_devices.fleet.tls import TlsContexts
+from fake_devices.fleet.tls import TlsContexts, TlsPipe
 from fake_devices.fleet.uplink import Uplink
 from runtime.clock import Clock
 from runtime.component import Ready, read_config, run_process, say
@@ -65,6 +67,21 @@ class Wanted(msgspec.Struct, frozen=True):
     """One line on standard input."""
 
     packs: int
+    again: Literal["", "resumed", "full"] = ""
+
+
+class CountedContexts(TlsContexts):
+    """Keeps the ends of the connections that it opened, to see which of them resumed a session."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[TlsPipe] = []
+
+    def open(self, **wanted: Any) -> TlsPipe:
+        """See `TlsContexts.open`."""
+        pipe = super().open(**wanted)
+        self.opened.append(pipe)
+        return pipe
 
 
 def pack(name: str, sequence: int, began_s: float = 1_767_225_600.0) -> bytes:
@@ -130,7 +147,7 @@ class Publishers:
     def __init__(self, config: PublishingConfig, clock: Clock) -> None:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._contexts = TlsContexts()
+        self._contexts = CountedContexts()
         self._flushing: list[Uplink] = []
         self._running = 0
         self._all_ended = asyncio.Event()
@@ -151,16 +168,46 @@ class Publishers:
             Publisher(name, Uplink(number, self, window), window, began_s, self._one_ended)
             for number, name in enumerate(keys.certificates)
         ]
-        self._unconnected = deque(range(len(self._publishers)))
-        self._missing = len(self._publishers)
+        self._unconnected = deque[int]()
+        self._missing = 0
+        self._packs_at_connection = 0
 
     async def connect(self) -> float:
         """Connect all of them, some at a time; the seconds that it took."""
         began_ns = self._clock.now_ns()
-        for _ in range(min(CONNECTING_AT_ONCE, self._missing)):
-            self._open_next()
+        self._open_all()
         await self._all_connected.wait()
         return (self._clock.now_ns() - began_ns) / 1e9
+
+    async def connect_again(self, packs: int, *, resumes: bool) -> dict[str, float]:
+        """Cut all, connect them again and let each publish so many packs as soon as it is.
+
+        How many were acknowledged, in which time, and how many connections resumed a TLS session.
+        """
+        for publisher in self._publishers:
+            publisher.uplink.close()
+        if not resumes:
+            # Sessions are those of an account: another account has none.
+            self._accounts = [
+                msgspec.structs.replace(each, keep_alive_s=each.keep_alive_s + 1)
+                for each in self._accounts
+            ]
+        self._contexts.opened.clear()
+        self._running, self._packs_at_connection = len(self._publishers), packs
+        self._all_ended.clear()
+        began_ns = self._clock.now_ns()
+        self._open_all()
+        await self._all_ended.wait()
+        took_s = (self._clock.now_ns() - began_ns) / 1e9
+        self._packs_at_connection = 0
+        return {
+            "acknowledged": packs * len(self._publishers),
+            "took_s": took_s,
+            "attempts": len(self._contexts.opened),
+            "resumed": sum(
+                each.is_established and each.is_resumed for each in self._contexts.opened
+            ),
+        }
 
     async def publish(self, packs: int) -> dict[str, float]:
         """Let every device publish so many packs: how many were acknowledged, in which time."""
@@ -185,6 +232,8 @@ class Publishers:
     def uplink_connected(self, number: int) -> None:
         """See `UplinkOwner`."""
         self._missing -= 1
+        if self._packs_at_connection:
+            self._publishers[number].begin(self._packs_at_connection)
         if not self._missing:
             self._all_connected.set()
         self._open_next()
@@ -211,6 +260,13 @@ class Publishers:
         return self._clock.now_ns() / 1e9
 
     # ---- inside ----
+
+    def _open_all(self) -> None:
+        self._missing = len(self._publishers)
+        self._unconnected.extend(range(self._missing))
+        self._all_connected.clear()
+        for _ in range(min(CONNECTING_AT_ONCE, self._missing)):
+            self._open_next()
 
     def _open_next(self) -> None:
         if self._unconnected:
@@ -239,19 +295,24 @@ async def run(config: PublishingConfig, clock: Clock, ready: Ready) -> None:
         gc.collect()
         gc.freeze()
         ready({"connected_s": f"{took_s:.2f}"})
-        await _obey(publishers.publish)
+        await _obey(publishers)
     finally:
         publishers.close()
 
 
-async def _obey(publish: Callable[[int], Awaitable[dict[str, float]]]) -> None:
+async def _obey(publishers: Publishers) -> None:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
     while line := await reader.readline():
         wanted = msgspec.json.decode(line, type=Wanted)
-        say({"published": await publish(wanted.packs)})
+        if wanted.again:
+            resumes = wanted.again == "resumed"
+            published = await publishers.connect_again(wanted.packs, resumes=resumes)
+        else:
+            published = await publishers.publish(wanted.packs)
+        say({"published": published})
 
 
 def main() -> int:

@@ -104,6 +104,26 @@ async def child_up(module: str, config: Mapping[str, Any], file: Path) -> AsyncI
         await process.wait()
 
 
+@contextlib.asynccontextmanager
+async def ingestion_up(pki: Pki, folder: Path, broker: str) -> AsyncIterator[tuple[Child, str]]:
+    """Ingestion while the block runs, and where its API is; `TOKEN` opens it."""
+    certificate, key = pki.pair(INGESTION)
+    token_file = folder / "token"
+    token_file.write_text(TOKEN)
+    config = {
+        "broker": {
+            "address": broker,
+            "ca_file": str(pki.ca_file),
+            "certificate_file": str(certificate),
+            "key_file": str(key),
+        },
+        "state_dir": str(folder / "ingestion"),
+        "token_file": str(token_file),
+    }
+    async with child_up("city_platform ingestion", config, folder / "ingestion.json") as ingestion:
+        yield ingestion, (await ingestion.hear())["ready"]["http"]
+
+
 class Bare:
     """A subscriber that does nothing but acknowledge."""
 
@@ -239,31 +259,17 @@ async def _measure_stored(
     pki: Pki, folder: Path, config: Fields, fleet: Child, devices: int, packs: int,
     pids: dict[str, int],
 ) -> Fields:  # fmt: skip
-    certificate, key = pki.pair(INGESTION)
-    token_file = folder / "token"
-    token_file.write_text(TOKEN)
-    ingesting = {
-        "broker": {
-            "address": config["address"],
-            "ca_file": str(pki.ca_file),
-            "certificate_file": str(certificate),
-            "key_file": str(key),
-        },
-        "state_dir": str(folder / "ingestion"),
-        "token_file": str(token_file),
-    }
-    async with child_up(
-        "city_platform ingestion", ingesting, folder / "ingestion.json"
-    ) as ingestion:
-        address = (await ingestion.hear())["ready"]["http"]
-        async with HttpClient(address, TOKEN) as client:
-            cpu = Cpu(pids | {"ingestion": ingestion.pid})
-            began = asyncio.get_running_loop().time()
-            await fleet.ask({"packs": packs})
-            heard = await fleet.hear()
-            counts = await _until_stored(client, devices * packs)
-            took_s = asyncio.get_running_loop().time() - began
-            figures = _rate(heard["published"], took_s, cpu)
+    async with (
+        ingestion_up(pki, folder, config["address"]) as (ingestion, address),
+        HttpClient(address, TOKEN) as client,
+    ):
+        cpu = Cpu(pids | {"ingestion": ingestion.pid})
+        began = asyncio.get_running_loop().time()
+        await fleet.ask({"packs": packs})
+        heard = await fleet.hear()
+        counts = await until_stored(client, devices * packs)
+        took_s = asyncio.get_running_loop().time() - began
+        figures = _rate(heard["published"], took_s, cpu)
     return figures | {
         "readings": counts.stored,
         "lost": heard["published"]["acknowledged"] - counts.packs,
@@ -273,7 +279,7 @@ async def _measure_stored(
     }
 
 
-async def _until_stored(client: HttpClient, packs: int) -> IngestionCounts:
+async def until_stored(client: HttpClient, packs: int) -> IngestionCounts:
     """What is stored once it is `packs`, or no longer grows."""
     loop = asyncio.get_running_loop()
     counts = await client.get("/v1/counts", IngestionCounts)

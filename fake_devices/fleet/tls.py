@@ -140,6 +140,11 @@ class TlsPipe:
             connection.set_tlsext_host_name(_ascii_name(host))
         self._shake_hands()
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether this goes on with an earlier session; only after `is_established`."""
+        return bool(lib.SSL_session_reused(self._connection._ssl))
+
     def receive(self, data: bytes) -> bytes:
         """Plain bytes that came out of `data`. Raises `PeerNotTrusted`."""
         self._connection.bio_write(data)

@@ -36,6 +36,21 @@ def test_telemetry_tells_both_rates_and_that_nothing_was_lost() -> None:
 
 @pytest.mark.slow
 @pytest.mark.bench
+def test_reconnects_tell_who_resumed_a_session_and_that_no_pack_was_lost() -> None:
+    line = line_of("reconnects", "--devices", "12", "--times", "2")
+    assert (line["full"]["resumed"], line["resumed"]["resumed"]) == (0, 12)
+    for way in ("full", "resumed"):
+        assert (line[way]["attempts"], line[way]["lost"]) == (12, 0)
+        assert len(line[way]["rates_per_s"]) == 2
+        assert set(line[way]["cpu_us_per_device"]) == {"broker", "fleet", "ingestion"}
+    rate, *others = line["bars"]
+    # Twelve devices cannot show that the rate is met.
+    assert rate["met"] is not True
+    assert [bar["met"] for bar in others] == [True] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.bench
 def test_commands_tell_rate_and_round_trip_of_every_command() -> None:
     line = line_of("commands", "--devices", "10", "--rate", "20", "--seconds", "1")
     assert (line["posted"], line["unanswered"]) == (20, 0)
