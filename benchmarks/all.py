@@ -34,6 +34,7 @@ from harness.mqtt_broker.mosquitto import find_mosquitto
 LINES: Final = "lines.jsonl"
 ROOT: Final = Path(__file__).parents[1]
 LAST_WORDS_BYTES: Final = 400
+ENDS_WITHIN_S: Final = 30.0
 # The `lamplighter` command of this very tree, whatever is installed.
 LAMPLIGHTER: Final = "from harness.command import main; main()"
 
@@ -119,6 +120,16 @@ def scenarios() -> Iterator[Planned]:
     yield Planned("scale.soak", "", "--devices 20 --duration 60", 1_200.0)
 
 
+def _end_group(process: subprocess.Popen[bytes]) -> bytes:
+    """Ask it and its group to end, then make them; what it has printed, if that can be had."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=ENDS_WITHIN_S)[0]
+    return b""
+
+
 def run_one(planned: Planned, out: Path, *, is_quick: bool) -> dict[str, Any]:
     """Run one command; its line, or one that says how it failed."""
     arguments = planned.command(is_quick=is_quick)
@@ -136,9 +147,7 @@ def run_one(planned: Planned, out: Path, *, is_quick: bool) -> dict[str, Any]:
             fault = None
         except subprocess.TimeoutExpired:
             # Its processes are a group of their own.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            printed, _ = process.communicate()
+            printed = _end_group(process)
             fault = f"it took longer than {planned.within_s:g} s"
     told = {
         "command": _told(arguments),

@@ -60,6 +60,18 @@ def ended(process: Any, within_s: float = END_S) -> None:
         process.join(timeout=END_S)
 
 
+async def terminated(process: asyncio.subprocess.Process, within_s: float = END_S) -> None:
+    """Ask a program to end, and kill it when it does not in time."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), within_s)
+    except TimeoutError:
+        # Kills it and lets its pipes go: `wait` waits for them too, which children of its own hold.
+        process._transport.close()  # type: ignore[attr-defined]  # nothing public does
+        await asyncio.wait_for(process.wait(), END_S)
+
+
 def _received(pipe: Connection, within_s: float, otherwise: str) -> Any:
     if not pipe.poll(within_s):
         raise TimeoutError(f"{otherwise} within {within_s:g} s")

@@ -33,6 +33,7 @@ from typing import Any
 
 import uvloop
 
+from benchmarks.child_process import END_S, ended, started
 from benchmarks.registers import (
     DEVICES,
     LINKS,
@@ -210,14 +211,21 @@ async def _ask_theirs(server: tuple[str, int], pipe: Connection, exchanges: int)
 # ---- measuring ----
 
 
+def _cpu_of(pipe: Connection, when: str) -> tuple[float, float]:
+    """What the server has used so far."""
+    pipe.send(when)
+    if not pipe.poll(END_S):
+        raise TimeoutError(f"the server said nothing within {END_S:g} s")
+    used_s, kernel_s = pipe.recv()
+    return float(used_s), float(kernel_s)
+
+
 async def _measure(story: Callable[[], Awaitable[None]], count: int, pipe: Connection) -> Result:
-    pipe.send("before")
-    server_before = pipe.recv()
+    server_before = _cpu_of(pipe, "before")
     client_before, begun = _cpu_s(), time.perf_counter()
     await story()
     wall_s, client = time.perf_counter() - begun, _cpu_s()
-    pipe.send("after")
-    server = pipe.recv()
+    server = _cpu_of(pipe, "after")
 
     def us_each(after: float, before: float) -> float:
         return round((after - before) / count * 1e6, 1)
@@ -245,10 +253,9 @@ def _run(which: str, exchanges: int) -> Result:
     server = multiprocessing.get_context("spawn").Process(target=_serve, args=(which, theirs))
     server.start()
     try:
-        return uvloop.run(CLIENTS[which](ours.recv(), ours, exchanges))
+        return uvloop.run(CLIENTS[which](started(server, ours), ours, exchanges))
     finally:
-        server.join(timeout=2)
-        server.kill()
+        ended(server, 2)
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from benchmarks.child_process import terminated
 from contracts.names import service_identity
 from contracts.topics import Topics, fill
 from harness.mqtt_broker.mosquitto import find_mosquitto
@@ -148,8 +149,7 @@ async def broker_up(kind: str, pki: Pki) -> AsyncIterator[tuple[tuple[str, int],
             host, _, port = said["ready"]["mqtt"].rpartition(":")
             yield (host, int(port)), process.pid
         finally:
-            process.terminate()
-            await process.wait()
+            await terminated(process)
 
 
 def cpu_us(pid: int) -> float:

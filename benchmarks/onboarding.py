@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,13 +38,18 @@ from benchmarks.rig import (
     write_line,
 )
 from contracts.journal import (
+    CommandReceived,
+    CommandSent,
     DeviceBootstrapped,
     DeviceRegistered,
     DeviceStarted,
+    EventLogged,
+    EventsAcknowledged,
     LoopSample,
     MessageSeen,
     ReadingsStored,
 )
+from contracts.load import DeviceUpdated
 from harness.bench import configs
 from harness.journal import Journal, read_run
 from harness.runner.cohort import choose
@@ -206,7 +212,26 @@ def figures(journal: Journal, *, goes_online: bool = False) -> Fields:
         "loader_lag_p99_ms": _ms(percentile(lags, 0.99)),
         "socket_drops": sum(each.socket_drops for each in journal.of(LoopSample)),
         "retransmissions": sum(each.retransmissions for each in journal.of(LoopSample)),
+        "messages_per_device": messages_per_device(journal, len(intended)),
     }
+
+
+def messages_per_device(journal: Journal, devices: int) -> Fields:
+    """What one device's onboarding took on each hop: exchanges over CoAP, frames of the data
+    interface, publications over MQTT."""
+    counts = Counter(
+        {
+            "coap_registers": len(journal.of(DeviceRegistered)),
+            "coap_updates": len(journal.of(DeviceUpdated)),
+            "coap_requests_of_commands": len(journal.of(CommandSent)),
+            "frames_of_commands": len(journal.of(CommandReceived)),
+            "frames_of_acknowledgements": len(journal.of(EventsAcknowledged)),
+        }
+    )
+    counts.update(f"frames_of_event_{each.kind}" for each in journal.of(EventLogged))
+    for seen in journal.of(MessageSeen):
+        counts[f"mqtt_{seen.event_kind or seen.topic_kind}"] += 1
+    return {name: round(number / max(1, devices), 2) for name, number in sorted(counts.items())}
 
 
 def _reached(journal: Journal) -> dict[str, dict[str, int]]:

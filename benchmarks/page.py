@@ -21,7 +21,7 @@ import msgspec
 
 from benchmarks.capabilities import CAPABILITIES, Capability, Figure, Line, is_met, value_at
 from contracts.errors import ContractError
-from contracts.report import Report, decode_report
+from contracts.report import Percentiles, Report, decode_report
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "performance.md"
@@ -65,7 +65,8 @@ def read_lines(data: bytes, source: str) -> list[dict[str, Any]]:
 
 
 def scenario_line(report: Report) -> dict[str, Any]:
-    """A run's report as a line."""
+    """A run's report as a line. Latencies and rates of a saturated run are void, and left out."""
+    is_void = report.loader.saturated
     stage, update = report.stages.get("registered"), report.operations.get("update")
     registered = report.throughput.get("registered")
     held = {side.side: side.rss_bytes_max for side in report.sides}
@@ -78,13 +79,17 @@ def scenario_line(report: Report) -> dict[str, Any]:
         "verdict": report.verdict,
         "exit_code": report.exit_code,
         "saturated": report.loader.faults,
-        "registered_per_s": registered.sustained_per_s if registered else None,
-        "registered_p99_ms": stage.since_start.p99 if stage and stage.since_start else None,
-        "update_p99_ms": update.latency.p99 if update and update.latency else None,
+        "registered_per_s": registered.sustained_per_s if registered and not is_void else None,
+        "registered_p99_ms": None if is_void else _p99_ms(stage and stage.since_start),
+        "update_p99_ms": None if is_void else _p99_ms(update and update.latency),
         "fleet_and_emulated_bytes": held.get("fleet", 0) + held.get("emulated", 0),
         "cpu_s": ", ".join(f"{side.side} {side.cpu_s:.1f}" for side in report.sides),
         "conditions": {**report.machine, **report.versions},
     }
+
+
+def _p99_ms(latency: Percentiles | None) -> float | None:
+    return None if latency is None else latency.p99
 
 
 def render_tables(lines: Sequence[Line]) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from array import array
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, repeat
 from multiprocessing.connection import Connection
 
 import msgspec
@@ -35,6 +35,9 @@ WINDOW_DEFAULT = 64
 _LOCATION_RD, _PATH_RD = b"\x82rd", b"\xb2rd"
 _TICK_S = 0.001
 _TOKEN_BYTES = 5
+_TOKEN_ENDS = 4 + _TOKEN_BYTES
+# How often is looked at what is unanswered.
+_LOOK_EVERY_S = 0.1
 # RFC 7252 §4.8; without the random factor, because these are loopback's few losses.
 _ACK_TIMEOUT_S = 2.0
 _SENDS_MAX = 5
@@ -124,18 +127,24 @@ def name_of(number: int) -> str:
 
 
 class Exchange(msgspec.Struct, gc=False, eq=False):
-    """One request that is not answered yet."""
+    """One request: `times_sent` and when to look again, in seconds of the loop, once it is out."""
 
     number: int
-    intended_ns: int
+    token: bytes
     datagram: bytes
     peer: LocalAndRemote
-    times_sent: int = 1
+    intended_ns: int = 0
+    times_sent: int = 0
+    due: float = 0.0
 
 
 class Loader:
     """Carries out orders, one at a time. It knows of CoAP what it needs: confirmable requests with
-    piggybacked answers, told apart by token and address, sent again as RFC 7252 §4.2 has it."""
+    piggybacked answers, told apart by token and address, sent again as RFC 7252 §4.2 has it.
+
+    What can be made before the clock runs is: the requests of an order that is not repeated. What
+    that costs is in `cpu_us` all the same.
+    """
 
     def __init__(self, server: tuple[str, int], lifetime_s: int) -> None:
         self._server = server
@@ -143,18 +152,20 @@ class Loader:
         self._loop = asyncio.get_running_loop()
         self.link: ManyAddressesLink | None = None
         self._order = Order(0, 0)
-        # By token, which is unique among all endpoints here.
+        # What is to be sent, in its order; and what is out, by token, unique among all endpoints.
+        self._exchanges: Iterator[Exchange] = iter(())
         self._open: dict[bytes, Exchange] = {}
-        # When to look again at an exchange: each wait has a queue of its own, in order of time.
-        self._waits: list[deque[tuple[float, bytes]]] = [deque() for _ in range(_SENDS_MAX)]
+        # Each endpoint has one request in a pass over all: its message id.
+        self._passes = 0
         self._tokens = 0
-        self._message_ids: dict[int, int] = {}
-        self._peers: dict[int, LocalAndRemote] = {}
         self._begun = 0
         self._total = 0
         self._began_ns = 0
+        self._looked_at = 0.0
         self._latencies_ns = array("q")
         self._lags_ns = array("q")
+        # Registered by this order, to be noted when it is over.
+        self._created: list[tuple[int, bytes]] = []
         self._refused: dict[str, int] = {}
         self._failed = 0
         self._retransmitted = 0
@@ -171,28 +182,38 @@ class Loader:
         self._refused, self._failed, self._retransmitted = {}, 0, 0
         self._ended = self._loop.create_future()
         began_cpu = cpu_s()
+        made = map(self._make, range(self._total))
+        self._exchanges = made if order.repeat_s else iter(list(made))
         self._began_ns = time.monotonic_ns()
         if not self._rate_per_s():
-            first = min(order.window, self._total)
-            self._send([self._begin(self._began_ns) for _ in range(first)])
+            self._begin(min(order.window, self._total), self._began_ns)
         self._tick()
         await self._ended
-        return self._done(cpu_s() - began_cpu)
+        wall_s = (time.monotonic_ns() - self._began_ns) / 1e9
+        for number, data in self._created:
+            self._datagrams.note_created(number, data)
+        self._created.clear()
+        return self._done(wall_s, cpu_s() - began_cpu)
 
-    def receive(self, datagrams: Sequence[tuple[bytes, LocalAndRemote]]) -> None:
+    def receive(self, datagrams: Iterable[tuple[bytes, LocalAndRemote]]) -> None:
         """The link's callback."""
         now_ns = time.monotonic_ns()
-        is_windowed = not self._rate_per_s()
-        to_send = []
+        is_open, latencies_ns, created = self._open, self._latencies_ns, self._created
+        answered_before = len(latencies_ns)
         for data, peer in datagrams:
-            exchange = self._open.get(data[4 : 4 + _TOKEN_BYTES])
+            exchange = is_open.get(data[4:_TOKEN_ENDS])
             if exchange is None or exchange.peer != peer:
                 continue
-            del self._open[data[4 : 4 + _TOKEN_BYTES]]
-            self._note_answer(exchange, data, now_ns)
-            if is_windowed and self._begun < self._total:
-                to_send.append(self._begin(now_ns))
-        self._send(to_send)
+            del is_open[exchange.token]
+            latencies_ns.append(now_ns - exchange.intended_ns)
+            if data[1] == codes.CREATED:
+                created.append((exchange.number, data))
+            elif data[1] != codes.CHANGED:
+                text = codes.code_text(data[1])
+                self._refused[text] = self._refused.get(text, 0) + 1
+        if not self._rate_per_s():
+            answered = len(latencies_ns) - answered_before
+            self._begin(min(answered, self._total - self._begun), now_ns)
         self._end_if_over()
 
     def _rate_per_s(self) -> float:
@@ -202,64 +223,68 @@ class Loader:
     def _tick(self) -> None:
         """What time brings: arrivals of an open-loop order, and what is sent again."""
         if self._rate_per_s():
-            self._send(self._begin_due())
-        self._send_again()
+            self._begin_due()
+        now = self._loop.time()
+        if now - self._looked_at >= _LOOK_EVERY_S:
+            self._looked_at = now
+            self._send_again(now)
         self._end_if_over()
         if self._ended is not None and not self._ended.done():
             self._loop.call_later(_TICK_S, self._tick)
 
-    def _begin_due(self) -> list[tuple[bytes, LocalAndRemote]]:
+    def _begin_due(self) -> None:
         """Open-loop: begin what is due, whatever is still unanswered."""
         now_ns = time.monotonic_ns()
         interval_ns = 1e9 / self._rate_per_s()
         due = min(self._total, int((now_ns - self._began_ns) / interval_ns) + 1)
-        found = []
-        while self._begun < due:
-            intended_ns = self._began_ns + int(self._begun * interval_ns)
-            self._lags_ns.append(now_ns - intended_ns)
-            found.append(self._begin(intended_ns))
-        return found
+        intended_ns = [
+            self._began_ns + int(begun * interval_ns) for begun in range(self._begun, due)
+        ]
+        self._lags_ns.extend([now_ns - each for each in intended_ns])
+        self._begin(len(intended_ns), now_ns, intended_ns)
 
-    def _begin(self, intended_ns: int) -> tuple[bytes, LocalAndRemote]:
+    def _begin(self, count: int, now_ns: int, intended_ns: Sequence[int] = ()) -> None:
+        """Send the next `count`, meant to be sent now, or each at its own time."""
+        if not count:
+            return
+        self._begun += count
+        exchanges = list(islice(self._exchanges, count))
+        due = self._loop.time() + _ACK_TIMEOUT_S
+        for exchange, at_ns in zip(exchanges, intended_ns or repeat(now_ns), strict=False):
+            exchange.intended_ns = at_ns
+            exchange.times_sent = 1
+            exchange.due = due
+            self._open[exchange.token] = exchange
+        self._send([(exchange.datagram, exchange.peer) for exchange in exchanges])
+
+    def _make(self, place: int) -> Exchange:
+        """The request that comes at this place in the order."""
         order = self._order
-        number = order.first + self._begun % order.count
-        self._begun += 1
+        number = order.first + place % order.count
+        if number == order.first:
+            self._passes += 1
         self._tokens += 1
         token = self._tokens.to_bytes(_TOKEN_BYTES, "big")
-        message_id = self._message_ids[number] = self._message_ids.get(number, number) + 1 & 0xFFFF
         make = self._datagrams.update if order.updates else self._datagrams.register
-        peer = self._peers.get(number) or self._make_peer(number)
-        datagram = make(number, message_id, token)
-        self._open[token] = Exchange(number, intended_ns, datagram, peer)
-        self._waits[0].append((self._loop.time() + _ACK_TIMEOUT_S, token))
-        return datagram, peer
-
-    def _make_peer(self, number: int) -> LocalAndRemote:
+        datagram = make(number, number + self._passes & 0xFFFF, token)
         local = f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
-        peer = self._peers[number] = (local, *self._server)
-        return peer
+        return Exchange(number, token, datagram, (local, *self._server))
 
     def _send(self, datagrams: list[tuple[bytes, LocalAndRemote]]) -> None:
         if datagrams and self.link is not None:
             self.link.send(datagrams)
 
-    def _send_again(self) -> None:
-        now = self._loop.time()
+    def _send_again(self, now: float) -> None:
         to_send = []
-        for waits in self._waits:
-            while waits and (waits[0][0] <= now or waits[0][1] not in self._open):
-                exchange = self._open.get(token := waits.popleft()[1])
-                if exchange is None:
-                    continue
-                if exchange.times_sent == _SENDS_MAX:
-                    del self._open[token]
-                    self._failed += 1
-                    continue
-                wait_s = _ACK_TIMEOUT_S * 2**exchange.times_sent
-                self._waits[exchange.times_sent].append((now + wait_s, token))
-                exchange.times_sent += 1
-                self._retransmitted += 1
-                to_send.append((exchange.datagram, exchange.peer))
+        for exchange in [each for each in self._open.values() if each.due <= now]:
+            if exchange.times_sent == _SENDS_MAX:
+                del self._open[exchange.token]
+                self._failed += 1
+                continue
+            exchange.due = now + _ACK_TIMEOUT_S * 2**exchange.times_sent
+            exchange.times_sent += 1
+            self._retransmitted += 1
+            to_send.append((exchange.datagram, exchange.peer))
         self._send(to_send)
 
     def _end_if_over(self) -> None:
@@ -267,17 +292,7 @@ class Loader:
         if is_over and self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
-    def _note_answer(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
-        self._latencies_ns.append(now_ns - exchange.intended_ns)
-        code = data[1]
-        if code == codes.CREATED:
-            self._datagrams.note_created(exchange.number, data)
-        elif code != codes.CHANGED:
-            text = codes.code_text(code)
-            self._refused[text] = self._refused.get(text, 0) + 1
-
-    def _done(self, cpu: float) -> Done:
-        wall_s = (time.monotonic_ns() - self._began_ns) / 1e9
+    def _done(self, wall_s: float, cpu: float) -> Done:
         latencies, lags = sorted(self._latencies_ns), sorted(self._lags_ns) or [0]
         total = len(latencies)
         return Done(

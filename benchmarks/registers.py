@@ -69,7 +69,7 @@ class _AnsweringDriver(EndpointDriver):
                 continue
             taken = take(data, peer, now)
             if taken is not None:
-                answer(taken, codes.CREATED, _LOCATIONS[len(name)] + name)
+                answer(taken, data, codes.CREATED, _LOCATIONS[len(name)] + name)
         self._flush()
 
     def _understands(self, data: bytes, tail: bytes) -> bool:

@@ -272,8 +272,10 @@ class Command(_Frame, frozen=True, tag="command"):
     `id` is the caller's; a repeated id gets the stored outcome. `expires_at_us` is Unix time.
     `write` replaces the instance or resource unless `mode` is `update`; `values` have full paths.
     For `create`, `path` is the object or the new instance; values of instance 65535 leave its id to
-    the device. `format` is a CoAP content format: of what is sent, or asked for by Accept; without
-    it the server chooses one that the device takes, and with `any_format` the device does.
+    the device, and those of an object may be of several instances, each with its id, which the
+    device creates all or not at all. `format` is a CoAP content format: of what is sent, or asked
+    for by Accept; without it the server chooses one that the device takes, and with `any_format`
+    the device does.
 
     `paths` are of the composite operations (`/` is all there is) and of the cancellation of a
     composite observation; in write_composite they are resource instances to remove. `attributes`

@@ -194,13 +194,15 @@ class BootstrapComponent:
     def _registered(self, topic: str, payload: bytes) -> asyncio.Future[None]:
         # Futures and callbacks, and not a task: of these there are as many as registrations.
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        read = self._documents.get(_endpoint_of(self._topics, topic))
-        read.add_done_callback(partial(self._document_read, topic, payload, done))
+        endpoint = _endpoint_of(self._topics, topic)
+        read = self._documents.get(endpoint)
+        read.add_done_callback(partial(self._document_read, topic, endpoint, payload, done))
         return done
 
     def _document_read(
         self,
         topic: str,
+        endpoint: str,
         payload: bytes,
         done: asyncio.Future[None],
         read: asyncio.Future[bytes | None],
@@ -208,10 +210,12 @@ class BootstrapComponent:
         try:
             document = read.result()
             if document is None and self._directory is not None:
-                asking = asyncio.ensure_future(self._answer_without_document(topic, payload))
+                asking = asyncio.ensure_future(
+                    self._answer_without_document(topic, endpoint, payload)
+                )
                 asking.add_done_callback(partial(_pass_on, done))
                 return
-            kept = self._answer(topic, payload, document, is_known=True)
+            kept = self._answer(topic, endpoint, payload, document, is_known=True)
         except Exception as error:  # the boundary to a target: the rule runner tries again
             if not done.done():
                 done.set_exception(error)
@@ -221,17 +225,16 @@ class BootstrapComponent:
         elif not done.done():
             done.set_result(None)
 
-    async def _answer_without_document(self, topic: str, payload: bytes) -> None:
-        is_known = await self._is_known(_endpoint_of(self._topics, topic))
-        kept = self._answer(topic, payload, None, is_known=is_known)
+    async def _answer_without_document(self, topic: str, endpoint: str, payload: bytes) -> None:
+        is_known = await self._is_known(endpoint)
+        kept = self._answer(topic, endpoint, payload, None, is_known=is_known)
         if kept is not None:
             await asyncio.shield(kept)
 
     def _answer(
-        self, topic: str, payload: bytes, document: bytes | None, *, is_known: bool
+        self, topic: str, endpoint: str, payload: bytes, document: bytes | None, *, is_known: bool
     ) -> asyncio.Future[None] | None:
         """Send what a registration asks for; what is returned is done when that is kept."""
-        endpoint = _endpoint_of(self._topics, topic)
         decision = decide_on(
             topic,
             payload,

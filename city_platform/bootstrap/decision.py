@@ -73,7 +73,8 @@ def decide(event: Event, facts: Facts) -> SendCredentials | Ignore:
         return Ignore("unknown_endpoint")
     if facts.credentials_version is None:
         return Ignore("no_credentials")
-    if _has_broker(registration) and facts.confirmed_version == facts.credentials_version:
+    # Versions first: a new device has none, and its links need not be looked through.
+    if facts.confirmed_version == facts.credentials_version and _has_broker(registration):
         return Ignore("confirmed")
     return SendCredentials(
         event.endpoint, event.server, registration.registration_id, facts.credentials_version

@@ -300,7 +300,9 @@ class BridgeCore:
         )
 
     def _accept_seq(self, seq: int) -> bool:
-        self._move(Happening.EVENT)
+        # While live the table leaves it there, and nearly all events come then.
+        if self.link is not Link.LIVE:
+            self._move(Happening.EVENT)
         if self._progress.is_repeated(seq):
             self.counts["events_repeated"] += 1
             self._ack_due = True

@@ -7,10 +7,10 @@ server has an outcome for is answered from its store and never done twice.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import blake2b
 from typing import NamedTuple
 
 from city_platform.bridge.registry import Held
@@ -28,6 +28,7 @@ from contracts.data_interface import (
 BROKER_OBJECT = 18830
 PUBLICATION_OBJECT = 18831
 _BROKER, _SECRET_KEY = "/18830/0", "/18830/0/9"
+_PUBLICATIONS = f"/{PUBLICATION_OBJECT}"
 _ACTIVE = 5
 ISSUED_BY = "credentials"
 ID_PREFIX = "credentials:"
@@ -40,6 +41,7 @@ class Manner(Enum):
     """How a step is done at the device."""
 
     CREATE = "create"
+    CREATE_ALL = "create_all"
     REPLACE = "replace"
     ACTIVATE = "activate"
     ACTIVATE_ALL = "activate_all"
@@ -50,12 +52,16 @@ class Manner(Enum):
 
 
 class Verdict(Enum):
-    """What an outcome says of a step. `UNKNOWN`: it may or may not have happened."""
+    """What an outcome says of a step. `UNKNOWN`: it may or may not have happened. `UNREADABLE`:
+    it was done, and what was answered is not what the standard asks. `INVALID`: the server makes
+    no request of it."""
 
     DONE = "done"
+    UNREADABLE = "unreadable"
     ABSENT = "absent"
     REFUSED = "refused"
     UNKNOWN = "unknown"
+    INVALID = "invalid"
     ENDED = "ended"
 
     # Looked up in tables for every outcome: Enum's own hash is computed in Python.
@@ -73,45 +79,66 @@ class Follows(Enum):
 AFTER: dict[Manner, dict[Verdict, Manner | Follows]] = {
     Manner.CREATE: {
         Verdict.DONE: Follows.NEXT_STEP,
+        Verdict.UNREADABLE: Follows.NEXT_STEP,
         # Refused: the instance exists. Unknown: it may, and a Create is never sent twice.
         Verdict.ABSENT: Manner.REPLACE,
         Verdict.REFUSED: Manner.REPLACE,
         Verdict.UNKNOWN: Manner.REPLACE,
+        Verdict.INVALID: Follows.GIVE_UP,
+        Verdict.ENDED: Follows.GIVE_UP,
+    },
+    Manner.CREATE_ALL: {
+        Verdict.DONE: Follows.NEXT_STEP,
+        # Who made one of them, takes only one at a time, or did not answer, is given each alone.
+        Verdict.UNREADABLE: Follows.ONE_BY_ONE,
+        Verdict.ABSENT: Follows.ONE_BY_ONE,
+        Verdict.REFUSED: Follows.ONE_BY_ONE,
+        Verdict.UNKNOWN: Follows.ONE_BY_ONE,
+        Verdict.INVALID: Follows.ONE_BY_ONE,
         Verdict.ENDED: Follows.GIVE_UP,
     },
     Manner.REPLACE: {
         Verdict.DONE: Follows.NEXT_STEP,
+        Verdict.UNREADABLE: Follows.NEXT_STEP,
         Verdict.ABSENT: Manner.CREATE,
         Verdict.REFUSED: Manner.CREATE,
         Verdict.UNKNOWN: Manner.REPLACE,
+        Verdict.INVALID: Follows.GIVE_UP,
         Verdict.ENDED: Follows.GIVE_UP,
     },
     Manner.ACTIVATE: {
         Verdict.DONE: Follows.NEXT_STEP,
+        Verdict.UNREADABLE: Follows.NEXT_STEP,
         Verdict.ABSENT: Follows.GIVE_UP,
         Verdict.REFUSED: Follows.GIVE_UP,
         Verdict.UNKNOWN: Manner.ACTIVATE,
+        Verdict.INVALID: Follows.GIVE_UP,
         Verdict.ENDED: Follows.GIVE_UP,
     },
     Manner.ACTIVATE_ALL: {
         Verdict.DONE: Follows.NEXT_STEP,
+        Verdict.UNREADABLE: Follows.NEXT_STEP,
         # Write-Composite is optional: who refuses it, or does not answer it, is written to plainly.
         Verdict.ABSENT: Follows.ONE_BY_ONE,
         Verdict.REFUSED: Follows.ONE_BY_ONE,
         Verdict.UNKNOWN: Follows.ONE_BY_ONE,
+        Verdict.INVALID: Follows.GIVE_UP,
         Verdict.ENDED: Follows.GIVE_UP,
     },
     Manner.DELETE: {
         Verdict.DONE: Follows.NEXT_STEP,
+        Verdict.UNREADABLE: Follows.NEXT_STEP,
         Verdict.ABSENT: Follows.NEXT_STEP,
         Verdict.REFUSED: Follows.GIVE_UP,
         Verdict.UNKNOWN: Manner.DELETE,
+        Verdict.INVALID: Follows.GIVE_UP,
         Verdict.ENDED: Follows.GIVE_UP,
     },
 }
 
 OPERATIONS: dict[Manner, Operation] = {
     Manner.CREATE: "create",
+    Manner.CREATE_ALL: "create",
     Manner.REPLACE: "write",
     Manner.ACTIVATE: "write",
     Manner.ACTIVATE_ALL: "write_composite",
@@ -122,7 +149,7 @@ _VERDICT_OF_STAGE: dict[Stage, Verdict] = {
     "timeout": Verdict.UNKNOWN,
     "unknown": Verdict.UNKNOWN,
     "coap": Verdict.REFUSED,
-    "invalid": Verdict.ENDED,
+    "invalid": Verdict.INVALID,
     "not_registered": Verdict.ENDED,
     # Expired and cancelled commands were not sent; the handler drives the whole again.
     "expired": Verdict.ENDED,
@@ -133,7 +160,7 @@ _VERDICT_OF_STAGE: dict[Stage, Verdict] = {
 class Step(NamedTuple):
     """One thing to reach at the device, and how to try it first. `values` may be secret.
 
-    `path` is empty when the values are of several instances.
+    `path` is empty when the values are of several instances, and the object when those are created.
     """
 
     path: str
@@ -166,7 +193,7 @@ class Progress(Enum):
 def verdict_on(outcome: Outcome) -> Verdict:
     """What an outcome says of the step that asked for it."""
     if outcome.code is not None and outcome.code.startswith("2."):
-        return Verdict.DONE
+        return Verdict.DONE if outcome.error is None else Verdict.UNREADABLE
     if outcome.code == "4.04":
         return Verdict.ABSENT
     if outcome.code is not None:
@@ -177,16 +204,22 @@ def verdict_on(outcome: Outcome) -> Verdict:
 def steps_for(document: CredentialsDocument, held: Held) -> list[Step]:
     """All steps, in order: broker, publications, stale ones deleted, then publications made active.
 
-    A new publication is not active until the end: the device connects at the last step. One that
-    is there stays as active as it is, so that a drive that a kill ends midway leaves the device
-    reporting, also when it was one too many and is never begun again.
+    A new publication is not active until the end: the device connects at the last step. A device
+    that has none gets all of them at the last step, active at once, where it may take that. One
+    that is there stays as active as it is, so that a drive that a kill ends midway leaves the
+    device reporting, also when it was one too many and is never begun again.
     """
     brokers = held.instances_of(BROKER_OBJECT)
     existing = held.instances_of(PUBLICATION_OBJECT)
     wanted = sorted(document.publications, key=lambda publication: publication.instance)
+    broker = Step(_BROKER, _put(0 in brokers), broker_values(document.broker))
+    if wanted and not existing and (held.may_take_composites or len(wanted) == 1):
+        values = [value for one in wanted for value in publication_values(one, is_active=True)]
+        path = _PUBLICATIONS if len(wanted) > 1 else _instance(wanted[0].instance)
+        return [broker, Step(path, Manner.CREATE_ALL, tuple(values))]
     stale = sorted(existing - {publication.instance for publication in wanted})
     return [
-        Step(_BROKER, _put(0 in brokers), broker_values(document.broker)),
+        broker,
         *(
             Step(_instance(one.instance), _put(one.instance in existing), publication_values(one))
             for one in wanted
@@ -212,8 +245,8 @@ def broker_values(broker: BrokerCredentials) -> tuple[Value, ...]:
     )
 
 
-def publication_values(publication: Publication) -> tuple[Value, ...]:
-    """The resources of one `/18831/n`, not active yet."""
+def publication_values(publication: Publication, *, is_active: bool = False) -> tuple[Value, ...]:
+    """The resources of one `/18831/n`, not active yet unless it `is_active` at once."""
     source, broker, topic, qos, retain, active, encoding = _resources(publication.instance)
     return (
         Value(source, "corelnk", publication.source),
@@ -221,7 +254,7 @@ def publication_values(publication: Publication) -> tuple[Value, ...]:
         Value(topic, "string", publication.topic),
         Value(qos, "unsigned", publication.qos),
         Value(retain, "boolean", publication.retain),
-        Value(active, "boolean", False),
+        Value(active, "boolean", is_active),
         Value(encoding, "unsigned", publication.encoding),
     )
 
@@ -262,10 +295,11 @@ class CredentialsProcedure:
         step = self._steps[self._position]
         is_last = self._position == len(self._steps) - 1
         values = list(step.values)
-        active_path = step.active_path if self._manner is Manner.REPLACE else None
+        is_replaced = self._manner is Manner.REPLACE
+        active_path = step.active_path if is_replaced else None
         keeps_active = active_path is not None
         # A Write that replaces would take away what is not in it (LwM2M 1.1 core §6.3.3).
-        keeps_others = keeps_active or step.leaves_key
+        keeps_others = keeps_active or (is_replaced and step.leaves_key)
         if keeps_active:
             values = [one for one in values if one.path != active_path]
         return Command(
@@ -291,7 +325,7 @@ class CredentialsProcedure:
             self._begin_next_step()
         elif follows is Follows.ONE_BY_ONE:
             step = self._steps.pop(self._position)
-            self._steps[self._position : self._position] = _activations_one_by_one(step.values)
+            self._steps[self._position : self._position] = _ONE_BY_ONE[self._manner](step.values)
             self._begin_step()
         elif isinstance(follows, Manner):
             self._try_again(follows, is_stored)
@@ -331,7 +365,7 @@ class CredentialsProcedure:
         """
         step = self._steps[self._position]
         parts = (self._chain, step.path, self._manner.value, str(self._number))
-        self._chain = sha256("\0".join(parts).encode()).hexdigest()[:32]
+        self._chain = blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
         return ID_PREFIX + self._chain
 
 
@@ -349,6 +383,28 @@ def _activations(instances: list[int], may_be_composite: bool) -> list[Step]:
 
 def _activations_one_by_one(values: Iterable[Value]) -> list[Step]:
     return [Step(one.path, Manner.ACTIVATE, (one,)) for one in values]
+
+
+def _creations_one_by_one(values: Iterable[Value]) -> list[Step]:
+    """The publications that these values make, each created alone and not active, and then all made
+    active."""
+    of_each: dict[str, list[Value]] = {}
+    for value in values:
+        instance, _, resource = value.path.rpartition("/")
+        is_active = resource == str(_ACTIVE)
+        own = Value(value.path, value.type, False) if is_active else value
+        of_each.setdefault(instance, []).append(own)
+    numbers = [int(instance.rpartition("/")[2]) for instance in of_each]
+    return [
+        *(Step(instance, Manner.CREATE, tuple(own)) for instance, own in of_each.items()),
+        *_activations(numbers, may_be_composite=True),
+    ]
+
+
+_ONE_BY_ONE: dict[Manner, Callable[[Iterable[Value]], list[Step]]] = {
+    Manner.CREATE_ALL: _creations_one_by_one,
+    Manner.ACTIVATE_ALL: _activations_one_by_one,
+}
 
 
 @lru_cache(maxsize=256)

@@ -50,7 +50,8 @@ class Held(NamedTuple):
 
     registration_id: str
     links: Links
-    # Whether its version of LwM2M has Write-Composite, from 1.1 on; not all that have it take it.
+    # Whether its version of LwM2M has Write-Composite and Create of several instances, from 1.1 on;
+    # not all that have it take it.
     may_take_composites: bool = False
 
     def instances_of(self, object_id: int) -> Set[int]:

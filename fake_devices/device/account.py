@@ -6,7 +6,8 @@ which a platform writes them.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeVar
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,7 +23,7 @@ from contracts.topics import Topics, is_topic_name, match_template
 from fake_devices.device.outbox import StreamName
 from fake_devices.device.tree import ObjectTree
 from lwm2m.codecs import link_format
-from lwm2m.objects import ObjectLink, ObjectPath
+from lwm2m.objects import ObjectLink, ObjectPath, Value
 
 BROKER_OBJECT: Final = 18830
 PUBLICATION_OBJECT: Final = 18831
@@ -30,11 +31,13 @@ PUBLICATION_OBJECT: Final = 18831
 # Resources of /18830.
 _URI, _CLIENT_ID, _CLEAN_SESSION, _KEEP_ALIVE = 0, 1, 2, 3
 _SECURITY_MODE, _CERTIFICATE, _CA_CERTIFICATE, _SECRET_KEY = 6, 7, 8, 9
-# Resources of /18831.
-_SOURCE, _BROKER, _TOPIC, _QOS, _RETAIN, _ACTIVE, _ENCODING = range(7)
 
+_RESOURCES: Final = range(11)
+_INSTANCES_KEPT: Final = 256
+_URIS_KEPT: Final = 64
 _SOURCES_CACHED_MAX: Final = 64
-_Kind = TypeVar("_Kind", str, int, bool, bytes, ObjectLink)
+_Kind = TypeVar("_Kind", str, int, bool, bytes)
+_Values = list[Value | None]
 _DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -73,6 +76,22 @@ class Stream(msgspec.Struct, frozen=True):
     sources: tuple[ObjectPath, ...]
 
 
+class _Publication(NamedTuple):
+    """The resources of an instance of /18831, by number; None where none of its type is."""
+
+    source: str | None
+    broker: ObjectLink | None
+    topic: str | None
+    qos: int | None
+    retain: bool | None
+    active: bool | None
+    encoding: int | None
+
+
+# Exactly the kinds: a boolean is an int in Python and none in LwM2M.
+_PUBLICATION_KINDS: Final = (str, ObjectLink, str, int, bool, bool, int)
+
+
 class UplinkPlan(NamedTuple):
     """What the objects ask for. `is_whole`: every publication is active, so nobody is half-way
     through setting them up."""
@@ -95,12 +114,11 @@ def read_uplink(tree: ObjectTree, topics: Topics, own_key: bytes = b"") -> Uplin
     broker: ObjectLink | None = None
     streams: list[Stream] = []
     presence_topic = ""
-    publications = tree.instances_of(PUBLICATION_OBJECT)
-    active = [each for each in publications if _get(tree, each, _ACTIVE, bool)]
-    for instance in active:
-        presence_topic = presence_topic or _read_presence_topic(tree, instance)
-        stream = _read_stream(tree, instance, topics)
-        link = _get(tree, instance, _BROKER, ObjectLink)
+    publications = [_read_publication(tree, each) for each in tree.instances_of(PUBLICATION_OBJECT)]
+    active = [publication for publication in publications if publication.active]
+    for publication in active:
+        presence_topic = presence_topic or _read_presence_topic(publication)
+        stream, link = _read_stream(tree, publication, topics), publication.broker
         if stream is None or link is None or (broker is not None and link != broker):
             continue
         if account is None:
@@ -115,19 +133,19 @@ def read_uplink(tree: ObjectTree, topics: Topics, own_key: bytes = b"") -> Uplin
 def _read_account(tree: ObjectTree, link: ObjectLink, own_key: bytes) -> BrokerAccount | None:
     if link.object_id != BROKER_OBJECT:
         return None
-    instance = ObjectPath(BROKER_OBJECT, link.instance_id)
-    uri = _get(tree, instance, _URI, str)
-    client_id = _get(tree, instance, _CLIENT_ID, str)
+    values = tree.get_each(_paths_of(ObjectPath(BROKER_OBJECT, link.instance_id)))
+    uri = _of_kind(values, _URI, str)
+    client_id = _of_kind(values, _CLIENT_ID, str)
     address = _parse_uri(uri) if uri else None
     if address is None or not client_id:
         return None
     scheme, host, port = address
     keys = [
-        _get(tree, instance, number, bytes) or b""
+        _of_kind(values, number, bytes) or b""
         for number in (_CERTIFICATE, _CA_CERTIFICATE, _SECRET_KEY)
     ]
     keys[2] = keys[2] or own_key
-    mode = _get(tree, instance, _SECURITY_MODE, int)
+    mode = _of_kind(values, _SECURITY_MODE, int)
     is_secure = scheme == "mqtts"
     if mode != (SECURITY_MODE_CERTIFICATE if is_secure else SECURITY_MODE_NONE):
         return None
@@ -138,21 +156,27 @@ def _read_account(tree: ObjectTree, link: ObjectLink, own_key: bytes) -> BrokerA
         host=host,
         port=port,
         client_id=client_id,
-        clean_session=_get(tree, instance, _CLEAN_SESSION, bool) is not False,
-        keep_alive_s=_get(tree, instance, _KEEP_ALIVE, int) or 0,
+        clean_session=_of_kind(values, _CLEAN_SESSION, bool) is not False,
+        keep_alive_s=_of_kind(values, _KEEP_ALIVE, int) or 0,
         certificate=keys[0],
         ca_certificate=keys[1],
         secret_key=keys[2],
     )
 
 
-def _read_stream(tree: ObjectTree, instance: ObjectPath, topics: Topics) -> Stream | None:
+def _read_publication(tree: ObjectTree, instance: ObjectPath) -> _Publication:
+    values: list[Any] = tree.get_each(_paths_of(instance)[: len(_PUBLICATION_KINDS)])
+    if tuple(map(type, values)) != _PUBLICATION_KINDS:
+        kinds = zip(values, _PUBLICATION_KINDS, strict=True)
+        values = [value if type(value) is kind else None for value, kind in kinds]
+    return _Publication._make(values)
+
+
+def _read_stream(tree: ObjectTree, publication: _Publication, topics: Topics) -> Stream | None:
     """What an active publication sends; None for one that is not telemetry."""
-    topic = _get(tree, instance, _TOPIC, str)
-    source = _get(tree, instance, _SOURCE, str)
+    topic, source, encoding = publication.topic, publication.source, publication.encoding
     if topic is None or source is None:
         return None
-    encoding = _get(tree, instance, _ENCODING, int)
     sources = _sources(tree, source)
     if encoding not in (None, ENCODING_SENML_CBOR) or sources is None or not is_topic_name(topic):
         return None
@@ -160,23 +184,24 @@ def _read_stream(tree: ObjectTree, instance: ObjectPath, topics: Topics) -> Stre
         name=_stream_name(topic, topics),
         topic=topic,
         # AWS IoT Core has no QoS 2, and neither has our client: the next best is 1.
-        qos=min(_get(tree, instance, _QOS, int) or 0, 1),
-        retain=_get(tree, instance, _RETAIN, bool) or False,
+        qos=min(publication.qos or 0, 1),
+        retain=publication.retain or False,
         sources=sources,
     )
 
 
-def _read_presence_topic(tree: ObjectTree, instance: ObjectPath) -> str:
+def _read_presence_topic(publication: _Publication) -> str:
     """The topic of an active publication that is of the connection itself; empty for another."""
-    is_presence = (
-        _get(tree, instance, _ENCODING, int) == ENCODING_JSON
-        and _get(tree, instance, _SOURCE, str) == PRESENCE_SOURCE
-    )
-    topic = _get(tree, instance, _TOPIC, str) if is_presence else None
+    if publication.encoding != ENCODING_JSON or publication.source != PRESENCE_SOURCE:
+        return ""
+    topic = publication.topic
     return topic if topic is not None and is_topic_name(topic) else ""
 
 
 def _stream_name(topic: str, topics: Topics) -> StreamName:
+    last = topics.alarm.rpartition("/")[2]
+    if last[:1] != "{" and not topic.endswith(last):
+        return "state"
     try:
         match_template(topics.alarm, topic)
     except ContractError:
@@ -184,6 +209,8 @@ def _stream_name(topic: str, topics: Topics) -> StreamName:
     return "alarm"
 
 
+# All devices of a fleet are told of the same few brokers.
+@lru_cache(_URIS_KEPT)
 def _parse_uri(uri: str) -> tuple[str, str, int] | None:
     try:
         parts = urlsplit(uri)
@@ -213,7 +240,12 @@ def _parse_source(source: str) -> tuple[ObjectPath, ...] | None:
         return None
 
 
-def _get(tree: ObjectTree, instance: ObjectPath, number: int, kind: type[_Kind]) -> _Kind | None:
-    value = tree.get(ObjectPath(instance.object_id, instance.instance_id, number))
-    # Exactly the kind: a boolean is an int in Python and none in LwM2M.
+def _of_kind(values: _Values, number: int, kind: type[_Kind]) -> _Kind | None:
+    value = values[number]
     return value if type(value) is kind else None
+
+
+@lru_cache(_INSTANCES_KEPT)
+def _paths_of(instance: ObjectPath) -> tuple[ObjectPath, ...]:
+    """The paths of an instance's resources, by number."""
+    return tuple([ObjectPath(instance.object_id, instance.instance_id, n) for n in _RESOURCES])

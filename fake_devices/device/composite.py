@@ -107,6 +107,13 @@ def write_composite(caller: Caller, request: Request) -> Done:
     content_format = _format_of(tree, request)
     changes: Changes = {}
     removed: list[ObjectPath] = []
+    is_pack = content_format == content_formats.SENML_CBOR
+    read = tree.template.packs.values(None, request.payload) if is_pack else None
+    if read is not None:
+        for path in read:
+            _require_writable(caller, path)
+        tree.apply(read)
+        return Done(Response(codes.CHANGED), tuple(read))
     for path, value in decode_composite_write(
         content_format, request.payload, tree.template.models
     ):

@@ -4,6 +4,7 @@ that tells what is wrong.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from fake_devices.device.tree import ObjectTree
@@ -20,9 +21,13 @@ from lwm2m.errors import (
 )
 from lwm2m.objects import ObjectPath, ResourceModel, check_path
 from lwm2m.reporting import AccessContext, Right, is_controlled, rights_of
+from lwm2m.reporting.access import SERVER_OBJECT
 
 # Never told to a server outside bootstrap (LwM2M Core §6.1.7): Security, OSCORE, COSE.
 BOOTSTRAP_OBJECTS: Final = frozenset({0, 21, 23})
+
+
+_PATHS_KEPT: Final = 1_024
 
 
 class Refused(Exception):
@@ -52,7 +57,7 @@ class Caller(NamedTuple):
     @classmethod
     def of(cls, tree: ObjectTree, access: AccessContext) -> Caller:
         """The caller, with whether access rights count on this device."""
-        return cls(tree, access, is_controlled(access, tree.instances))
+        return cls(tree, access, is_controlled(access, tree.instances_of(SERVER_OBJECT)))
 
     def may(self, right: Right, target: ObjectPath) -> bool:
         """Whether the caller has `right` on the object instance (or object) of `target`."""
@@ -75,11 +80,17 @@ def target_of(tree: ObjectTree, segments: tuple[str, ...]) -> ObjectPath:
     if not 1 <= len(segments) <= 4 or segments == ("",):
         raise Refused(codes.METHOD_NOT_ALLOWED)
     try:
-        base = ObjectPath.of_segments(segments)
+        base = _path_of(segments)
     except IllegalPath:
         raise Refused(codes.NOT_FOUND) from None
     require_target(tree, base)
     return base
+
+
+@lru_cache(_PATHS_KEPT)
+def _path_of(segments: tuple[str, ...]) -> ObjectPath:
+    # A server asks thousands of devices for the same few places.
+    return ObjectPath.of_segments(segments)
 
 
 def require_target(tree: ObjectTree, base: ObjectPath) -> None:

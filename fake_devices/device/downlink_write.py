@@ -14,7 +14,7 @@ from fake_devices.device.downlink_target import (
     require_no_query,
     resource_at,
 )
-from fake_devices.device.tree import ObjectTree
+from fake_devices.device.tree import ObjectTree, Shape
 from fake_devices.devices import Changes
 from lwm2m.coap import codes
 from lwm2m.coap.requests import Request, Response
@@ -22,6 +22,7 @@ from lwm2m.codecs import content_formats, decode_payload
 from lwm2m.errors import UnsupportedContentFormat
 from lwm2m.objects import (
     ID_MAX,
+    NULL_ID,
     ObjectPath,
     Value,
     check_operation,
@@ -61,7 +62,7 @@ def write_update(caller: Caller, base: ObjectPath, request: Request) -> Done:
 
 
 def create(caller: Caller, base: ObjectPath, request: Request) -> Done:
-    """POST on an object: one more instance, which belongs to its creator."""
+    """POST on an object: one more instance, or several that are named; they are its creator's."""
     tree = caller.tree
     require_no_query(request.query)
     if base.object_id not in tree.template.creatable:
@@ -74,17 +75,17 @@ def create(caller: Caller, base: ObjectPath, request: Request) -> Done:
     if len(existing) >= INSTANCES_PER_OBJECT_MAX:
         raise Refused(codes.SERVICE_UNAVAILABLE)
     values = decode_values(tree, base, request)
-    named = {path.instance_id for path in values}
-    if len(named) > 1:
-        raise Refused(codes.BAD_REQUEST)
-    wanted = named.pop() if named else None
-    instance = _new_instance(base, existing, wanted)
-    if instance.instance_id != wanted:
+    shape = tree.template.shape_of(base.object_id, tuple(values))
+    if len(shape.instances) > 1:
+        return _create_several(caller, existing, shape, values)
+    wanted = shape.instances[0] if shape.instances else base
+    is_named = wanted.instance_id is not None and wanted.instance_id <= ID_MAX
+    instance = wanted if is_named else _first_free(base, existing)
+    if not is_named:
         values = {
             path._replace(instance_id=instance.instance_id): value for path, value in values.items()
         }
-    given = [path.resource_id for path in values if path.resource_id is not None]
-    if instance in existing or missing_mandatory(model, given):
+    if instance in existing or shape.is_incomplete:
         raise Refused(codes.BAD_REQUEST)
     if not model.multiple and instance.instance_id != 0:
         raise Refused(codes.BAD_REQUEST)
@@ -162,6 +163,10 @@ def decode_values(tree: ObjectTree, base: ObjectPath, request: Request) -> Chang
         raise Refused(codes.BAD_REQUEST)
     if not speaks(tree, request.content_format):
         raise UnsupportedContentFormat(request.content_format)
+    if request.content_format == content_formats.SENML_CBOR:
+        values = tree.template.packs.values(base, request.payload)
+        if values is not None:
+            return values
     nodes = decode_payload(request.content_format, base, request.payload, tree.template.models)
     for path, value in nodes:
         check_node(tree, path, value)
@@ -208,13 +213,26 @@ def _writable_beneath(tree: ObjectTree, base: ObjectPath) -> list[ObjectPath]:
     return [path for path in tree.values_beneath(base) if resource_at(tree, path).is_writable]
 
 
-def _new_instance(
-    base: ObjectPath, existing: Sequence[ObjectPath], wanted: int | None
-) -> ObjectPath:
-    if wanted is not None and wanted <= ID_MAX:
-        return base.child(wanted)
+def _first_free(base: ObjectPath, existing: Sequence[ObjectPath]) -> ObjectPath:
     taken = {each.instance_id for each in existing}
     return base.child(next(number for number in range(ID_MAX) if number not in taken))
+
+
+def _create_several(
+    caller: Caller, existing: Sequence[ObjectPath], shape: Shape, values: Changes
+) -> Done:
+    """Create the instances that the values name, all or none; the answer names no one of them."""
+    tree, instances = caller.tree, shape.instances
+    model = tree.template.models[instances[0].object_id]
+    if not model.multiple or not set(existing).isdisjoint(instances):
+        raise Refused(codes.BAD_REQUEST)
+    if len(existing) + len(instances) > INSTANCES_PER_OBJECT_MAX:
+        raise Refused(codes.SERVICE_UNAVAILABLE)
+    if shape.is_incomplete or any(each.instance_id == NULL_ID for each in instances):
+        raise Refused(codes.BAD_REQUEST)
+    tree.create_instances(instances, values)
+    owned = [control for each in instances for control in _own(caller, each)]
+    return Done(Response(codes.CREATED), (*instances, *values, *owned))
 
 
 def _own(caller: Caller, instance: ObjectPath) -> tuple[ObjectPath, ...]:

@@ -215,6 +215,9 @@ class Management(Registered):
             at = moment.now + self.environment.settings.object_links_delay_s
             for registrar in self._registrars:
                 registrar.object_links_changed(at)
+        if served.operation == "create" and touched[0].object_id != _SERVER_OBJECT:
+            # All is of one object, and of /2.
+            return served
         for path in touched:
             if path.object_id == _SERVER_OBJECT:
                 self._server_object_changed(path)
@@ -444,8 +447,9 @@ class Management(Registered):
             self.want(EndExchange(exchange))
 
     def _send_due(self, moment: Moment) -> None:
-        if self._servers is not None:
-            for sent in self._servers.take_requests(self, moment.now):
+        servers = self._servers
+        if servers is not None:
+            for sent in servers.take_requests(self, moment.now):
                 self._do(sent, moment)
         if self._bootstrapping is not None:
             request = self._bootstrapping.take_request()

@@ -6,11 +6,13 @@ operations are allowed on them is `downlink`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, TypeVar, overload
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar, overload
 
 from fake_devices.devices import Changes
-from lwm2m.objects import Models, ObjectPath, Value
+from lwm2m.codecs import PackReader
+from lwm2m.objects import Models, ObjectPath, Value, missing_mandatory
 
 
 class _Absent:
@@ -24,7 +26,17 @@ CREATABLE_OBJECTS: Final = (18830, 18831)
 _BOOTSTRAPPED_WHOLE: Final = frozenset({0, 2, 21, 23, 24})
 _PATHS_SHARED_MAX: Final = 4_096
 _BASES_KEPT: Final = 512
+_SHAPES_KEPT: Final = 256
+_SHAPE_PATHS_MAX: Final = 64
 _Kind = TypeVar("_Kind")
+
+
+class Shape(NamedTuple):
+    """What the paths of new instances' values say: the instances, in the order in which they come,
+    and whether one of them lacks a mandatory resource."""
+
+    instances: tuple[ObjectPath, ...]
+    is_incomplete: bool
 
 
 class ModelTemplate:
@@ -35,7 +47,7 @@ class ModelTemplate:
     other objects a device has the resources that it was born with, and `supported` ones, as
     (object id, resource id), that have no value at first. `object_lists` caches the encoded
     object list of a registration by its instances, `sources` the parsed link lists
-    of publications.
+    of publications. `packs` reads what servers write by these definitions.
 
     `columns` says where in a device's row the value of each path in `values` is; `row` are those
     values. `created_later` are the creatable objects that no device is born with.
@@ -43,6 +55,8 @@ class ModelTemplate:
 
     __slots__ = (
         "_beneath",
+        "_grown",
+        "_shapes",
         "columns",
         "creatable",
         "created_later",
@@ -51,8 +65,10 @@ class ModelTemplate:
         "instances",
         "lwm2m_version",
         "models",
+        "no_row",
         "object_lists",
         "objects",
+        "packs",
         "paths",
         "row",
         "sources",
@@ -87,9 +103,14 @@ class ModelTemplate:
         self.lwm2m_version = lwm2m_version
         self.columns = {path: column for column, path in enumerate(values)}
         self.row = tuple(values.values())
+        # That of a device whose values nobody has looked at.
+        self.no_row: list[Value | _Absent] = []
         # The one copy of each path beside them: two thousand devices hold references to it.
         self.paths: dict[ObjectPath, ObjectPath] = {}
         self._beneath: dict[ObjectPath, tuple[tuple[ObjectPath, int], ...]] = {}
+        self._grown: dict[tuple[tuple[ObjectPath, ...], ...], tuple[ObjectPath, ...]] = {}
+        self._shapes: dict[tuple[ObjectPath, ...], Shape] = {}
+        self.packs = PackReader(models, self.shared)
         self.object_lists: dict[tuple[ObjectPath, ...], bytes] = {}
         self.sources: dict[str, tuple[ObjectPath, ...] | None] = {}
 
@@ -98,6 +119,42 @@ class ModelTemplate:
         if len(self.paths) >= _PATHS_SHARED_MAX:
             return self.paths.get(path, path)
         return self.paths.setdefault(path, path)
+
+    def sharing(self) -> Callable[[ObjectPath, ObjectPath], ObjectPath]:
+        """`shared` for many paths: to be called with each of them twice."""
+        return self.paths.get if len(self.paths) >= _PATHS_SHARED_MAX else self.paths.setdefault
+
+    def with_instances(
+        self, instances: tuple[ObjectPath, ...], new: tuple[ObjectPath, ...]
+    ) -> tuple[ObjectPath, ...]:
+        """`instances` and `new` in order; one copy for all devices that are set up alike."""
+        found = self._grown.get((instances, new))
+        if found is None:
+            found = tuple(sorted({*instances, *new}))
+            if len(self._grown) < _SHAPES_KEPT:
+                self._grown[instances, new] = found
+        return found
+
+    def shape_of(self, object_id: int, paths: tuple[ObjectPath, ...]) -> Shape:
+        """What `paths`, of the values of new instances of an object, say of them."""
+        found = self._shapes.get(paths)
+        if found is None:
+            found = self._read_shape(object_id, paths)
+            # A platform creates the same few kinds of instances on every device.
+            if len(paths) <= _SHAPE_PATHS_MAX and len(self._shapes) < _SHAPES_KEPT:
+                self._shapes[paths] = found
+        return found
+
+    def _read_shape(self, object_id: int, paths: Iterable[ObjectPath]) -> Shape:
+        given: dict[ObjectPath, list[int]] = {}
+        for path in paths:
+            of_instance = given.setdefault(self.shared(path.instance), [])
+            if path.resource_id is not None:
+                of_instance.append(path.resource_id)
+        model = self.models[object_id]
+        # Without values nothing is given of the one instance that is to be.
+        is_incomplete = any(missing_mandatory(model, each) for each in given.values() or [[]])
+        return Shape(tuple(given), is_incomplete)
 
     def columns_beneath(self, base: ObjectPath) -> tuple[tuple[ObjectPath, int], ...]:
         """The paths of `values` at or beneath `base`, in order, with their columns."""
@@ -122,10 +179,9 @@ class ObjectTree(Mapping[ObjectPath, Value]):
     def __init__(self, template: ModelTemplate, initial: Changes) -> None:
         self.template = template
         self.instances = template.instances
-        row: list[Value | _Absent] = [_ABSENT] * len(template.row)
+        self._row: list[Value | _Absent] = [_ABSENT] * len(template.row)
         # What the template has no column for.
         self._more: dict[ObjectPath, Value] | None = None
-        self._row = row
         # What makes the first values, until somebody looks at one of them.
         self._draw: Callable[[], Changes] | None = None
         self.apply(initial)
@@ -142,8 +198,12 @@ class ObjectTree(Mapping[ObjectPath, Value]):
         A device that is set up, and asked nothing, never makes them: objects that are created
         later can be filled and read without a look at the others.
         """
-        found = cls(template, {})
+        found = cls.__new__(cls)
+        found.template = template
         found.instances = instances
+        # Nobody reads or writes it before `_look` has made one of its own.
+        found._row = template.no_row
+        found._more = None
         found._draw = draw
         return found
 
@@ -166,18 +226,25 @@ class ObjectTree(Mapping[ObjectPath, Value]):
     def get(self, path: ObjectPath, /, default: Value | _Kind) -> Value | _Kind: ...
     def get(self, path: ObjectPath, /, default: object = None) -> object:
         """As `Mapping.get`, without an exception for each miss: models ask all the time."""
-        column = self.template.columns.get(path)
-        if self._draw is not None:
-            self._look(path)
+        template = self.template
+        column = template.columns.get(path)
+        if self._draw is not None and path[0] not in template.created_later:
+            self._look()
         if column is None:
             return default if self._more is None else self._more.get(path, default)
         found = self._row[column]
         return default if found is _ABSENT else found
 
+    def get_each(self, paths: Sequence[ObjectPath]) -> list[Value | None]:
+        """The values at these paths of one object, None where there is none."""
+        if paths[0][0] not in self.template.created_later:
+            return [self.get(path) for path in paths]
+        return [None] * len(paths) if self._more is None else list(map(self._more.get, paths))
+
     def __contains__(self, path: object) -> bool:
         column = self.template.columns.get(path)  # type: ignore[call-overload]  # any object may be asked for
-        if self._draw is not None and isinstance(path, ObjectPath):
-            self._look(path)
+        if self._draw is not None and (column is not None or isinstance(path, ObjectPath)):
+            self._look(path if isinstance(path, ObjectPath) else None)
         if column is None:
             return self._more is not None and path in self._more
         return self._row[column] is not _ABSENT
@@ -196,10 +263,11 @@ class ObjectTree(Mapping[ObjectPath, Value]):
 
     def apply(self, changes: Changes) -> None:
         """Set values. One that is as in the template is not kept twice."""
+        template = self.template
         if self._draw is not None:
             for path in changes:
                 self._look(path)
-        template, row = self.template, self._row
+        row = self._row
         columns, shared = template.columns, template.row
         for path, value in changes.items():
             column = columns.get(path)
@@ -225,8 +293,21 @@ class ObjectTree(Mapping[ObjectPath, Value]):
 
     def create_instance(self, instance: ObjectPath, values: Changes) -> None:
         """Add an object instance with its values."""
-        self.instances = tuple(sorted({*self.instances, instance}))
-        self.apply(values)
+        self.create_instances((instance,), values)
+
+    def create_instances(self, new: tuple[ObjectPath, ...], values: Changes) -> None:
+        """Add instances of one object with their values."""
+        template = self.template
+        self.instances = template.with_instances(self.instances, new)
+        if not values or new[0][0] not in template.created_later:
+            self.apply(values)
+            return
+        # Nothing of such an object is in the template, and nobody is born with any.
+        own = dict(zip(map(template.sharing(), values, values), values.values(), strict=True))
+        if self._more is None:
+            self._more = own
+        else:
+            self._more.update(own)
 
     def delete_instance(self, instance: ObjectPath) -> None:
         """Remove an object instance and its values."""
@@ -261,7 +342,10 @@ class ObjectTree(Mapping[ObjectPath, Value]):
 
     def instances_of(self, object_id: int) -> list[ObjectPath]:
         """The instances of an object, by instance id."""
-        return [each for each in self.instances if each.object_id == object_id]
+        instances = self.instances
+        # They are in order: a path of one level is before all that lie beneath it.
+        first = bisect_left(instances, (object_id,))
+        return list(instances[first : bisect_left(instances, (object_id + 1,), first)])
 
     def values_beneath(self, base: ObjectPath) -> list[ObjectPath]:
         """Paths of all values at or beneath `base`, in order."""
@@ -288,4 +372,5 @@ class ObjectTree(Mapping[ObjectPath, Value]):
         if draw is None or (path is not None and path[0] in self.template.created_later):
             return
         self._draw = None
+        self._row = [_ABSENT] * len(self.template.row)
         self.apply(draw())

@@ -43,14 +43,14 @@ def _broker(certificate: bytes, secret_key: bytes, authority: bytes) -> list[Val
     return [Value(f"/18830/0/{number}", kind, value) for number, kind, value in rows]
 
 
-def _publication(number: int, stream: str) -> list[Value]:
+def _publication(number: int, stream: str, *, is_active: bool = False) -> list[Value]:
     rows: tuple[tuple[int, ValueType, str | int | bool], ...] = (
         (0, "corelnk", "</3303/0>,</3311/0>"),
         (1, "objlnk", "18830:0"),
         (2, "string", f"devices/{ENDPOINT}/{stream}"),
         (3, "unsigned", 1),
         (4, "boolean", False),
-        (5, "boolean", False),
+        (5, "boolean", is_active),
         (6, "unsigned", content_formats.SENML_CBOR),
     )
     return [Value(f"/18831/{number}/{each}", kind, value) for each, kind, value in rows]
@@ -85,6 +85,17 @@ def _take_account(site: Site, made: MadeCredentials) -> None:
         site.command("create", f"/18831/{number}", values=_publication(number, stream))
     for number in range(2):
         _activate(site, number)
+    site.run(3)
+
+
+def _take_account_at_once(site: Site, made: MadeCredentials) -> None:
+    site.start()
+    broker = _broker(made.certificate, made.secret_key, made.authority)
+    site.command("create", "/18830/0", values=broker)
+    values = [
+        *_publication(0, "state", is_active=True), *_publication(1, "alarm", is_active=True)
+    ]  # fmt: skip
+    site.command("create", "/18831", values=values)
     site.run(3)
 
 
@@ -228,4 +239,9 @@ EXCHANGES: Final = (
     ),
     Exchange("queue_mode", "a sleeping device's command waits for its Update", _sleep,
              settings={"queue_mode": True}),
+    Exchange(
+        "credentials_created_at_once",
+        "the MQTT account with all publications in one Create, active at once",
+        _take_account_at_once,
+    ),
 )  # fmt: skip

@@ -19,6 +19,7 @@ _S_CMD: Final = "harness/lwm2m_server/test_commands.py::test_"
 _D_SERVERS: Final = "fake_devices/device/test_servers.py::test_"
 _D_REG: Final = "fake_devices/device/test_registration.py::test_"
 _D_MANAGE: Final = "fake_devices/device/test_management.py::test_"
+_D_DOWNLINK: Final = "fake_devices/device/test_downlink.py::test_"
 _D_ETS: Final = "fake_devices/device/test_ets_management.py::test_"
 _D_REPORT: Final = "fake_devices/device/test_ets_reporting.py::test_"
 _D_OBS: Final = "fake_devices/device/test_observing.py::test_"
@@ -187,6 +188,9 @@ MANAGEMENT: Final = Group(
         Feature("Create, with and without an id", "1.0", YES, NOT_ITS, YES,
                 (_S_EVERY + "an_instance_is_created_with_and_without_id",
                  _D_MANAGE + "an_instance_is_created_in_every_format")),
+        Feature("Create of several instances at once", "1.1", YES, NOT_ITS, YES,
+                (_S_EVERY + "several_instances_are_created_at_once",
+                 _D_DOWNLINK + "of_several_instances_all_are_created_or_none")),
         Feature("Delete of an instance", "1.0", YES, NOT_ITS, YES,
                 (_S_EVERY + "operations_without_values",
                  _D_MANAGE + "a_delete_is_answered_as_the_standard_says")),

@@ -15,6 +15,7 @@ from harness.lwm2m_server.commands import (
     CommandEntry,
     CommandEvent,
     CommandsFull,
+    CommandState,
     CommandTable,
     without_values,
 )
@@ -108,9 +109,9 @@ class Dispatcher:
         if problem is not None:
             self.end(entry, CommandEvent.REFUSED, failed(command, *problem))
             return None
-        if not entry.secret:
-            self._write_accepted(entry)
         self.dispatch(command.endpoint)
+        if entry.state is CommandState.QUEUED and not entry.secret:
+            self._write_accepted(entry, has_values=True)
         return None
 
     def cancel(self, command_id: str) -> CommandEntry | None:
@@ -231,7 +232,7 @@ class Dispatcher:
 
     def end(self, entry: CommandEntry, event: CommandEvent, outcome: Outcome) -> None:
         """A command has its outcome."""
-        self._write_accepted(entry)
+        self._write_accepted(entry, has_values=False)
         command = entry.command
         self.table.mark_ended(entry, event, outcome)
         if command.id in self.watched:
@@ -324,7 +325,8 @@ class Dispatcher:
         )
         self.by_exchange[exchange] = entry
         self.table.mark_sent(entry, intent, exchange)
-        self._write_accepted(entry)
+        # What is never sent again needs its values no longer.
+        self._write_accepted(entry, has_values=may_be_repeated(entry))
         self._writer.write(intent)
         if message_id is not None and (lasts or security_of(peer).mode == "oscore"):
             used = MessageIdUsed(intent.address, message_id, intent.sent_at_us)
@@ -359,10 +361,10 @@ class Dispatcher:
             detail = "it was sent to a device that slept, and not answered: it may have happened"
         self.end(entry, event, failed(entry.command, stage, detail))
 
-    def _write_accepted(self, entry: CommandEntry) -> None:
+    def _write_accepted(self, entry: CommandEntry, *, has_values: bool) -> None:
         if not entry.logged:
             entry.logged = True
-            command = without_values(entry.command) if entry.secret else entry.command
+            command = entry.command if has_values else without_values(entry.command)
             self._writer.write(CommandAccepted(command, entry.secret))
 
 

@@ -32,6 +32,8 @@ class EventLog:
         self._bytes = 0
         self._frames: list[bytes] = []
         self._skip = 0
+        # Up to here there is room for all from `oldest` on.
+        self._newest_max = self.newest + kept_max
         for frame in frames:
             self.append(frame)
 
@@ -42,11 +44,10 @@ class EventLog:
 
     def append(self, frame: bytes) -> None:
         """Keep the frame of event `newest` + 1."""
-        frames = self._frames
-        self.newest += 1
-        frames.append(frame)
-        self._bytes += len(frame)
-        if self._bytes > self._bytes_max or len(frames) - self._skip > self._kept_max:
+        self.newest = newest = self.newest + 1
+        self._frames.append(frame)
+        self._bytes = kept_bytes = self._bytes + len(frame)
+        if kept_bytes > self._bytes_max or newest > self._newest_max:
             self._make_room()
 
     def acknowledge(self, seq: int) -> bool:
@@ -73,6 +74,7 @@ class EventLog:
         end = self._skip + count
         self._bytes -= sum(map(len, self._frames[self._skip : end]))
         self._skip = end
+        self._newest_max += count
         if self._skip > _TRIM_AT and self._skip * 2 > len(self._frames):
             del self._frames[: self._skip]
             self._skip = 0

@@ -18,7 +18,7 @@ from harness.lwm2m_server.secret_resources import touches_secret
 from lwm2m.coap import Request, codes
 from lwm2m.codecs import Node, content_formats
 from lwm2m.errors import LwM2mError
-from lwm2m.objects import ObjectPath
+from lwm2m.objects import NULL_ID, ObjectPath
 from lwm2m.reporting.attributes import parse_attributes, parse_observe_parameters
 
 DISCOVER_DEPTH_MAX: Final = 3
@@ -258,7 +258,8 @@ def _with_values(
     path: ObjectPath,
     addressed: ObjectPath,
 ) -> Request:
-    """A request to `addressed` with the values, which must lie beneath `path`, in one instance."""
+    """A request to `addressed` with the values, which must lie beneath `path`: in one instance, or
+    in several that are created and named."""
     is_create = command.operation == "create"
     content_format = format_of(command, target)
     if content_format == content_formats.SENML_CBOR and command.values:
@@ -283,5 +284,9 @@ def _check_beneath(command: Command, path: ObjectPath, nodes: Sequence[Node]) ->
     for node in nodes:
         if node.path[:depth] != path[:depth]:
             raise InvalidCommand(f"{node.path} does not lie beneath {path}")
-        if node.path[:2] != nodes[0].path[:2]:
-            raise InvalidCommand(f"{command.operation} is of one instance")
+    instances = {node.path[:2] for node in nodes}
+    if len(instances) > 1 and command.operation != "create":
+        raise InvalidCommand(f"{command.operation} is of one instance")
+    # LwM2M Core §6.3.8: of several, each has its id; the device chooses that of one alone.
+    if len(instances) > 1 and any(instance[1] == NULL_ID for instance in instances):
+        raise InvalidCommand("create names each of several instances")

@@ -90,6 +90,8 @@ def _fault(command: Command, response: Response, target: Target) -> str | None:
     """Why an answer with the right code is none all the same."""
     if command.operation in OBSERVING and response.observe is None:
         return "read, but not observed: the answer has no Observe option (RFC 7641 §4.1)"
+    if command.operation == "create" and response.location_path and _names_several(command):
+        return "done, but the answer names one instance where several were to be created"
     if command.format is not None or command.operation == "discover":
         wrong = _wrong_format(command, response, target)
         return f"done, but {wrong}" if wrong else None
@@ -128,10 +130,16 @@ def _names_instance(command: Command) -> bool:
     """Whether the command says which instance is created: by its path, or by its values."""
     if (command.path or "").count("/") > 1:
         return True
-    values = command.values or ()
-    return bool(values) and not any(
-        value.path.startswith(f"{command.path}/{NULL_ID}/") for value in values
-    )
+    first = next(iter(command.values or ()), None)
+    # It tells of all: where one is of an instance without id, none is of another.
+    return first is not None and not first.path.startswith(f"{command.path}/{NULL_ID}/")
+
+
+def _names_several(command: Command) -> bool:
+    """Whether the values of a create are of more instances than one."""
+    if (command.path or "").count("/") > 1:
+        return False
+    return len({value.path.split("/")[2] for value in command.values or ()}) > 1
 
 
 def _refusal(command: Command, response: Response, *, secret: bool) -> str:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import cbor2
 
 from contracts.data_interface import Value
+from harness.lwm2m_server.secret_resources import is_secret
 from harness.lwm2m_server.values import ValueReader
 from lwm2m.codecs.senml_cbor import (
     BASE_NAME,
@@ -26,12 +27,16 @@ from lwm2m.codecs.senml_cbor import (
     VALUE,
 )
 from lwm2m.errors import LwM2mError
-from lwm2m.objects import ObjectLink, ObjectPath, ResourceModel, ValueType
+from lwm2m.objects import NULL_ID, ObjectLink, ObjectPath, ResourceModel, ValueType
 
 # Places where values are written to, and resources of each; more are found out each time.
 _BASES_KEPT: Final = 1_024
 _RESOURCES_KEPT: Final = 256
 _LINKS_KEPT: Final = 256
+# Values of a resource that are remembered with their records: most are the same for a whole fleet,
+# such as the broker's address. What is a device's own fills this once, and is written anew then.
+_VALUES_KEPT: Final = 16
+_RECORD_BYTES_KEPT: Final = 1_024
 
 _ARRAY, _MAP, _TEXT, _BYTES, _UNSIGNED = 4, 5, 3, 2, 0
 _FALSE, _TRUE = b"\xf4", b"\xf5"
@@ -44,12 +49,30 @@ class _Unusual(Exception):
 
 
 class _Slot(NamedTuple):
-    """One resource in the packs of one base: all of its record but the value."""
+    """One resource in the packs of one base: all of its record but the value.
+
+    `known` are whole records of values that came before; None where they are secret.
+    """
 
     head: bytes
     type_name: str
     model: ResourceModel
     encode: Callable[[Raw, ResourceModel], bytes]
+    raw_type: type
+    known: dict[Raw, bytes] | None
+
+    def record(self, raw: Raw) -> bytes:
+        """The record with this value. Raises `_Unusual` or `LwM2mError`."""
+        known = self.known
+        # 1 and True are equal, and not the same value.
+        if known is None or type(raw) is not self.raw_type:
+            return self.head + self.encode(raw, self.model)
+        found = known.get(raw)
+        if found is None:
+            found = self.head + self.encode(raw, self.model)
+            if len(known) < _VALUES_KEPT and len(found) <= _RECORD_BYTES_KEPT:
+                known[raw] = found
+        return found
 
 
 class PackWriter:
@@ -78,7 +101,7 @@ class PackWriter:
                     slot = self._found(slots, addressed, beneath, value.path, is_new)
                 if value.type != slot.type_name:
                     return None
-                parts.append(slot.head + slot.encode(value.value, slot.model))
+                parts.append(slot.record(value.value))
         except (_Unusual, LwM2mError):
             return None
         if not parts:
@@ -104,8 +127,10 @@ class PackWriter:
     ) -> _Slot:
         """Raises `_Unusual` or an error of the definitions."""
         path, model = self._reader.place_of_value(text, new_instance=is_new)
-        # Beneath an object, values could be of several instances.
-        if beneath.depth < 2 or path.depth != 3 or model is None or model.multiple:
+        # Beneath an object values are of one instance or more, which must then have their ids.
+        if beneath.depth < 2 and path.instance_id == NULL_ID:
+            raise _Unusual
+        if path.depth != 3 or model is None or model.multiple:
             raise _Unusual
         if path[: beneath.depth] != beneath[: beneath.depth] or not addressed.contains(path):
             raise _Unusual
@@ -114,7 +139,8 @@ class PackWriter:
             raise _Unusual
         name = str(path).removeprefix(f"{addressed}/")
         head = cbor2.dumps(NAME) + cbor2.dumps(name) + cbor2.dumps(found[0])
-        slot = _Slot(head, model.type.value, model, found[1])
+        known: dict[Raw, bytes] | None = None if is_secret(text) else {}
+        slot = _Slot(head, model.type.value, model, found[1], found[2], known)
         if len(slots) < _RESOURCES_KEPT:
             slots[text] = slot
         return slot
@@ -188,14 +214,15 @@ def _encoded_link(raw: str) -> bytes:
     return cbor2.dumps(str(ObjectLink.parse(raw)))
 
 
-# The label that a value of a type has, and what follows it. Floats take the long way.
-_ENCODERS: Final[dict[ValueType, tuple[int | str, Callable[[Raw, ResourceModel], bytes]]]] = {
-    ValueType.STRING: (STRING_VALUE, _text),
-    ValueType.CORE_LINK: (STRING_VALUE, _text),
-    ValueType.OPAQUE: (DATA_VALUE, _opaque),
-    ValueType.BOOLEAN: (BOOLEAN_VALUE, _boolean),
-    ValueType.INTEGER: (VALUE, _whole_number),
-    ValueType.UNSIGNED: (VALUE, _whole_number),
-    ValueType.TIME: (VALUE, _whole_number),
-    ValueType.OBJECT_LINK: (OBJECT_LINK_VALUE, _object_link),
+# The label that a value of a type has, what follows it, and its type in JSON. Floats take the long
+# way.
+_ENCODERS: Final[dict[ValueType, tuple[int | str, Callable[[Raw, ResourceModel], bytes], type]]] = {
+    ValueType.STRING: (STRING_VALUE, _text, str),
+    ValueType.CORE_LINK: (STRING_VALUE, _text, str),
+    ValueType.OPAQUE: (DATA_VALUE, _opaque, str),
+    ValueType.BOOLEAN: (BOOLEAN_VALUE, _boolean, bool),
+    ValueType.INTEGER: (VALUE, _whole_number, int),
+    ValueType.UNSIGNED: (VALUE, _whole_number, int),
+    ValueType.TIME: (VALUE, _whole_number, int),
+    ValueType.OBJECT_LINK: (OBJECT_LINK_VALUE, _object_link, str),
 }

@@ -24,6 +24,7 @@ from lwm2m.codecs import (
     link_format,
 )
 from lwm2m.objects import Models, ObjectPath
+from lwm2m.registration import RegisteredObjects
 
 ModelsFor = Callable[[Mapping[int, str]], Models]
 
@@ -56,6 +57,8 @@ _REMOVING: Final = {
 
 # Combinations of versions of objects, of which a fleet has a handful.
 _READERS_KEPT: Final = 64
+# Lists of objects that devices registered: a model has one before its credentials and one after.
+_TARGETS_KEPT: Final = 256
 
 
 class Target(NamedTuple):
@@ -90,6 +93,8 @@ class Payloads:
         # By their identity, which lasts as long as the reader holds them.
         self._readers: dict[int, ValueReader] = {}
         self._pack_writers: dict[int, PackWriter] = {}
+        # By the identity of what was registered, which lasts as long as it is kept here.
+        self._targets: dict[int, tuple[RegisteredObjects, Target]] = {}
 
     def reader(self, models: Models) -> ValueReader:
         """The reader of values by these definitions."""
@@ -105,13 +110,21 @@ class Payloads:
         """The device as payloads depend on it; None is one that has left meanwhile."""
         if device is None:
             return Target("1.1", self._models_for({}))
-        objects = device.objects
-        return Target(
-            device.held.lwm2m_version,
+        held = device.held
+        objects = held.objects
+        known = self._targets.get(id(objects))
+        if known is not None and known[1].lwm2m_version == held.lwm2m_version:
+            return known[1]
+        if len(self._targets) >= _TARGETS_KEPT:
+            self._targets.clear()
+        found = Target(
+            held.lwm2m_version,
             self._models_for(objects.versions),
             "" if objects.root == "/" else objects.root,
             objects.content_formats,
         )
+        self._targets[id(objects)] = objects, found
+        return found
 
     def pack(
         self,

@@ -169,7 +169,10 @@ def frame_json(body: bytes) -> bytes:
 def frame_all(bodies: Iterable[bytes]) -> bytes:
     """Already encoded records as lines of the log: `frame_json` of each, without a call for it."""
     checksum = zlib.crc32
-    return b"".join([b"%08x %b\n" % (checksum(body), body) for body in bodies])
+    pieces: list[bytes] = []
+    for body in bodies:
+        pieces += (b"%08x " % checksum(body), body, b"\n")
+    return b"".join(pieces)
 
 
 def decode_log(data: bytes) -> DecodedLog:

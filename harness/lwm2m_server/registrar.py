@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from itertools import chain
 from typing import Final
 
 import msgspec
 
-from contracts.data_interface import DeregistrationReason, ObjectLink, Registration, Security
+from contracts.data_interface import DeregistrationReason, Registration, Security
 from contracts.names import SERVICE_PREFIX, is_endpoint_name
 from harness.lwm2m_server.answers import NO_DEVICE, Answer, refusal
 from harness.lwm2m_server.config import ServerLimits
 from harness.lwm2m_server.devices import Device, parse_address, peer_text
+from harness.lwm2m_server.object_links import encode_links, json_of, links_of_json
 from harness.lwm2m_server.profiles import Profiles
 from harness.lwm2m_server.recovery import ServerState
+from harness.lwm2m_server.registration_frames import Shape
 from harness.lwm2m_server.writer import TurnWriter
 from lwm2m import registration as rd
 from lwm2m.coap import Request, Response, codes
-from lwm2m.coap.peers import Chance
-from lwm2m.codecs import DecodedPayloads, Link, LinkFormatLimits, content_formats, link_format
-from lwm2m.errors import LwM2mError, RegistrationRefused
+from lwm2m.codecs import DecodedPayloads, LinkFormatLimits, content_formats, link_format
+from lwm2m.errors import RegistrationRefused
 from lwm2m.transport.peers import NOSEC as PLAIN
 from lwm2m.transport.peers import SecurePeer, address_of
 
@@ -27,6 +29,8 @@ ROOT: Final = "rd"
 # What a datagram that came without security proves: nothing.
 NOSEC: Final = Security("nosec")
 _LISTS_CACHED: Final = 4_096
+_ID_BYTES: Final = 6
+_IDS_AT_ONCE: Final = 170
 # What the reader calls it, and what it is counted as.
 _COUNTED_AS: Final = {"foreign_endpoint_name": "identity_mismatch"}
 
@@ -62,8 +66,8 @@ class Registrar:
         is_plain = policy is None or policy.endpoint_name_pattern == rd.ENDPOINT_NAME_PATTERN
         self._is_name = _is_any if is_plain else is_endpoint_name
         self._link_json = DecodedPayloads(self._encode_links, _LISTS_CACHED)
-        take = Chance(draw).take
-        self._table = rd.RegistrationTable(lambda: take(6).hex(), limits.registrations_max)
+        self._devices_max = limits.registrations_max
+        self._table = rd.RegistrationTable(_registration_ids(draw), limits.registrations_max)
         # In the order in which they registered, in which they are listed and kept.
         self._devices: dict[str, Device] = {}
         # How many devices without security there are at each host.
@@ -132,19 +136,64 @@ class Registrar:
             found, payload = self._with_profiles(found, payload)
         return found, self._links(payload)
 
-    def security_to_register(self, endpoint: str, peer: Hashable) -> Security | None:
+    def enter_in_order(
+        self, endpoint: str, shape: Shape, peer: Hashable, now: float, now_us: int
+    ) -> Device | None:
+        """Register a device under a name that has the letters of one, and tell it; None, and
+        nothing has happened, when something speaks against it. `now_us` is Unix time."""
+        devices, has_secrets = self._devices, self.has_key is not None or self.protected
+        if endpoint in devices or type(peer) is not tuple or has_secrets:
+            security = self._security_to_register(endpoint, peer)
+            if security is None:
+                return None
+            return self._enter(endpoint, shape, peer, security, now, now_us)
+        # A fleet's first arrival: little to look at, and nobody to replace.
+        of_host, host = self._of_host, peer[0]
+        count = of_host.get(host, 0)
+        is_full = count >= self._of_host_max or len(devices) >= self._devices_max
+        if is_full or endpoint.startswith(SERVICE_PREFIX):
+            return None
+        held = self._table.register_new(shape.said, endpoint, peer, None, now)
+        device = Device(held, peer, NOSEC, shape.links, now_us, shape.middle)
+        devices[endpoint] = device
+        self._by_address[peer] = endpoint
+        of_host[host] = count + 1
+        self._emit_registration("registered", device, now_us)
+        return device
+
+    def renew_in_order(
+        self, registration_id: str, peer: Hashable, now: float, now_us: int
+    ) -> Device | None:
+        """Renew a registration by an Update that changes nothing, and tell it; None, and nothing
+        has happened, when something speaks against it."""
+        security = _security(peer)
+        held = self._table.living(registration_id, peer, security.identity, now)
+        if held is None:
+            return None
+        endpoint = held.endpoint_name
+        if security is NOSEC and self._is_protected(endpoint):
+            return None
+        device = self._devices[endpoint]
+        if device.security is not security and device.security != security:
+            return None
+        if peer == held.peer:
+            device.held = self._table.renew_unchanged(held, now)
+        else:
+            device.held = self._table.renew(held, rd.NO_CHANGE, peer, now).registration
+        self._emit_registration("updated", device, now_us)
+        if device.peer is not peer:
+            self.move(device, peer)
+        return device
+
+    def _security_to_register(self, endpoint: str, peer: Hashable) -> Security | None:
         """How this peer's datagrams are protected, when nothing speaks against its registering
-        under this name, which has the letters of one; None when something does."""
+        under this name; None when something does."""
         previous = self._devices.get(endpoint)
         if previous is None and self._table.is_full:
             return None
         if endpoint.startswith(SERVICE_PREFIX):
             return None
         if type(peer) is tuple:
-            if previous is None and self.has_key is None and not self.protected:
-                # A fleet's first arrival: nothing to look at but how many its host has.
-                has_room = self._of_host.get(peer[0], 0) < self._of_host_max
-                return NOSEC if has_room else None
             is_open = not self._is_protected(endpoint) and self._has_room_at(peer, previous)
             if previous is not None and previous.held.identity is not None:
                 return None
@@ -153,27 +202,24 @@ class Registrar:
         is_proven = proven == endpoint or (proven is None and security.mode != "x509")
         return security if is_proven and security is not NOSEC else None
 
-    def enter(
+    # ---- what both ways come to ----
+
+    def _enter(
         self,
         endpoint: str,
-        said: rd.RegisterRequest,
-        links: msgspec.Raw,
+        shape: Shape,
         peer: Hashable,
         security: Security,
         now: float,
-        told_middle: str | None = None,
-        now_us: int | None = None,
+        now_us: int,
     ) -> Device:
-        """Register a device under this name with what else the request said, and tell it.
+        """Register a device under this name with what else its request said, and tell it.
 
-        `now_us` is Unix time, if it is known. Raises `RegistrationRefused` as the table does,
-        before anything has changed.
+        Raises `RegistrationRefused` as the table does, before anything has changed.
         """
         previous = self._devices.get(endpoint)
-        made = self._table.register(said, peer, security.identity, now, endpoint)
-        if now_us is None:
-            now_us = self._writer.clock.wall_us()
-        device = Device(made.registration, peer, security, links, now_us, told_middle)
+        made = self._table.register(shape.said, peer, security.identity, now, endpoint)
+        device = Device(made.registration, peer, security, shape.links, now_us, shape.middle)
         if made.ended is not None and previous is not None:
             self._emit_left(previous, made.ended.reason)
             self._unsettle(previous)
@@ -184,33 +230,18 @@ class Registrar:
             self.on_left(previous, device)
         return device
 
-    def find_to_renew(self, registration_id: str, peer: Hashable, now: float) -> Device | None:
-        """The device whose registration this is, when nothing speaks against its renewal."""
-        security = _security(peer)
-        held = self._table.living(registration_id, peer, security.identity, now)
-        if held is None:
-            return None
-        endpoint = held.endpoint_name
-        if security is NOSEC and self._is_protected(endpoint):
-            return None
-        device = self._devices[endpoint]
-        return device if device.security == security else None
-
-    def renew(
+    def _renew(
         self,
         device: Device,
         found: rd.UpdateRequest,
         peer: Hashable,
         security: Security,
         now: float,
-        now_us: int | None = None,
     ) -> None:
         """Renew a registration with what an Update says beside the object links, and tell it."""
         device.held = self._table.renew(device.held, found, peer, now).registration
         device.security = security
-        if now_us is None:
-            now_us = self._writer.clock.wall_us()
-        self._emit_registration("updated", device, now_us)
+        self._emit_registration("updated", device, self._writer.clock.wall_us())
         self.move(device, peer)
 
     # ---- where devices are ----
@@ -242,9 +273,9 @@ class Registrar:
     def restore(self, state: ServerState) -> None:
         """Hold again what an earlier incarnation held; lifetimes have gone on meanwhile."""
         now, now_us = self._writer.now(), self._writer.clock.wall_us()
-        lists = DecodedPayloads(_links_of_json, _LISTS_CACHED, payload_bytes_max=65_536)
+        lists = DecodedPayloads(links_of_json, _LISTS_CACHED, payload_bytes_max=65_536)
         for told, renewed_at_us in state.registrations.values():
-            links, objects = lists.get(_json_of(told.object_links))
+            links, objects = lists.get(json_of(told.object_links))
             peer = self._peer_of(told)
             held = rd.Registration(
                 told.registration_id,
@@ -318,7 +349,8 @@ class Registrar:
                 "peer_full",
                 f"{self._of_host_max} registrations without security come from this address",
             )
-        device = self.enter(endpoint, found, links, peer, security, now)
+        now_us = self._writer.clock.wall_us()
+        device = self._enter(endpoint, Shape(found, links), peer, security, now, now_us)
         location = (ROOT, device.registration_id)
         return Answer(Response(codes.CREATED, location_path=location), device)
 
@@ -355,7 +387,7 @@ class Registrar:
             device.object_links = self._links(request.payload)
         if found is not rd.NO_CHANGE:
             device.told_middle = None
-        self.renew(device, found, peer, security, now)
+        self._renew(device, found, peer, security, now)
         return Answer(_CHANGED, device)
 
     def _check_protected(self, endpoint: str, code: int) -> None:
@@ -421,9 +453,17 @@ class Registrar:
         return self._link_json.get(payload)
 
     def _encode_links(self, payload: bytes) -> msgspec.Raw:
-        links = link_format.decode(payload, self._bounds)
-        told = [ObjectLink(link.target, link.attributes) for link in links]
-        return msgspec.Raw(_encoder.encode(told))
+        return encode_links(link_format.decode(payload, self._bounds))
+
+
+def _registration_ids(draw: Callable[[int], bytes]) -> Callable[[], str]:
+    """Gives ids that nobody can guess, made by the hundred: a call of ours for each costs more."""
+
+    def draw_some() -> list[str]:
+        figures = draw(_IDS_AT_ONCE * _ID_BYTES).hex()
+        return [figures[at : at + 2 * _ID_BYTES] for at in range(0, len(figures), 2 * _ID_BYTES)]
+
+    return chain.from_iterable(iter(draw_some, [])).__next__
 
 
 def _security(peer: Hashable) -> Security:
@@ -444,22 +484,3 @@ def _is_any(name: str) -> bool:
 
 def _host_of(peer: Hashable) -> str:
     return peer[0] if type(peer) is tuple and len(peer) == 2 else address_of(peer)[0]
-
-
-_encoder = msgspec.json.Encoder()
-_links_decoder = msgspec.json.Decoder(list[ObjectLink])
-
-
-def _json_of(links: list[ObjectLink] | msgspec.Raw) -> bytes:
-    return bytes(links) if isinstance(links, msgspec.Raw) else _encoder.encode(links)
-
-
-def _links_of_json(data: bytes) -> tuple[msgspec.Raw, rd.RegisteredObjects]:
-    """Object links as they are told, and what they say."""
-    links = [Link(link.path, link.attributes) for link in _links_decoder.decode(data)]
-    generous = LinkFormatLimits(payload_bytes_max=2**24, links_max=2**20)
-    try:
-        return msgspec.Raw(data), rd.read_objects(link_format.encode(links), generous)
-    except LwM2mError:
-        # The log is ours: only a list that no limit of then allowed.
-        return msgspec.Raw(data), rd.read_objects(b"")

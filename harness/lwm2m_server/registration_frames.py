@@ -19,12 +19,22 @@ from contracts.data_interface import (
     encode,
 )
 from harness.lwm2m_server.devices import Device, peer_text
+from lwm2m import registration as rd
 
 RegistrationKind = Literal["registered", "updated"]
 
 # How a frame goes on after the address, and ends.
 _NOSEC_BEHIND = f'","security":{encode(Security("nosec")).decode()},"registered_at_us":'
 _END = f'}},"v":{VERSION}}}'
+
+
+class Shape(msgspec.Struct, frozen=True, gc=False):
+    """What all Registers of a model say, with the object links as they are told, and how an event
+    tells all of it. `said` may have another endpoint name, or none."""
+
+    said: rd.RegisterRequest
+    links: msgspec.Raw
+    middle: str | None = None
 
 
 class _Middle(msgspec.Struct):
@@ -57,27 +67,41 @@ class RegistrationFrames:
         self._kinds: dict[RegistrationKind, str] = {
             kind: f',"kind":"{kind}","endpoint":"' for kind in ("registered", "updated")
         }
+        # What is said of a time, and how a frame without security ends that has just registered:
+        # the datagrams of a turn are all of one time.
+        self._at_us = -1
+        self._at = self._end_of_new = ""
 
     def encode(self, kind: RegistrationKind, seq: int, device: Device, at_us: int) -> bytes:
         """The frame of event `seq`, that `device` registered or updated at `at_us`."""
         middle = device.told_middle
         if middle is None:
             return self._encode_plainly(kind, seq, device, at_us)
+        if at_us != self._at_us:
+            self._note_time(at_us)
         held = device.held
         endpoint, registration_id, peer = held.endpoint_name, held.registration_id, held.peer
-        security = device.security
-        if type(peer) is tuple and security.mode == "nosec" and ":" not in peer[0]:
+        registered_at_us = device.registered_at_us
+        if type(peer) is tuple and device.security.mode == "nosec" and ":" not in peer[0]:
             # What a socket over IPv4 hands out, a registration each.
-            behind = f'"address":"{peer[0]}:{peer[1]}{_NOSEC_BEHIND}'
+            host, port = peer
+            address = f"{host}:{port}"
+            is_new = registered_at_us == at_us
+            end = self._end_of_new if is_new else f"{_NOSEC_BEHIND}{registered_at_us}{_END}"
         else:
-            proven = encode(security).decode()
-            behind = f'"address":"{peer_text(peer)}","security":{proven},"registered_at_us":'
+            address = peer_text(peer)
+            proven = encode(device.security).decode()
+            end = f'","security":{proven},"registered_at_us":{registered_at_us}{_END}'
         return (
-            f'{self._head}{seq}{self._kinds[kind]}{endpoint}","at_us":{at_us},'
-            f'"registration_id":"{registration_id}","registration":{{'
-            f'"registration_id":"{registration_id}","endpoint":"{endpoint}",{middle},'
-            f"{behind}{device.registered_at_us}{_END}"
+            f"{self._head}{seq}{self._kinds[kind]}{endpoint}{self._at}{registration_id}"
+            f'","registration":{{"registration_id":"{registration_id}","endpoint":"{endpoint}",'
+            f'{middle},"address":"{address}{end}'
         ).encode()
+
+    def _note_time(self, at_us: int) -> None:
+        self._at_us = at_us
+        self._at = f'","at_us":{at_us},"registration_id":"'
+        self._end_of_new = f"{_NOSEC_BEHIND}{at_us}{_END}"
 
     def encode_left(
         self,

@@ -31,4 +31,4 @@ def is_secret(path: str) -> bool:
 
 def touches_secret(paths: Iterable[str]) -> bool:
     """Whether any of the paths holds a secret."""
-    return any(is_secret(path) for path in paths)
+    return any(map(is_secret, paths))

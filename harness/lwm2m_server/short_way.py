@@ -8,6 +8,7 @@ general way, which alone decides what is wrong with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
 from typing import Final
 
@@ -15,31 +16,20 @@ import msgspec
 
 from harness.lwm2m_server.devices import Device
 from harness.lwm2m_server.registrar import Registrar
-from harness.lwm2m_server.registration_frames import middle_of
-from lwm2m import registration as rd
+from harness.lwm2m_server.registration_frames import Shape, middle_of
 from lwm2m.coap import CoapEndpoint, codes
 from lwm2m.coap.plain import read_plain_request
 from lwm2m.errors import RegistrationRefused
-from lwm2m.registration.plain_register import OPTIONS_AT, OPTIONS_AT_MAX, split_register
+from lwm2m.registration.plain_register import HEAD_OF_POST, split_register
 
 _CREATED: Final = codes.CREATED
-# Options of an Update without query: Uri-Path twice, the second with a registration id of ours.
-_UPDATE = b"\xb2rd\x0c"
-_ID_BYTES = 12
-# Bytes of a datagram in which everything above has its place.
-_BYTES_MIN = 4 + len(_UPDATE) + _ID_BYTES
+_CHANGED: Final = codes.CHANGED
+# An Update without query: Uri-Path twice, the second with a registration id of ours.
+_match_update = re.compile(HEAD_OF_POST + rb"\xb2rd\x0c([0-9a-f]{12})\Z", re.DOTALL).match
 # The answer to a Register up to the registration id: Location-Path twice.
 _LOCATION = b"\x82rd\x0c"
 _SHAPES_KEPT: Final = 1_024
 _TAIL_BYTES_MAX: Final = 2_048
-
-
-class _Shape(msgspec.Struct, frozen=True, gc=False):
-    """What all Registers say that end in the same bytes. `said` has no endpoint name."""
-
-    said: rd.RegisterRequest
-    links: msgspec.Raw
-    middle: str
 
 
 class ShortWay:
@@ -51,70 +41,49 @@ class ShortWay:
         self._registrar = registrar
         # Bound once: these are called per datagram.
         self._take_request, self._answer = endpoint.take_request, endpoint.answer_request
-        self._may_register, self._enter = registrar.security_to_register, registrar.enter
+        self._enter, self._renew = registrar.enter_in_order, registrar.renew_in_order
         self._spoke = spoke
         # By what follows the endpoint name: the rest of the query, and the object list.
-        self._shapes: dict[bytes, _Shape] = {}
+        self._shapes: dict[bytes, Shape] = {}
 
-    def take(self, data: bytes, peer: Hashable, now: float, now_us: int | None = None) -> bool:
-        """Deal with a datagram; False, and nothing has happened, when it goes the general way.
+    def take(self, data: bytes, peer: Hashable, now: float, now_us: int) -> bool:
+        """Deal with a datagram; False when it goes the general way, for which nothing has happened.
 
-        `now_us` is Unix time, if it is known.
+        `now_us` is Unix time.
         """
-        if len(data) < _BYTES_MIN or data[1] != codes.POST:
-            return False
         split = split_register(data)
-        if split is not None:
-            return self._register(data, *split, peer, now, now_us)
-        at = data[0] + OPTIONS_AT
-        if not 4 <= at <= OPTIONS_AT_MAX:
-            return False
-        if len(data) != at + len(_UPDATE) + _ID_BYTES or not data.startswith(_UPDATE, at):
-            return False
-        return self._update(data, at + len(_UPDATE), peer, now, now_us)
-
-    def _register(
-        self,
-        data: bytes,
-        name_bytes: bytes,
-        tail: bytes,
-        peer: Hashable,
-        now: float,
-        now_us: int | None,
-    ) -> bool:
+        if split is None:
+            return self._update(data, peer, now, now_us)
+        name, tail = split
         shape = self._shapes.get(tail) or self._learn(data, tail)
         if shape is None:
             return False
-        name = name_bytes.decode()
-        security = self._may_register(name, peer)
-        if security is None:
-            return False
         taken = self._take_request(data, peer, now)
-        if taken is not None:
-            device = self._enter(
-                name, shape.said, shape.links, peer, security, now, shape.middle, now_us
-            )
-            location = _LOCATION + device.held.registration_id.encode()
-            self._answer(taken, _CREATED, location)
-            self._spoke(device, now)
-        return True
-
-    def _update(self, data: bytes, at: int, peer: Hashable, now: float, now_us: int | None) -> bool:
-        registrar = self._registrar
-        try:
-            device = registrar.find_to_renew(data[at:].decode(), peer, now)
-        except UnicodeDecodeError:
-            return False
+        if taken is None:
+            return True
+        device = self._enter(name.decode(), shape, peer, now, now_us)
         if device is None:
             return False
-        taken = self._take_request(data, peer, now)
-        if taken is not None:
-            registrar.renew(device, rd.NO_CHANGE, peer, device.security, now, now_us)
-            self._answer(taken, codes.CHANGED, b"")
-            self._spoke(device, now)
+        location = _LOCATION + device.held.registration_id.encode()
+        self._answer(taken, data, _CREATED, location)
+        self._spoke(device, now)
         return True
 
-    def _learn(self, data: bytes, tail: bytes) -> _Shape | None:
+    def _update(self, data: bytes, peer: Hashable, now: float, now_us: int) -> bool:
+        found = _match_update(data)
+        if found is None:
+            return False
+        taken = self._take_request(data, peer, now)
+        if taken is None:
+            return True
+        device = self._renew(found[1].decode(), peer, now, now_us)
+        if device is None:
+            return False
+        self._answer(taken, data, _CHANGED, b"")
+        self._spoke(device, now)
+        return True
+
+    def _learn(self, data: bytes, tail: bytes) -> Shape | None:
         """The shape of a Register, which is kept by its `tail`; None when it has none."""
         read = read_plain_request(data) if len(tail) <= _TAIL_BYTES_MAX else None
         if read is None:
@@ -128,7 +97,7 @@ class ShortWay:
         middle = middle_of(
             said.lifetime_s, said.lwm2m_version, said.binding, said.queue_mode, links
         )
-        shape = _Shape(msgspec.structs.replace(said, endpoint_name=""), links, middle)
+        shape = Shape(msgspec.structs.replace(said, endpoint_name=""), links, middle)
         if len(self._shapes) >= _SHAPES_KEPT:
             self._shapes.clear()
         self._shapes[tail] = shape

@@ -50,7 +50,8 @@ class TurnWriter:
         # Encoded records of this turn: what events are is told by their frames themselves.
         self._records: list[bytes] = []
         self._registrations = RegistrationFrames(server, events.epoch)
-        self._encode_registration = self._registrations.encode
+        # Bound once: a whole fleet's arrival goes through them.
+        self._encode_registration, self._append_event = self._registrations.encode, events.append
         self._acknowledged = False
 
     def now(self) -> float:
@@ -108,9 +109,8 @@ class TurnWriter:
 
     def emit_registration(self, kind: RegistrationKind, device: Device, at_us: int) -> None:
         """Log that a device registered or updated: `emit` for what a whole fleet does at once."""
-        log = self.events
-        frame = self._encode_registration(kind, log.newest + 1, device, at_us)
-        log.append(frame)
+        frame = self._encode_registration(kind, self.events.newest + 1, device, at_us)
+        self._append_event(frame)
         self._records.append(frame)
         if self._is_tapped:
             self._tell_event(kind, device.held.endpoint_name)

@@ -81,20 +81,9 @@ class AnswerMemory:
         self, peer: Peer, message_id: int, token: bytes, expires_at: float, now: float
     ) -> Remembered | None:
         """Note a message. None when there is no room because all that is known is unanswered."""
-        order = self._order
-        # Each arrival pays for two expiries: under load no sweep ever has much to do.
-        if order and order[0].expires_at <= now:
-            self.expire(now, at_most=2)
+        if not self.has_room(peer, now):
+            return None
         recent = peer.recent
-        count = len(recent) if type(recent) is dict else 1 if recent else 0
-        if (
-            count >= self._per_peer_max
-            or len(order) >= self._count_max
-            or self._answer_bytes > self._bytes_max
-        ):
-            if not self._make_room(peer, count):
-                return None
-            recent = peer.recent
         entry = Remembered(peer, message_id, token, expires_at)
         if type(recent) is dict and message_id not in recent:
             recent[message_id] = entry
@@ -102,8 +91,42 @@ class AnswerMemory:
             peer.recent = entry
         else:
             self._add(peer, recent, entry)
-        order.append(entry)
+        self._order.append(entry)
         return entry
+
+    def has_room(self, peer: Peer, now: float) -> bool:
+        """Whether `keep` may follow at once: makes room for one more message of this peer."""
+        order = self._order
+        # Each arrival pays for two expiries: under load no sweep ever has much to do.
+        if order and order[0].expires_at <= now:
+            self.expire(now, at_most=2)
+            self._peers.keep(peer)
+        recent = peer.recent
+        count = 0
+        if recent is not None:
+            count = len(recent) if type(recent) is dict else 1
+        if (
+            count >= self._per_peer_max
+            or len(order) >= self._count_max
+            or self._answer_bytes > self._bytes_max
+        ):
+            has_room = self._make_room(peer, count)
+            self._peers.keep(peer)
+            return has_room
+        return True
+
+    def keep(self, peer: Peer, message_id: int, answer: bytes, expires_at: float) -> None:
+        """Note a message that has been answered already: `remember` and `store` as one."""
+        entry = Remembered(peer, message_id, b"", expires_at, answer)
+        recent = peer.recent
+        if recent is None:
+            peer.recent = entry
+        elif type(recent) is dict and message_id not in recent:
+            recent[message_id] = entry
+        else:
+            self._add(peer, recent, entry)
+        self._order.append(entry)
+        self._answer_bytes += len(answer)
 
     def store(self, entry: Remembered, answer: bytes) -> None:
         """Keep what was answered; a later answer to the same message replaces it."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 
-from lwm2m.coap.answers import Remembered
 from lwm2m.coap.blockwise_response import BlockwiseResponder
 from lwm2m.coap.core_state import CoreState
 from lwm2m.coap.events import Event, RejectionReason
@@ -95,21 +94,22 @@ class CoapEndpoint:
         return self._core.limiter is None
 
     @property
-    def take_request(self) -> Callable[[bytes, Hashable, float], Remembered | None]:
-        """`take_request(data, peer, now)`: take a confirmable request that its user has read
-        himself, to answer it at once by `answer_request`: for what comes by the thousand and always
-        looks the same.
+    def take_request(self) -> Callable[[bytes, Hashable, float], Peer | None]:
+        """`take_request(data, peer, now)`: who sends a confirmable request that its user has read
+        himself, and answers by `answer_request` before anything else: for what comes by the
+        thousand and always looks the same.
 
         `data` has a whole header and token of at most 8 bytes, and no option that this core acts
         on. None: it is a copy, which was answered again from memory, or there is no room for it;
-        nothing more is to be done then.
+        nothing more is to be done then. What its user does not answer is to be received after all.
         """
         return self._responder.take_request
 
     @property
-    def answer_request(self) -> Callable[[Remembered, int, bytes], None]:
-        """`answer_request(taken, code, rest)`: answer what `take_request` gave, in the
-        acknowledgement; `rest` is what follows the token: encoded options and payload."""
+    def answer_request(self) -> Callable[[Peer, bytes, int, bytes], None]:
+        """`answer_request(taken, data, code, rest)`: answer request `data`, of which `take_request`
+        gave `taken`, in the acknowledgement; `rest` is what follows the token: encoded options and
+        payload."""
         return self._responder.answer_request
 
     @property

@@ -235,6 +235,10 @@ class PeerTable:
         if known and peer.next_message_id < 0 and not peer.is_busy():
             self._drop(peer)
 
+    def keep(self, peer: Peer) -> None:
+        """Undo a `release` of a peer of which something is to be kept after all."""
+        self.by_address.setdefault(peer.address, peer)
+
     def forget(self, address: Hashable) -> Peer | None:
         """Remove a peer, also from the validated ones."""
         self._validated.pop(address, None)

@@ -16,7 +16,7 @@ from lwm2m.coap.answers import Remembered
 from lwm2m.coap.blockwise_response import BlockwiseResponder
 from lwm2m.coap.core_state import CoreState
 from lwm2m.coap.events import ExchangeFailed, RequestReceived
-from lwm2m.coap.message import ACK, CON, NON, Message, pack_header
+from lwm2m.coap.message import ACK, CON, HEADER_BYTES, NON, Message, pack_header
 from lwm2m.coap.notifier import Notifier, UnknownExchange
 from lwm2m.coap.options import encode_uint
 from lwm2m.coap.peers import Peer
@@ -38,18 +38,23 @@ _PROXY_OPTIONS = frozenset({opt.PROXY_URI, opt.PROXY_SCHEME})
 _IS_ANSWERED = RECEIVED_TRANSITIONS["pending"]["answered_at_once"]
 # Any token up to here is taken: RFC 7252 §3 knows no longer one.
 _SHORT_TOKEN_BYTES = 8
+# Where the token of a confirmable message ends, less its first byte.
+_TOKEN_ENDS_BEFORE = CON_HEAD - HEADER_BYTES
+# What makes the first byte of a confirmable message that of its acknowledgement.
+_ACK_OF_CON = ACK_HEAD ^ CON_HEAD
 
 
 class Responder(Notifier):
     """Requests of all peers to us."""
 
     __slots__ = (
-        "_acknowledgement_delay_s", "_block_size", "_payload_bytes_max", "_pending_max",
-        "_unacknowledged",
+        "_acknowledgement_delay_s", "_block_size", "_payload_bytes_max", "_peers_by_address",
+        "_pending_max", "_unacknowledged",
     )  # fmt: skip
 
     def __init__(self, core: CoreState, blocks: BlockwiseResponder) -> None:
         super().__init__(core, blocks)
+        self._peers_by_address = core.peers.by_address
         self._block_size = core.parameters.block_size
         self._payload_bytes_max = core.parameters.payload_bytes_max
         self._pending_max = core.parameters.pending_per_peer_max
@@ -87,34 +92,49 @@ class Responder(Notifier):
         core.events.append(RequestReceived(peer.address, handle, request, message_id))
         return True
 
-    def take_request(self, data: bytes, address: Hashable, now: float) -> Remembered | None:
+    def take_request(self, data: bytes, address: Hashable, now: float) -> Peer | None:
         """See `CoapEndpoint.take_request`."""
         core = self._core
         core.now = now
-        message_id, token = data[2] << 8 | data[3], data[4 : data[0] - (CON_HEAD - 4)]
-        peer = core.peers.by_address.get(address) or core.peers.get(address, now)
-        answers = core.answers
-        recent = peer.recent
-        if recent is not None and (type(recent) is not dict or message_id in recent):
-            known = answers.recall(peer, message_id, token, now)
-            if known is not None:
-                self._answer_again(known)
-                return None
-        if peer.pending and self._is_busy(peer):
+        peer = self._peers_by_address.get(address)
+        if peer is None:
+            peer = self._peers_by_address[address] = Peer(address, now)
+        elif not self._is_unheard(peer, data, now):
             return None
-        entry = answers.remember(peer, message_id, token, now + core.lifetime_s, now)
-        if entry is None:
-            self._refuse_for_room(peer)
-        return entry
+        if core.answers.has_room(peer, now):
+            return peer
+        self._refuse_for_room(peer)
+        return None
 
-    def answer_request(self, taken: Remembered, code: int, rest: bytes) -> None:
+    def _is_unheard(self, peer: Peer, data: bytes, now: float) -> bool:
+        """Whether a request is no copy, which is answered again, and its peer may have one more."""
+        recent = peer.recent
+        if recent is not None:
+            message_id = data[2] << 8 | data[3]
+            if (
+                message_id in recent
+                if isinstance(recent, dict)
+                else message_id == recent.message_id
+            ):
+                token = data[4 : data[0] - _TOKEN_ENDS_BEFORE]
+                known = self._core.answers.recall(peer, message_id, token, now)
+                if known is not None:
+                    self._answer_again(known)
+                    return False
+        return not (peer.pending and self._is_busy(peer))
+
+    def answer_request(self, peer: Peer, data: bytes, code: int, rest: bytes) -> None:
         """See `CoapEndpoint.answer_request`."""
-        token, core = taken.token, self._core
-        datagram = pack_header(ACK_HEAD | len(token), code, taken.message_id) + token + rest
-        core.answers.store(taken, datagram)
-        # The datagram has it too.
-        taken.token = b""
-        core.datagrams.append((datagram, taken.peer.address))
+        core = self._core
+        message_id = data[2] << 8 | data[3]
+        head = data[0]
+        datagram = (
+            pack_header(head | _ACK_OF_CON, code, message_id)
+            + data[4 : head - _TOKEN_ENDS_BEFORE]
+            + rest
+        )
+        core.answers.keep(peer, message_id, datagram, core.now + core.lifetime_s)
+        core.datagrams.append((datagram, peer.address))
 
     def receive_request(
         self, peer: Peer, message: Message, now: float, datagram_bytes: int

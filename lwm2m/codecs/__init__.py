@@ -17,6 +17,7 @@ from lwm2m.codecs import (
 from lwm2m.codecs.decoded_payloads import DecodedPayloads
 from lwm2m.codecs.link_format import Link, LinkFormatLimits
 from lwm2m.codecs.node import Change, Node, TimedNode
+from lwm2m.codecs.pack_reader import PackReader
 from lwm2m.codecs.payload import (
     COMPOSITE,
     SUPPORTED,
@@ -39,6 +40,7 @@ __all__ = [
     "Link",
     "LinkFormatLimits",
     "Node",
+    "PackReader",
     "ResolvedRecord",
     "SenmlLimits",
     "TimedNode",

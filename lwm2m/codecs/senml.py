@@ -198,6 +198,11 @@ def resolved_names(records: Records) -> list[str]:
     return names
 
 
+def is_legal_name(name: str) -> bool:
+    """Whether base name and name together may be `name`, where a leading slash is allowed."""
+    return _NAME_LENIENT.fullmatch(name) is not None
+
+
 # --- fields
 
 

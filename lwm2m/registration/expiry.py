@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable
+from math import floor
 
 _TICKS_SLACK = 64
 
@@ -36,7 +37,7 @@ class ExpiryWheel:
         if due < self._opened_until:
             heapq.heappush(self._opened, (due, key))
         elif due != math.inf:
-            tick = math.floor(due)
+            tick = floor(due)
             bucket = self._buckets.get(tick)
             if bucket is None:
                 self._buckets[tick] = {key: None}
@@ -44,11 +45,19 @@ class ExpiryWheel:
             else:
                 bucket[key] = None
 
+    def move(self, key: str, due: float, later: float) -> None:
+        """`remove` and `add` as one, to which a second that stays the same is nothing to do. Both
+        times are finite."""
+        opened_until = self._opened_until
+        if due < opened_until or later < opened_until or floor(due) != floor(later):
+            self.remove(key, due)
+            self.add(key, later)
+
     def remove(self, key: str, due: float) -> None:
         """Forget that `key` is due; once its second has come, `take_due` gives it still."""
         if due == math.inf:
             return
-        tick = math.floor(due)
+        tick = floor(due)
         bucket = self._buckets.get(tick)
         if bucket is not None:
             bucket.pop(key, None)

@@ -13,13 +13,19 @@ from lwm2m.coap import codes
 from lwm2m.coap.plain import CON_HEAD, TOKEN_BYTES_MAX
 from lwm2m.registration.requests import ENDPOINT_NAME_PATTERN
 
-# Where the options of a confirmable message begin, less its first byte.
-OPTIONS_AT: Final = 4 - CON_HEAD
-OPTIONS_AT_MAX: Final = 4 + TOKEN_BYTES_MAX
+# The header and token of a confirmable POST: its first byte has the length of the token.
+HEAD_OF_POST: Final = b"(?:%b)" % b"|".join(
+    re.escape(bytes((CON_HEAD + token_bytes, codes.POST))) + b".{%d}" % (2 + token_bytes)
+    for token_bytes in range(TOKEN_BYTES_MAX + 1)
+)
 # The options up to the end of the name: Uri-Path, Content-Format of 40, and Uri-Query with ep= and
-# a name. What that option's head says of its length is held against it afterwards.
+# a name; and what follows. What the head of that option says of its length is held against it
+# afterwards.
 _match_register = re.compile(
-    rb"\xb2rd\x11\x28([\x34-\x3c]|\x3d.)ep=(" + ENDPOINT_NAME_PATTERN.encode() + rb")",
+    HEAD_OF_POST
+    + rb"\xb2rd\x11\x28([\x34-\x3c]|\x3d.)ep=("
+    + ENDPOINT_NAME_PATTERN.encode()
+    + rb")(.*)",
     re.DOTALL,
 ).match
 # How long the name is by the head of its option: the length in its nibble, or, where that is 13,
@@ -36,16 +42,11 @@ def split_register(data: bytes) -> tuple[bytes, bytes] | None:
     None for any datagram that does not begin as this one: with path, content format and the name,
     in the shortest form. What follows the name is as it came.
     """
-    if len(data) < OPTIONS_AT_MAX or data[1] != codes.POST:
-        return None
-    at = data[0] + OPTIONS_AT
-    if not 4 <= at <= OPTIONS_AT_MAX:
-        return None
-    found = _match_register(data, at)
+    found = _match_register(data)
     if found is None:
         return None
-    head, name = found.groups()
+    head, name, tail = found.groups()
     if len(name) != _NAME_BYTES[head]:
         # It holds what is in no name, is cut off, or what follows looks like more of it.
         return None
-    return name, data[found.end() :]
+    return name, tail

@@ -7,12 +7,13 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from lwm2m.coap import codes
 from lwm2m.errors import IllegalTransition, RegistrationRefused, UnknownRegistration
 from lwm2m.registration.expiry import ExpiryWheel
 from lwm2m.registration.objects import RegisteredObjects
-from lwm2m.registration.requests import RegisterRequest, UpdateRequest
+from lwm2m.registration.requests import NO_CHANGE, RegisterRequest, UpdateRequest
 from lwm2m.registration.states import SERVER_TRANSITIONS, ServerEvent, ServerState
 
 EndReason = Literal["client", "expired", "replaced"]
@@ -129,18 +130,50 @@ class RegistrationTable:
         without security would end a registration that was made with it.
         """
         name = request.endpoint_name if endpoint_name is None else endpoint_name
-        previous_id = self._id_of_endpoint.get(name)
-        previous = None if previous_id is None else self._by_id[previous_id]
+        previous = self.by_endpoint(name)
         ended = None
         if previous is not None:
             ended = self._replace(previous, identity, now)
-        elif len(self._by_id) >= self._registrations_max:
+        elif self.is_full:
             raise RegistrationRefused(
                 codes.SERVICE_UNAVAILABLE, "table_full", "no room for another registration"
             )
-        registration = self._new(request, name, peer, identity, now)
-        self.restore(registration)
-        return Registered(registration, ended)
+        return Registered(self.register_new(request, name, peer, identity, now), ended)
+
+    def register_new(
+        self,
+        request: RegisterRequest,
+        endpoint_name: str,
+        peer: Hashable,
+        identity: str | None,
+        now: float,
+    ) -> Registration:
+        """`register` of an endpoint name that has no registration, while the table is not full."""
+        by_id = self._by_id
+        registration_id = self._draw_id()
+        while registration_id in by_id:
+            registration_id = self._draw_id()
+        lifetime_s = request.lifetime_s
+        # What is absent, as a new id is, can only be registered: nothing to look up in the table.
+        by_id[registration_id] = registration = Registration(
+            registration_id,
+            endpoint_name,
+            lifetime_s,
+            request.lwm2m_version,
+            request.binding,
+            request.queue_mode,
+            request.objects,
+            peer,
+            identity,
+            now,
+            now,
+            request.sms_number,
+            request.profile_ids,
+            request.parameters,
+        )
+        self._id_of_endpoint[endpoint_name] = registration_id
+        self._wheel.add(registration_id, now + lifetime_s if lifetime_s else math.inf)
+        return registration
 
     def _replace(
         self, previous: Registration, identity: str | None, now: float
@@ -182,6 +215,8 @@ class RegistrationTable:
         self, before: Registration, request: UpdateRequest, peer: Hashable, now: float
     ) -> RegistrationUpdated:
         """`update` of a registration that `find` has just given."""
+        if request is NO_CHANGE and peer == before.peer:
+            return RegistrationUpdated(self.renew_unchanged(before, now), before)
         registration_id = before.registration_id
         self._move(before, _UPDATE_RECEIVED)
         after = _updated(before, request, peer, now)
@@ -189,6 +224,15 @@ class RegistrationTable:
         self._wheel.remove(registration_id, before.expires_at)
         self._wheel.add(registration_id, after.expires_at)
         return RegistrationUpdated(after, before)
+
+    def renew_unchanged(self, before: Registration, now: float) -> Registration:
+        """`renew` by an Update that says nothing, and comes from where the device was."""
+        registration_id, lifetime_s = before.registration_id, before.lifetime_s
+        # What is registered, as what `find` gives is, stays so: nothing to look up in the table.
+        self._by_id[registration_id] = after = replace(before, renewed_at=now)
+        if lifetime_s:
+            self._wheel.move(registration_id, before.renewed_at + lifetime_s, now + lifetime_s)
+        return after
 
     def deregister(
         self, registration_id: str, peer: Hashable, identity: str | None, now: float
@@ -220,7 +264,8 @@ class RegistrationTable:
             return None
         if identity is None and found.peer != peer:
             return None
-        return found if now < found.expires_at else None
+        lifetime_s = found.lifetime_s
+        return found if not lifetime_s or now < found.renewed_at + lifetime_s else None
 
     def expire_registrations(self, now: float, count_max: int = 1_000) -> list[RegistrationEnded]:
         """End what has not been renewed in time, earliest first, at most `count_max` at once."""
@@ -239,34 +284,6 @@ class RegistrationTable:
     def next_timer(self) -> float | None:
         """When to call `expire_registrations` next; it may find that nothing has expired."""
         return self._wheel.next_timer()
-
-    def _new(
-        self,
-        request: RegisterRequest,
-        endpoint_name: str,
-        peer: Hashable,
-        identity: str | None,
-        now: float,
-    ) -> Registration:
-        registration_id = self._draw_id()
-        while registration_id in self._by_id:
-            registration_id = self._draw_id()
-        return Registration(
-            registration_id,
-            endpoint_name,
-            request.lifetime_s,
-            request.lwm2m_version,
-            request.binding,
-            request.queue_mode,
-            request.objects,
-            peer,
-            identity,
-            now,
-            now,
-            request.sms_number,
-            request.profile_ids,
-            request.parameters,
-        )
 
     def _move(self, registration: Registration, event: ServerEvent) -> None:
         registration_id = registration.registration_id

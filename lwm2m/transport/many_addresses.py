@@ -22,8 +22,10 @@ LocalAndRemote = tuple[str, str, int]
 _IP_PKTINFO = 8
 # struct cmsghdr, then struct in_pktinfo: interface index, local address to send from, destination
 # in the header; and what rounds it up.
-_PKTINFO = struct.Struct("=QiiI4s4x4x")
 _PKTINFO_BYTES = 28
+_PKTINFO_HEAD = struct.pack("=QiiI", _PKTINFO_BYTES, socket.IPPROTO_IP, _IP_PKTINFO, 0)
+_BEHIND_LOCAL = bytes(8)
+PLACES_KEPT = 256
 # Of what comes: the sender's port and host, and the destination in the header.
 _ENVELOPE = struct.Struct("=2x6s8x24x4s4x")
 _UNSPECIFIED = b"\0\0\0\0"
@@ -47,6 +49,10 @@ class ManyAddressesLink(BatchedLink):
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(sock, receive, loop, _ENVELOPE)
+        # Of who is spoken with, who are few, both ways: what comes before the local address in an
+        # envelope, and the address.
+        self._heads: dict[tuple[str, int], bytes] = {}
+        self._places: dict[bytes, tuple[str, int]] = {}
 
     @property
     def port(self) -> int:
@@ -54,15 +60,28 @@ class ManyAddressesLink(BatchedLink):
         return cast(int, self._socket.getsockname()[1])
 
     def _make_envelope(self, peer: LocalAndRemote) -> bytes:
-        local, host, port = peer
-        chosen = _PKTINFO.pack(_PKTINFO_BYTES, socket.IPPROTO_IP, _IP_PKTINFO, 0, _loopback(local))
-        return make_name(host, port) + chosen
+        head = self._heads.get(peer[1:]) or self._make_head(*peer[1:])
+        return head + _loopback(peer[0]) + _BEHIND_LOCAL
 
     def _make_peer(self, *envelope: bytes) -> LocalAndRemote | None:
         place, local = envelope
         if local[0] != _LOOPBACK_FIRST_BYTE:
             return None  # it did not come over the loopback network
-        return (socket.inet_ntoa(local), *read_place(place))
+        host, port = self._places.get(place) or self._read_place(place)
+        return socket.inet_ntoa(local), host, port
+
+    def _make_head(self, host: str, port: int) -> bytes:
+        if len(self._heads) >= PLACES_KEPT:
+            self._heads.clear()
+        head = make_name(host, port) + _PKTINFO_HEAD
+        self._heads[host, port] = head
+        return head
+
+    def _read_place(self, place: bytes) -> tuple[str, int]:
+        if len(self._places) >= PLACES_KEPT:
+            self._places.clear()
+        found = self._places[place] = read_place(place)
+        return found
 
 
 def _loopback(local: str) -> bytes:

@@ -271,10 +271,14 @@ class BatchedUdpLink(BatchedLink, UdpLink):
         return make_name(*peer)
 
     def _keep_peer(self, envelope: bytes) -> UdpAddress:
-        peer: UdpAddress = super()._keep_peer(envelope)
-        # Nothing but a name: the answer goes by the same.
-        if len(self._envelopes) < _ADDRESSES_KEPT:
-            self._envelopes[peer] = envelope
+        if len(self._peers) >= _ADDRESSES_KEPT:
+            self._peers.clear()
+            self._envelopes.clear()
+        # Two bytes of port and four of host follow two of family, and it is nothing but a name: the
+        # answer goes by the same.
+        peer = socket.inet_ntoa(envelope[4:8]), envelope[2] << 8 | envelope[3]
+        self._peers[envelope] = peer
+        self._envelopes[peer] = envelope
         return peer
 
     def _make_peer(self, *envelope: bytes) -> UdpAddress:

@@ -89,6 +89,18 @@ def test_a_runs_report_becomes_a_line() -> None:
     assert "| scenario s.x, devices 20 | verdict | holds |" in render_tables([line])
 
 
+def test_of_a_saturated_run_no_latency_and_no_rate_is_shown() -> None:
+    journal = Journal(example_run(Plan(devices=20)))
+    made = report(journal, checks.judge(journal, checks.MAIN_JOB), scenario="s.x", claim="c")
+    void = msgspec.structs.replace(
+        made, loader=msgspec.structs.replace(made.loader, saturated=True)
+    )
+    line = scenario_line(void)
+    assert line["devices"] == 20
+    for figure in ("registered_per_s", "registered_p99_ms", "update_p99_ms"):
+        assert line[figure] is None
+
+
 @pytest.mark.parametrize(
     ("data", "told"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import msgspec
 import pytest
 
 from benchmarks.event_reader import EventReader
-from benchmarks.register_loader import LINKS, Datagrams, name_of
+from benchmarks.register_loader import LINKS, Datagrams, Loader, Order, name_of
 from contracts.data_interface import Event, Snapshot, encode
 from lwm2m.coap import ACK, Request, Response, codes, decode_message
 from lwm2m.coap.requests import encode_response, read_request
 from lwm2m.registration import RegistrationReader
+from lwm2m.transport import LocalAndRemote
+from tests.processes import WITHIN_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +28,7 @@ def line_of(*arguments: str) -> dict[str, Any]:
     """What the benchmark prints."""
     ended = subprocess.run(
         [sys.executable, "-m", "benchmarks.registrations", *arguments],
-        cwd=ROOT, capture_output=True, timeout=90, check=False,
+        cwd=ROOT, capture_output=True, timeout=4 * WITHIN_S, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr.decode()[-2_000:]
     found: dict[str, Any] = msgspec.json.decode(ended.stdout)
@@ -105,6 +108,78 @@ def test_a_loader_learns_from_the_answer_where_the_endpoint_is_registered(
     response = Response(codes.CREATED, location_path=("rd", registration_id))
     datagrams.note_created(7, encode_response(ACK, 5, b"token", response))
     assert read(datagrams.update(7, 1, b"token")).path == ("rd", registration_id)
+
+
+class Line:
+    """The loader's link: what it sends, and to whom."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, LocalAndRemote]] = []
+
+    def send(self, datagrams: Sequence[tuple[bytes, LocalAndRemote]]) -> None:
+        self.sent += datagrams
+
+    def answers(self, code: int = codes.CREATED) -> list[tuple[bytes, LocalAndRemote]]:
+        """An answer to each that was sent since the last call."""
+        sent, self.sent = self.sent, []
+        response = Response(code, location_path=("rd", "a1") if code == codes.CREATED else ())
+        messages = [(decode_message(data), peer) for data, peer in sent]
+        return [
+            (encode_response(ACK, each.message_id, each.token, response), peer)
+            for each, peer in messages
+        ]
+
+
+def loader_on(line: Line) -> Loader:
+    loader = Loader(("127.0.0.1", 5_683), lifetime_s=60)
+    loader.link = line  # type: ignore[assignment]  # as much of a link as it uses
+    return loader
+
+
+def test_the_loader_keeps_its_window_full_and_tells_what_became_of_each() -> None:
+    async def story() -> None:
+        line = Line()
+        loader = loader_on(line)
+        done = asyncio.ensure_future(loader.carry_out(Order(0, 5, window=3)))
+        await asyncio.sleep(0)
+        assert len(line.sent) == 3
+        assert len({peer for _, peer in line.sent}) == 3
+        [first, *rest] = line.answers()
+        stranger = (first[0], ("127.9.9.9", "127.0.0.1", 5_683))
+        loader.receive([stranger])
+        assert line.sent == []
+        loader.receive([first, first])
+        assert len(line.sent) == 1, "one was answered, one follows"
+        loader.receive(rest)
+        loader.receive(line.answers(codes.FORBIDDEN))
+        told = await done
+        assert (told.count, told.failed, told.refused) == (5, 0, {"4.03": 2})
+        updating = asyncio.ensure_future(loader.carry_out(Order(0, 3, updates=True)))
+        await asyncio.sleep(0)
+        assert {read(data).path for data, _ in line.sent} == {("rd", "a1")}
+        loader.receive(line.answers(codes.CHANGED))
+        assert (await updating).count == 3
+
+    asyncio.run(story())
+
+
+def test_the_loader_sends_again_what_is_not_answered_and_gives_it_up_in_the_end() -> None:
+    async def story() -> None:
+        line = Line()
+        loader = loader_on(line)
+        done = asyncio.ensure_future(loader.carry_out(Order(0, 2)))
+        await asyncio.sleep(0)
+        [lost, _] = line.sent
+        loader.receive(line.answers()[1:])
+        now = asyncio.get_running_loop().time()
+        for wait_s in (0.0, 3.0, 8.0, 17.0, 34.0, 67.0):
+            loader._send_again(now + wait_s)
+        loader._end_if_over()
+        assert line.sent == [lost] * 4
+        told = await done
+        assert (told.count, told.failed, told.retransmitted) == (2, 1, 4)
+
+    asyncio.run(story())
 
 
 # ---- the reader ----

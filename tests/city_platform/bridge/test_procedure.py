@@ -63,11 +63,19 @@ def test_a_create_is_never_repeated_after_an_unknown_outcome() -> None:
         (None, "not_registered", Verdict.ENDED),
         (None, "expired", Verdict.ENDED),
         (None, "cancelled", Verdict.ENDED),
+        (None, "invalid", Verdict.INVALID),
     ],
 )
 def test_an_outcome_is_read(code: str | None, stage: Stage | None, verdict: Verdict) -> None:
     error = None if stage is None else ResultError(stage, "")
     assert verdict_on(Outcome(id="1", operation="write", code=code, error=error)) is verdict
+
+
+def test_what_was_done_and_answered_badly_is_not_simply_done() -> None:
+    error = ResultError("coap", "the answer names one instance")
+    assert verdict_on(Outcome(id="1", operation="create", code="2.01", error=error)) is (
+        Verdict.UNREADABLE
+    )
 
 
 def test_the_broker_object_has_every_resource() -> None:
@@ -137,10 +145,60 @@ def operations(running: CredentialsProcedure, refuses: str = "") -> list[tuple[s
     return asked
 
 
-def test_publications_become_active_in_one_exchange_where_the_device_may_take_that() -> None:
+SOME = Held("r1", Links(b'[{"path":"/18831/1"}]'), may_take_composites=True)
+
+
+def test_a_device_without_publications_is_given_all_of_them_active_in_the_last_exchange() -> None:
     running = procedure(MAY_TAKE_COMPOSITES)
+    running.handle_outcome(outcome_of(running.command(0), "2.01"), is_stored=False)
+    command = running.command(0)
+    assert (command.operation, command.path) == ("create", "/18831")
+    values = {one.path: one.value for one in command.values or ()}
+    assert sorted(values) == sorted(f"/18831/{n}/{m}" for n in (0, 1) for m in range(7))
+    assert (values["/18831/0/5"], values["/18831/1/5"]) == (True, True)
+    assert command.completes is not None
+    assert running.handle_outcome(outcome_of(command, "2.01"), is_stored=False) is (
+        Progress.COMPLETED
+    )
+
+
+@pytest.mark.parametrize("held", [NO_LINKS, MAY_TAKE_COMPOSITES])
+def test_a_single_publication_is_created_active(held: Held) -> None:
+    running = procedure(held, instances=(3,))
+    assert operations(running) == [("create", "/18830/0"), ("create", "/18831/3")]
+
+
+ONE_BY_ONE = [
+    ("create", "/18831/0"),
+    ("create", "/18831/1"),
+    ("write_composite", None),
+]
+
+
+@pytest.mark.parametrize("stage", ["timeout", "unknown", "invalid", "coap"])
+def test_who_does_not_create_several_at_once_is_given_each_alone(stage: Stage) -> None:
+    running = procedure(MAY_TAKE_COMPOSITES)
+    running.handle_outcome(outcome_of(running.command(0), "2.01"), is_stored=False)
+    running.handle_outcome(outcome_of(running.command(0), stage=stage), is_stored=False)
+    command = running.command(0)
+    assert ("/18831/0/5", False) in [(one.path, one.value) for one in command.values or ()]
+    assert operations(running) == ONE_BY_ONE
+    assert running.progress is Progress.COMPLETED
+
+
+def test_who_names_the_one_that_it_created_of_several_is_given_each_alone() -> None:
+    running = procedure(MAY_TAKE_COMPOSITES)
+    running.handle_outcome(outcome_of(running.command(0), "2.01"), is_stored=False)
+    error = ResultError("coap", "done, but the answer names one instance")
+    outcome = Outcome(id=running.pending_id, operation="create", code="2.01", error=error)
+    running.handle_outcome(outcome, is_stored=False)
+    assert operations(running) == ONE_BY_ONE
+
+
+def test_publications_become_active_in_one_exchange_where_the_device_may_take_that() -> None:
+    running = procedure(SOME)
     for _ in range(3):
-        running.handle_outcome(outcome_of(running.command(0), "2.01"), is_stored=False)
+        running.handle_outcome(outcome_of(running.command(0), "2.04"), is_stored=False)
     command = running.command(0)
     assert (command.operation, command.path) == ("write_composite", None)
     assert [(one.path, one.value) for one in command.values or ()] == [
@@ -148,18 +206,15 @@ def test_publications_become_active_in_one_exchange_where_the_device_may_take_th
         ("/18831/1/5", True),
     ]
     assert command.completes is not None
-    assert running.handle_outcome(outcome_of(command, "2.04"), is_stored=False) is (
-        Progress.COMPLETED
-    )
 
 
 def test_a_single_publication_becomes_active_by_a_plain_write() -> None:
-    running = procedure(MAY_TAKE_COMPOSITES, instances=(0,))
-    assert operations(running)[-1] == ("write", "/18831/0/5")
+    running = procedure(SOME, instances=(1,))
+    assert operations(running)[-1] == ("write", "/18831/1/5")
 
 
 def test_who_refuses_the_composite_is_written_to_plainly() -> None:
-    running = procedure(MAY_TAKE_COMPOSITES)
+    running = procedure(SOME)
     assert operations(running, refuses="write_composite")[3:] == [
         ("write_composite", None),
         ("write", "/18831/0/5"),
@@ -169,9 +224,9 @@ def test_who_refuses_the_composite_is_written_to_plainly() -> None:
 
 
 def test_who_does_not_answer_the_composite_is_written_to_plainly() -> None:
-    running = procedure(MAY_TAKE_COMPOSITES)
+    running = procedure(SOME)
     for _ in range(3):
-        running.handle_outcome(outcome_of(running.command(0), "2.01"), is_stored=False)
+        running.handle_outcome(outcome_of(running.command(0), "2.04"), is_stored=False)
     running.handle_outcome(outcome_of(running.command(0)), is_stored=False)
     assert (running.command(0).operation, running.command(0).path) == ("write", "/18831/0/5")
 
@@ -235,6 +290,8 @@ class Device:
         self.active: set[str] = set()
         self.outcomes: dict[str, Outcome] = {}
         self.refuses_composites = chance.random() < 0.5
+        # What it makes of a Create of several instances: all, none, or only the first.
+        self.creates = chance.choice(["all", "none", "first"])
         self._chance = chance
         self._loss = loss
 
@@ -248,6 +305,9 @@ class Device:
             code = self._carry_out(command)
             is_heard = self._chance.random() >= self._loss
             outcome = outcome_of(command, code if is_heard else None, "unknown")
+            if command.path == "/18831" and outcome.code == "2.01" and self.creates == "first":
+                error = ResultError("coap", "the answer names one instance")
+                outcome = msgspec.structs.replace(outcome, error=error)
         self.outcomes[command.id] = outcome
         return outcome, False
 
@@ -259,12 +319,11 @@ class Device:
                 return "4.05" if self.refuses_composites else "4.04"
             self.active |= paths
             return "2.04"
+        if command.operation == "create":
+            return self._create(command)
         exists = path in self.instances
         if exists and command.operation == "write":
             self.active.discard(path)
-        if command.operation == "create":
-            self.instances.add(path)
-            return "4.00" if exists else "2.01"
         if command.operation == "delete":
             self.instances.discard(path)
             return "2.02" if exists else "4.04"
@@ -272,6 +331,18 @@ class Device:
             self.active.add(path.removesuffix("/5"))
             return "2.04"
         return "2.04" if exists else "4.04"
+
+    def _create(self, command: Command) -> str:
+        values = {one.path: one.value for one in command.values or ()}
+        named = sorted({path.rpartition("/")[0] for path in values})
+        if len(named) > 1 and self.creates == "none":
+            return "4.00"
+        if not self.instances.isdisjoint(named):
+            return "4.00"
+        for instance in named[:1] if self.creates == "first" else named:
+            self.instances.add(instance)
+            self.active |= {instance} if values.get(f"{instance}/5") else set()
+        return "2.01"
 
 
 def links_of(device: Device) -> bytes:

@@ -47,7 +47,9 @@ requests = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(asked=st.lists(requests, max_size=6), version=st.sampled_from(["1.0", "1.1", "1.2"]))
 def test_no_request_breaks_a_device_or_is_answered_with_a_code_of_its_own(
     make_managed, asked, version
@@ -63,7 +65,9 @@ def test_no_request_breaks_a_device_or_is_answered_with_a_code_of_its_own(
         device.run(1)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(asked=st.lists(requests, max_size=6), version=st.sampled_from(["1.0", "1.1", "1.2"]))
 def test_no_request_breaks_a_device_within_bootstrap(make_managed, asked, version):
     tree = ObjectTree(make_managed(version).tree.template, {})

@@ -10,7 +10,7 @@ from fake_devices.device.tree import ModelTemplate, ObjectTree
 from fake_devices.devices import MODELS, DeviceIdentity
 from lwm2m.coap import Request, codes
 from lwm2m.codecs import content_formats, decode_payload, link_format
-from lwm2m.objects import ObjectPath
+from lwm2m.objects import ObjectLink, ObjectPath
 from lwm2m.transport.simulated import NetworkConditions
 
 SENML, TLV, TEXT = content_formats.SENML_CBOR, content_formats.TLV, content_formats.TEXT
@@ -152,6 +152,32 @@ def test_an_instance_is_created_where_the_server_says_or_where_there_is_room(rig
     rows = b"\xc3\x00</>\xc4\x01\x49\x8e\x00\x00\xc1\x02b\xc1\x03\x01\xc1\x04\x00"
     request = Request(codes.POST, ("18831",), content_format=TLV, payload=rows)
     assert rig.send(request).location_path == ("18831", "0")
+
+
+def publications(*numbers, active=True):
+    rows = [(0, "</3416/0>"), (1, ObjectLink(18830, 0)), (2, "a"), (3, 1), (4, False), (5, active)]
+    return [(f"/18831/{number}/{n}", value) for number in numbers for n, value in rows]
+
+
+def test_several_instances_are_created_at_once_and_the_answer_names_none(rig):
+    rig.start()
+    answer = rig.ask(codes.POST, "/18831", publications(0, 2))
+    assert (answer.code, answer.location_path) == (codes.CREATED, ())
+    assert rig.ask(codes.GET, "/18831/0/5", accept=TEXT).payload == b"1"
+    assert rig.ask(codes.GET, "/18831/2/5", accept=TEXT).payload == b"1"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [publications(1, 3), [*publications(1), ("/18831/2/0", "</3416/0>")], publications(*range(17))],
+    ids=["one is there", "one lacks what is mandatory", "too many"],
+)
+def test_of_several_instances_all_are_created_or_none(rig, rows):
+    rig.start()
+    rig.write_publication(3, "a")
+    answer = rig.ask(codes.POST, "/18831", rows)
+    assert answer.code in (codes.BAD_REQUEST, codes.SERVICE_UNAVAILABLE)
+    assert rig.ask(codes.GET, "/18831/1").code == codes.NOT_FOUND
 
 
 def test_an_instance_that_lacks_what_is_mandatory_is_not_created(rig):

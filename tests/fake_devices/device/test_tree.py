@@ -106,3 +106,62 @@ def test_a_server_cannot_fill_the_shared_table():
         tree.apply({ObjectPath(18831, number, 0): 1})
         tree.remove([ObjectPath(18831, number, 0)])
     assert len(shared.paths) < 5000
+
+
+@given(st.lists(st.sampled_from([(0, 0), (3, 1), (9, 0), (18830, 0), (18831, 2), (18831, 0)])))
+def test_instances_stay_in_order_and_are_found_by_object(numbers):
+    tree = ObjectTree(template(), dict(SHARED))
+    instances = [ObjectPath(*each) for each in numbers]
+    for instance in instances:
+        tree.create_instance(instance, {})
+    expected = sorted({ObjectPath(3, 0), *instances})
+    assert list(tree.instances) == expected
+    for object_id in (0, 1, 3, 9, 18830, 18831, 18832):
+        assert tree.instances_of(object_id) == [each for each in expected if each[0] == object_id]
+
+
+def test_instances_created_together_are_as_if_created_one_by_one():
+    together, apart = (ObjectTree(template(), dict(SHARED)) for _ in range(2))
+    new = tuple([ObjectPath(18831, number) for number in (2, 0, 1)])
+    values = {each.child(0): number for number, each in enumerate(new)}
+    together.create_instances(new, values)
+    for each in new:
+        apart.create_instance(each, {each.child(0): values[each.child(0)]})
+    assert together.instances == apart.instances
+    assert dict(together) == dict(apart)
+    assert together.get_each([each.child(0) for each in new]) == [0, 1, 2]
+
+
+def test_devices_that_are_set_up_alike_share_paths_and_list_of_instances():
+    shared = template()
+    broker = ObjectPath(18830, 0)
+    trees = [ObjectTree.unseen(shared, shared.instances, dict) for _ in range(2)]
+    for tree in trees:
+        tree.create_instance(ObjectPath(18830, 0), {ObjectPath(18830, 0, 1): "name"})
+    first, second = trees
+    assert first.instances is second.instances
+    assert next(path for path in first if path == broker.child(1)) is next(
+        path for path in second if path == broker.child(1)
+    )
+
+
+def test_ever_new_instances_do_not_fill_what_is_shared():
+    shared = template()
+    tree = ObjectTree(shared, dict(SHARED))
+    for number in range(1_000):
+        instance = ObjectPath(18831, number)
+        tree.create_instance(instance, {instance.child(0): 1})
+        tree.delete_instance(instance)
+    assert tree.instances == (ObjectPath(3, 0),)
+    assert len(shared._grown) <= 256
+
+
+def test_any_object_may_be_looked_for_in_an_unseen_tree():
+    shared = template()
+    for asked in (tuple(PATHS[0]), PATHS[0]):
+        tree = ObjectTree.unseen(shared, shared.instances, lambda: dict(SHARED))
+        assert asked in tree
+    tree = ObjectTree.unseen(shared, shared.instances, lambda: dict(SHARED))
+    assert "x" not in tree
+    assert tree.get_each(PATHS[:2]) == [0, 0]
+    assert tree.get_each([PATHS[5]]) == [None]

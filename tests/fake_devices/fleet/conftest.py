@@ -43,6 +43,7 @@ from mqtt.packets import (
     encode,
     encode_puback,
 )
+from tests.processes import WITHIN_S
 
 
 class Keys(NamedTuple):
@@ -334,7 +335,7 @@ class World:
         self._folder = folder
         self.moved = asyncio.Event()
 
-    async def until(self, condition: Callable[[], bool], within_s: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], within_s: float = WITHIN_S) -> None:
         """Wait until `condition` holds; it is tried whenever something has moved."""
         async with asyncio.timeout(within_s):
             while not condition():

@@ -27,6 +27,7 @@ from lwm2m.coap import (
 )
 from lwm2m.transport import EndpointDriver
 from runtime.clock import SystemClock
+from tests.processes import WITHIN_S
 
 DEVICES = 4
 KEY = bytes(range(16))
@@ -127,7 +128,7 @@ def read_journal(path: Path) -> list[Record]:
 
 
 async def until(moved: asyncio.Event, condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WITHIN_S):
         while not condition():
             moved.clear()
             await moved.wait()

@@ -30,6 +30,7 @@ from lwm2m.coap import codes
 from runtime.clock import SystemClock
 from runtime.component import ConfigError
 from tests.fake_devices.fleet.played_fleet import of, read_journal
+from tests.processes import WITHIN_S
 
 DEVICES = 10
 
@@ -129,7 +130,7 @@ def test_a_fleet_comes_online_and_reports(world, tmp_path, addresses):
         assert starter.progress["started"] == DEVICES
         assert starter.progress["registered"] == DEVICES
         assert starter.progress["connected"] == DEVICES
-        starter.tell(quiesce={"within_s": 5})
+        starter.tell(quiesce={"within_s": WITHIN_S})
         await world.until(lambda: starter.quiet is not None)
         assert starter.quiet == {"unacknowledged": 0}
 
@@ -171,7 +172,7 @@ def test_a_fleet_comes_back_after_its_broker_was_gone(world, tmp_path):
         broker.cut()
         await world.until(lambda: starter.progress.get("connected", 99) < DEVICES)
         await world.until(lambda: starter.progress.get("connected") == DEVICES)
-        starter.tell(quiesce={"within_s": 5})
+        starter.tell(quiesce={"within_s": WITHIN_S})
         await world.until(lambda: starter.quiet is not None)
         assert starter.quiet == {"unacknowledged": 0}
 
@@ -224,13 +225,13 @@ duration_s = 0.1
 
 [[telemetry]]
 shape = "constant"
-begins_s = 3
+begins_s = 6
 rate_per_s = 100
 duration_s = 0.5
 
 [[reconnects]]
 shape = "power_cut"
-begins_s = 3.6
+begins_s = 6.6
 outage_s = 0.3
 return_within_s = 0.2
 """
@@ -246,14 +247,14 @@ def test_a_profile_says_when_devices_report_and_that_all_lose_their_power(world,
         await world.until(lambda: len(server.registered) == 2 * DEVICES)
         await world.until(lambda: len(broker.connects) >= 2 * DEVICES)
         await world.until(lambda: starter.progress.get("connected") == DEVICES)
-        starter.tell(quiesce={"within_s": 5})
+        starter.tell(quiesce={"within_s": WITHIN_S})
         await world.until(lambda: starter.quiet is not None)
         assert starter.quiet == {"unacknowledged": 0}
 
     records = play(world, tmp_path, story, profile_file=str(profile), reports_by_itself=False)
-    [began] = {r.intended_at_ns - 3_600_000_000 for r in of(records, DevicePowerLost)}
+    [began] = {r.intended_at_ns - 6_600_000_000 for r in of(records, DevicePowerLost)}
     reports = sorted(r.intended_at_ns for r in of(records, PackGenerated) if r.intended_at_ns)
-    assert reports == [began + 3_005_000_000 + n * 10_000_000 for n in range(50)]
+    assert reports == [began + 6_005_000_000 + n * 10_000_000 for n in range(50)]
     # Beside those, every device reports when it has connected: at first, and after the cut.
     by_connecting = Counter(r.endpoint for r in of(records, PackGenerated) if not r.intended_at_ns)
     assert set(by_connecting.values()) == {2}
@@ -292,7 +293,7 @@ def test_a_schedule_says_what_a_device_measures_and_when(world, tmp_path):
         await world.until(lambda: starter.progress.get("connected") == DEVICES - 1)
         starter.tell(follow={})
         await world.until(lambda: starter.progress.get("connected") == DEVICES)
-        starter.tell(quiesce={"within_s": 5})
+        starter.tell(quiesce={"within_s": WITHIN_S})
         await world.until(lambda: starter.quiet is not None)
 
     records = play(world, tmp_path, story, schedule_file=schedule, reports_by_itself=False)
@@ -363,7 +364,7 @@ def test_the_process_serves_from_start_to_end(world, tmp_path):
         message = {}
         while message.get("progress", {}).get("packs_acknowledged", 0) < DEVICES:
             message = json.loads(await process.stdout.readline())
-        process.stdin.write(b'{"quiesce": {"within_s": 5}}\n')
+        process.stdin.write(b'{"quiesce": {"within_s": 60}}\n')
         while "quiet" not in message:
             message = json.loads(await process.stdout.readline())
         assert message == {"quiet": {"unacknowledged": 0}}

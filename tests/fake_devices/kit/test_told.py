@@ -14,6 +14,7 @@ from fake_devices import kit
 from lwm2m.coap import ACK, Response, codes
 from lwm2m.coap.requests import encode_response
 from lwm2m.transport import open_udp
+from tests.processes import WITHIN_S
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_why_a_server_refuses_it_is_told_in_the_servers_words(
         uri = "coap://{}:{}".format(*link.address)
         task = asyncio.ensure_future(device.serve(uri, device.line()))
         try:
-            await asyncio.wait_for(heard.wait(), 20)
+            await asyncio.wait_for(heard.wait(), WITHIN_S)
         finally:
             logging.getLogger("fake_devices.kit").removeHandler(handler)
             task.cancel()

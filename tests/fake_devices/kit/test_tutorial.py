@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 TUTORIAL = ROOT / "docs" / "tutorials" / "your_own_device.md"
 PROGRAM = ROOT / "docs" / "tutorials" / "your_own_device.py"
-WITHIN_S = 40.0
+WITHIN_S = 60.0
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _COMMAND_ID = re.compile(r"cmd-[0-9a-f]+")
 
@@ -115,7 +115,7 @@ class Terminal:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGINT)
         try:
-            self._process.wait(timeout=15)
+            self._process.wait(timeout=WITHIN_S)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

@@ -1,7 +1,6 @@
 """Every operation in every content format that it may have, to a device that decodes what it gets.
 
-The device is a small one made for this: it keeps values by path, reads requests with the codecs and
-answers in what Accept asks for.
+The device is a small one: it keeps values by path and answers in what Accept asks for.
 """
 
 from __future__ import annotations
@@ -82,8 +81,11 @@ class Store:
     def _create(self, path: ObjectPath, nodes: list[Node]) -> Response:
         given = nodes[0].path.instance_id if nodes else NULL_ID
         instance = 7 if given == NULL_ID else given
-        self.values.update((node.path._replace(instance_id=instance), node.value) for node in nodes)
-        return Response(codes.CREATED, location_path=(*path.segments, str(instance)))
+        named = [Node(node.path._replace(instance_id=instance), node.value) for node in nodes]
+        several = len({node.path.instance_id for node in nodes}) > 1
+        self.values.update(nodes if several else named)
+        where = () if several else (*path.segments, str(instance))
+        return Response(codes.CREATED, location_path=where)
 
     def _drop(self, path: ObjectPath) -> None:
         self.values = {at: value for at, value in self.values.items() if not path.contains(at)}
@@ -207,6 +209,14 @@ def test_an_instance_is_created_with_and_without_id(
     found = outcome(world, bridge, "create", path, values=values, format=content_format)
     assert found.location == location
     assert store.values[ObjectPath.parse(f"{location}/0/0")] == "new"
+
+
+@pytest.mark.parametrize("content_format", MANY)
+def test_several_instances_are_created_at_once(tmp_path: Path, content_format: int) -> None:
+    world, bridge, _, store = onboarded(tmp_path)
+    values = [Value(f"/16/{number}/0/0", "string", "new") for number in (3, 4)]
+    assert outcome(world, bridge, "create", "/16", values=values, format=content_format).succeeded
+    assert [store.values[ObjectPath.parse(each.path)] for each in values] == ["new", "new"]
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ from runtime.clock import SystemClock
 from runtime.component import ConfigError
 from runtime.http import PortInUse
 from runtime.websocket import WebSocketConnection, connect_websocket
+from tests.processes import WITHIN_S
 
 TOKEN = "admin-token-of-this-test"
 DATA_TOKEN = "data-token-of-this-test"
@@ -68,7 +69,7 @@ def make_config(directory: Path, **fields: Any) -> ServerConfig:
 async def served(config: ServerConfig) -> AsyncIterator[Mapping[str, str]]:
     told: asyncio.Future[Mapping[str, str]] = asyncio.get_running_loop().create_future()
     task = asyncio.ensure_future(run(config, SystemClock(), told.set_result))
-    await asyncio.wait([task, told], return_when=asyncio.FIRST_COMPLETED, timeout=10)
+    await asyncio.wait([task, told], return_when=asyncio.FIRST_COMPLETED, timeout=WITHIN_S)
     if task.done():
         task.result()
     try:
@@ -104,7 +105,7 @@ class BridgeClient:
         self.connection.send(encode(frame))
 
     async def until_frame(self, kind: type, number: int = 1, event: str = "") -> Any:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             while True:
                 found = [
                     frame
@@ -119,7 +120,7 @@ class BridgeClient:
                 await self._changed.wait()
 
     async def until_closed(self) -> str:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             while self.reason is None:
                 self._changed.clear()
                 await self._changed.wait()
@@ -151,7 +152,7 @@ class LiveDevice:
         query = (f"ep={endpoint}", "lt=600", "lwm2m=1.1", "b=U")
         request = Request(codes.POST, ("rd",), query, 40, None, None, b"</3/0>,</3416/0>")
         self.driver.send_request(self.server, request)
-        return await asyncio.wait_for(self.responses.get(), 30)
+        return await asyncio.wait_for(self.responses.get(), WITHIN_S)
 
     def _handle(self, events: list[CoapEvent]) -> None:
         for event in events:
@@ -229,7 +230,7 @@ def test_the_security_store_is_filled_over_http_and_never_read_out(tmp_path: Pat
     async def story() -> None:
         async with (
             served(make_config(tmp_path)) as addresses,
-            httpx.AsyncClient(base_url=f"http://{addresses['admin']}") as client,
+            httpx.AsyncClient(base_url=f"http://{addresses['admin']}", timeout=WITHIN_S) as client,
         ):
             assert (await client.get("/healthz")).status_code == 200
             assert (await client.get("/readyz")).status_code == 200
@@ -322,11 +323,11 @@ class Process:
 
     async def said(self) -> Any:
         assert self.process.stdout is not None
-        return json.loads(await asyncio.wait_for(self.process.stdout.readline(), 20))
+        return json.loads(await asyncio.wait_for(self.process.stdout.readline(), WITHIN_S))
 
     async def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 10)
+        return await asyncio.wait_for(self.process.wait(), WITHIN_S)
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ from runtime.component import ConfigError
 from runtime.http import PortInUse
 from tests.harness.lwm2m_server.test_live import make_config, served
 from tests.harness.lwm2m_server.test_live_security import Authority, administering
+from tests.processes import WITHIN_S
 
 READ = {"endpoint": "lamp-1", "operation": "execute", "path": "/3/0/4"}
 
@@ -56,7 +57,7 @@ class ConnectedDevice:
         body = b"</3/0>" if query else b""
         request = Request(codes.POST, path, query, 40 if query else None, payload=body)
         self.driver.send_request(self.peer, request)
-        return await asyncio.wait_for(self.responses.get(), 10)
+        return await asyncio.wait_for(self.responses.get(), WITHIN_S)
 
     async def register(self, name: str) -> int | None:
         answer = await self.ask(("rd",), f"ep={name}", "lt=600", "lwm2m=1.1", "b=T")
@@ -114,7 +115,7 @@ def test_a_device_registers_and_obeys_over_tcp_and_its_connections_are_counted(
                 assert counters["connections"] == 2
                 assert counters["connections_half_open"] == 0
                 assert counters["connections_refused"] == 1
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN_S):
                 while (await client.get("/v1/counters")).json()["connections"]:
                     continue  # each turn waits for an answer
             counters = (await client.get("/v1/counters")).json()

@@ -35,6 +35,7 @@ from tests.harness.lwm2m_server.test_live import (
     served,
 )
 from tests.harness.lwm2m_server.test_live_security import administering
+from tests.processes import WITHIN_S
 
 # As the server has it.
 MATERIAL = OscoreMaterial(bytes(range(16)), b"\x01", b"\x0a", b"salt")
@@ -85,7 +86,7 @@ class ProtectedDevice(LiveDevice):
 
     async def ask(self, path: tuple[str, ...]) -> Any:
         self.driver.send_request(self.server, Request(codes.POST, path))
-        return await asyncio.wait_for(self.responses.get(), 10)
+        return await asyncio.wait_for(self.responses.get(), WITHIN_S)
 
     def server_numbers(self) -> list[int]:
         """The sequence numbers of the server's messages that took one."""
@@ -162,7 +163,7 @@ def test_a_registration_that_was_plain_ends_when_its_device_gets_a_context(tmp_p
             location = (await device.register("lamp-1")).location_path
             await put_context(client)
             device.driver.send_request(device.server, Request(codes.POST, location))
-            answer = await asyncio.wait_for(device.responses.get(), 10)
+            answer = await asyncio.wait_for(device.responses.get(), WITHIN_S)
             assert answer.code == codes.NOT_FOUND
             device.driver.close()
 

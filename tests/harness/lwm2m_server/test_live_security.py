@@ -35,6 +35,7 @@ from tests.harness.lwm2m_server.test_live import (
     make_config,
     served,
 )
+from tests.processes import WITHIN_S
 
 KEY = b"k" * 16
 
@@ -59,7 +60,9 @@ async def secure(
 
 def administering(addresses: Any) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    return httpx.AsyncClient(base_url=f"http://{addresses['admin']}", headers=headers, timeout=30)
+    return httpx.AsyncClient(
+        base_url=f"http://{addresses['admin']}", headers=headers, timeout=WITHIN_S
+    )
 
 
 async def put_key(client: httpx.AsyncClient, endpoint: str) -> None:
@@ -120,7 +123,7 @@ def test_refused_handshakes_are_counted_by_reason_and_only_the_log_tells_who(
                 failed = asyncio.Event()
                 device = await secure(LiveDevice(addresses["coaps"]), credentials, failed)
                 waiting = asyncio.ensure_future(device.register("lamp-1"))
-                await asyncio.wait_for(failed.wait(), 10)
+                await asyncio.wait_for(failed.wait(), WITHIN_S)
                 waiting.cancel()
                 device.driver.close()
             counters = (await client.get("/v1/counters")).json()

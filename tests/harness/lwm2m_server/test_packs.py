@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from contracts.data_interface import Command, Value
+from contracts.data_interface import Command, Operation, Value
 from harness.lwm2m_server.operations import InvalidCommand, request_of
 from harness.lwm2m_server.packs import PackWriter
 from harness.lwm2m_server.payloads import Payloads, Target
@@ -72,6 +72,23 @@ def test_packs_of_many_values_are_those_of_the_long_way() -> None:
         assert packed == long_way(PUBLICATION, values, is_new=True)
 
 
+def publication(number: int) -> list[Value]:
+    return [
+        Value(f"/18831/{number}/0", "corelnk", "</3311/0>"),
+        Value(f"/18831/{number}/1", "objlnk", "18830:0"),
+        Value(f"/18831/{number}/5", "boolean", True),
+    ]
+
+
+def test_packs_of_several_new_instances_are_those_of_the_long_way() -> None:
+    writer = PackWriter(ValueReader(MODELS))
+    values = [*publication(0), *publication(12)]
+    packed = writer.pack(PUBLICATION, PUBLICATION, values, is_new=True)
+    assert packed == long_way(PUBLICATION, values, is_new=True)
+    unnamed = [*publication(0), *publication(NULL_ID)]
+    assert writer.pack(PUBLICATION, PUBLICATION, unnamed, is_new=True) is None
+
+
 @pytest.mark.parametrize(
     ("addressed", "beneath", "values"),
     [
@@ -114,6 +131,21 @@ def test_a_value_that_does_not_fit_is_refused_as_before() -> None:
     ):
         with pytest.raises((InvalidCommand, LwM2mError)):
             request_of(create(*values), TARGET, payloads)
+
+
+@pytest.mark.parametrize(
+    ("operation", "path"), [("create", "/18831/0"), ("write", "/18831/0"), ("create", "/18831")]
+)
+def test_several_instances_are_only_created_and_each_with_its_id(
+    operation: Operation, path: str
+) -> None:
+    payloads = Payloads(lambda versions: MODELS)
+    several = Command(
+        id="1", endpoint="lamp-1", operation=operation, expires_at_us=1, path=path,
+        values=[*publication(0), *publication(1 if path != "/18831" else NULL_ID)],
+    )  # fmt: skip
+    with pytest.raises(InvalidCommand):
+        request_of(several, TARGET, payloads)
 
 
 def test_a_device_with_a_root_of_its_own_is_written_beneath_it() -> None:

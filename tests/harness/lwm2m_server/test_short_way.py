@@ -177,7 +177,7 @@ class _Parts:
         )
 
     def take(self, said: _Said, locations: dict[int, tuple[str, ...]] | None = None) -> bool:
-        return self.way.take(_datagram(said, locations or {}), _ADDRESSES[said.address], 0.0)
+        return self.way.take(_datagram(said, locations or {}), _ADDRESSES[said.address], 0.0, 0)
 
 
 def test_a_plain_register_its_copy_and_an_empty_update_go_the_short_way() -> None:
@@ -213,7 +213,7 @@ def test_what_is_not_plain_or_not_in_order_is_left_untouched(said: _Said) -> Non
     st.binary(max_size=60) | st.binary(max_size=40).map(lambda rest: b"\x44\x02abtokn\xb2rd" + rest)
 )
 def test_any_bytes_are_taken_or_left(data: bytes) -> None:
-    assert _Parts().way.take(data, _ADDRESSES[0], 0.0) in (True, False)
+    assert _Parts().way.take(data, _ADDRESSES[0], 0.0, 0) in (True, False)
 
 
 @pytest.mark.parametrize("length", [1, 9, 10, 11, 127, 128])
@@ -228,7 +228,7 @@ def test_a_name_that_what_follows_would_lengthen_goes_the_general_way() -> None:
     data = _datagram(_Said(), {})
     # An option of delta 2 and length 13, which reads as a hyphen: part of a name by its letter.
     at = data.index(b"ep=lamp") + len(b"ep=lamp")
-    assert not parts.way.take(data[:at] + b"-" + bytes(14) + data[at:], _ADDRESSES[0], 0.0)
+    assert not parts.way.take(data[:at] + b"-" + bytes(14) + data[at:], _ADDRESSES[0], 0.0, 0)
     assert len(parts.registrar) == 0
 
 

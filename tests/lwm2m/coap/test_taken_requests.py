@@ -28,7 +28,7 @@ def test_a_taken_request_is_answered_in_the_acknowledgement_with_its_token() -> 
     taken = talk.endpoint.take_request(_datagram(7), PEER, talk.now)
     assert taken is not None
     assert talk.endpoint.events() == []
-    talk.endpoint.answer_request(taken, codes.CREATED, _LOCATION)
+    talk.endpoint.answer_request(taken, _datagram(7), codes.CREATED, _LOCATION)
     [answer] = talk.sent()
     assert (answer.type, answer.code, answer.message_id) == (ACK, codes.CREATED, 7)
     assert (answer.token, answer.options) == (b"tokn", ((8, b"rd"), (8, b"a")))
@@ -38,9 +38,7 @@ def test_a_copy_is_answered_again_by_either_way_and_told_by_none() -> None:
     talk = ByHand()
     taken = talk.endpoint.take_request(_datagram(), PEER, talk.now)
     assert taken is not None
-    assert talk.endpoint.take_request(_datagram(), PEER, talk.now) is None
-    assert talk.sent() == []  # it is not answered yet
-    talk.endpoint.answer_request(taken, codes.CHANGED, b"")
+    talk.endpoint.answer_request(taken, _datagram(), codes.CHANGED, b"")
     [first] = talk.sent()
     assert talk.endpoint.take_request(_datagram(), PEER, talk.now) is None
     talk.endpoint.receive_datagram(_datagram(), PEER, talk.now)
@@ -48,13 +46,42 @@ def test_a_copy_is_answered_again_by_either_way_and_told_by_none() -> None:
     assert talk.endpoint.events() == []
 
 
+def test_a_copy_of_what_the_general_way_has_not_answered_yet_is_left_alone() -> None:
+    talk = ByHand(acknowledgement_delay_s=60.0)
+    talk.endpoint.receive_datagram(_datagram(), PEER, talk.now)
+    assert talk.endpoint.take_request(_datagram(), PEER, talk.now) is None
+    assert talk.sent() == []
+    assert len(talk.endpoint.events()) == 1
+
+
+def test_what_its_user_does_not_answer_goes_the_general_way() -> None:
+    talk = ByHand()
+    assert talk.endpoint.take_request(_datagram(), PEER, talk.now) is not None
+    talk.endpoint.receive_datagram(_datagram(), PEER, talk.now)
+    [told] = talk.endpoint.events()
+    assert isinstance(told, RequestReceived)
+    assert talk.endpoint.messages_remembered == 1
+
+
 def test_the_same_id_with_another_token_is_another_request() -> None:
     talk = ByHand()
     for token in (b"a", b"b", b""):
         taken = talk.endpoint.take_request(_datagram(1, token), PEER, talk.now)
         assert taken is not None
-        talk.endpoint.answer_request(taken, codes.CHANGED, b"")
+        talk.endpoint.answer_request(taken, _datagram(1, token), codes.CHANGED, b"")
     assert [answer.token for answer in talk.sent()] == [b"a", b"b", b""]
+
+
+def test_a_copy_is_known_although_all_before_it_was_forgotten_just_then() -> None:
+    talk = ByHand()
+    for message_id, wait_s in ((1, 300.0), (2, 0.0)):
+        taken = talk.endpoint.take_request(_datagram(message_id), PEER, talk.now)
+        assert taken is not None
+        talk.endpoint.answer_request(taken, _datagram(message_id), codes.CHANGED, b"")
+        talk.now += wait_s
+    assert talk.endpoint.messages_remembered == 1
+    assert talk.endpoint.take_request(_datagram(2), PEER, talk.now) is None
+    assert [answer.message_id for answer in talk.sent()] == [1, 2, 2]
 
 
 def test_a_peer_with_too_many_open_requests_is_told_as_busy() -> None:

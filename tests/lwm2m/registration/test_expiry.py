@@ -18,10 +18,15 @@ class Kept:
         self.wheel = ExpiryWheel(self.times.__getitem__)
 
     def add(self, key: str, due: float) -> None:
-        if key in self.times:
-            self.wheel.remove(key, self.times[key])
+        before = self.times.get(key)
+        if before is None:
+            self.wheel.add(key, due)
+        elif math.isfinite(before) and math.isfinite(due):
+            self.wheel.move(key, before, due)
+        else:
+            self.wheel.remove(key, before)
+            self.wheel.add(key, due)
         self.times[key] = due
-        self.wheel.add(key, due)
 
     def take(self, now: float) -> list[str]:
         """What is due, without what was removed or moved in the meantime."""
