@@ -66,8 +66,12 @@ def open_client(
     on_connected: Callable[[], None] = lambda: None,
     draw: Draw = os.urandom,
     will: Will | None = None,
+    gather_s: float = 0.0,
 ) -> MqttClient:
-    """A client with the identity's certificate, every subscription at QoS 1; the caller runs it."""
+    """A client with the identity's certificate, every subscription at QoS 1; the caller runs it.
+
+    `gather_s`: see `MqttClient`; for who is in no hurry.
+    """
     return MqttClient(
         client_id=identity,
         address=split_address(access.address),
@@ -82,5 +86,6 @@ def open_client(
         subscriptions=[(one, 1) for one in subscriptions],
         on_message=on_message,
         on_connected=on_connected,
+        gather_s=gather_s,
         will=will,
     )

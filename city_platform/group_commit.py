@@ -11,6 +11,8 @@ from city_platform.stores.sqlite import transaction
 from city_platform.stores.worker import Worker
 
 Statement = tuple[str, Sequence[Any]]
+# Statements that are committed, or refused, as one.
+Write = Sequence[Statement]
 
 # The least time from one commit to the next: a transaction, its sync and two changes of thread cost
 # ten times what a row does.
@@ -46,9 +48,13 @@ class GroupCommit:
 
     def submit(self, statement: str, parameters: Sequence[Any]) -> asyncio.Future[None]:
         """A future that is done when the statement is committed; it raises `sqlite3.Error`."""
+        return self.submit_all(((statement, parameters),))
+
+    def submit_all(self, write: Write) -> asyncio.Future[None]:
+        """The same for statements of which none is there without the others."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._batch.is_urgent = True
-        self._add(statement, parameters, future)
+        self._add(write, future)
         return future
 
     def submit_patiently(self, statement: str, parameters: Sequence[Any]) -> asyncio.Future[None]:
@@ -59,7 +65,7 @@ class GroupCommit:
         together = self._batch.together
         if together is None:
             together = self._batch.together = asyncio.get_running_loop().create_future()
-        self._add(statement, parameters, together)
+        self._add(((statement, parameters),), together)
         return together
 
     async def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
@@ -68,7 +74,7 @@ class GroupCommit:
 
     async def close(self) -> None:
         """Commit what was submitted, close the connection and end the worker."""
-        while self._writer is not None or self._batch.statements:
+        while self._writer is not None or self._batch.writes:
             if self._writer is None:
                 self._begin()
             assert self._writer is not None
@@ -76,8 +82,8 @@ class GroupCommit:
         await self._worker.do(self._connection.close)
         self._worker.close()
 
-    def _add(self, statement: str, parameters: Sequence[Any], future: asyncio.Future[None]) -> None:
-        self._batch.statements.append((statement, parameters))
+    def _add(self, write: Write, future: asyncio.Future[None]) -> None:
+        self._batch.writes.append(write)
         self._batch.futures.append(future)
         # While one transaction is written, its end schedules the next.
         if self._writer is None:
@@ -104,9 +110,9 @@ class GroupCommit:
 
     async def _write(self, batch: _Batch) -> None:
         try:
-            refused = await self._worker.do(self._commit, batch.statements)
+            refused = await self._worker.do(self._commit, batch.writes)
         except Exception as error:  # a task's boundary: who waits is told whatever it is
-            batch.tell(dict.fromkeys(range(len(batch.statements)), error))
+            batch.tell(dict.fromkeys(range(len(batch.writes)), error))
         except BaseException:
             batch.cancel()
             raise
@@ -114,34 +120,38 @@ class GroupCommit:
             batch.tell(refused)
         finally:
             self._writer = None
-        if self._batch.statements:
+        if self._batch.writes:
             self._schedule()
 
     def _query(self, statement: str, parameters: Sequence[Any]) -> list[Any]:
         return self._connection.execute(statement, parameters).fetchall()
 
-    def _commit(self, statements: list[Statement]) -> Mapping[int, Exception]:
+    def _commit(self, writes: list[Write]) -> Mapping[int, Exception]:
         """What was refused, by its place in the batch; the others are committed."""
         try:
             with transaction(self._connection):
-                for statement, parameters in statements:
-                    self._connection.execute(statement, parameters)
+                for write in writes:
+                    self._execute(write)
         except sqlite3.OperationalError:
             raise
         except Exception as error:  # of Python's own too: a number that is no 64-bit one
-            if len(statements) == 1:
+            if len(writes) == 1:
                 return {0: _refusal(error)}
-            return self._commit_each(statements)
+            return self._commit_each(writes)
         return {}
 
-    def _commit_each(self, statements: list[Statement]) -> Mapping[int, Exception]:
-        """The same with a way back behind each statement, which costs twice as much."""
+    def _execute(self, write: Write) -> None:
+        for statement, parameters in write:
+            self._connection.execute(statement, parameters)
+
+    def _commit_each(self, writes: list[Write]) -> Mapping[int, Exception]:
+        """The same with a way back behind each write, which costs twice as much."""
         refused: dict[int, Exception] = {}
         with transaction(self._connection):
-            for place, (statement, parameters) in enumerate(statements):
+            for place, write in enumerate(writes):
                 self._connection.execute("SAVEPOINT one")
                 try:
-                    self._connection.execute(statement, parameters)
+                    self._execute(write)
                 except sqlite3.OperationalError:
                     raise
                 except Exception as error:  # as above
@@ -163,7 +173,7 @@ class _Batch:
     for those that are patient."""
 
     def __init__(self) -> None:
-        self.statements: list[Statement] = []
+        self.writes: list[Write] = []
         self.futures: list[asyncio.Future[None]] = []
         self.together: asyncio.Future[None] | None = None
         self.is_urgent = False

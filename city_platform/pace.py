@@ -19,3 +19,7 @@ class Pace:
         if pause_s > 0:
             await asyncio.sleep(pause_s)
         self._next_at = loop.time() + self._least_s
+
+    def rest(self, pause_s: float) -> None:
+        """Let the next turn begin so long from now at the earliest."""
+        self._next_at = max(self._next_at, asyncio.get_running_loop().time() + pause_s)

@@ -52,6 +52,7 @@ _CONNECTIONS: Final = (
 _ROWS: Final[dict[str, tuple[tuple[str, Kind, str] | tuple[str, Kind, str, str], ...]]] = {
     "provisioning": (
         ("imports_waiting", _G, "imports that wait for their turn"),
+        ("graph_away_s", _G, "seconds for which the device graph could not be followed; 0 is good"),
         ("renewals.told", _C, "renewed credentials that the bootstrap handler was told of"),
         ("renewals.driven", _C, "of these, devices that it sent them to at once"),
         ("renewals.not_registered", _C, "of these, devices that were not registered"),
@@ -170,6 +171,12 @@ _ROWS: Final[dict[str, tuple[tuple[str, Kind, str] | tuple[str, Kind, str, str],
         ("sign_ins_refused", _C, "sign-ins with a wrong name or password"),
         ("sign_ins_while_locked", _C, "sign-ins refused because of wrong ones before"),
         ("sign_ins_too_many", _C, "sign-ins refused because too many wait to be checked"),
+        ("sign_ins_too_many_from_address", _C, "sign-ins refused because too many of their address "
+         "wait to be checked"),
+        ("sign_ins_address_spent", _C, "sign-ins refused because too many of their address were "
+         "wrong"),
+        ("client_addresses_not_believed", _C, "sign-ins that named their client's address without "
+         "a credential for it"),
         ("refreshes", _C, "access tokens issued for a refresh token"),
         ("sessions_revoked", _C, "sessions ended because a refresh token came twice"),
         ("key_rotations", _C, "changes of the signing key"),

@@ -31,7 +31,7 @@ class MetricRow(NamedTuple):
 
 
 class ProcessRow(NamedTuple):
-    """One figure of the process that serves; the names are those of Prometheus's own clients."""
+    """One figure of the process that serves; `process_…` are named as by Prometheus's clients."""
 
     metric: str
     kind: Kind
@@ -43,6 +43,14 @@ PROCESS: Final = (
     ProcessRow("process_resident_memory_bytes", "gauge", "resident memory of the process"),
     ProcessRow("process_open_fds", "gauge", "open file descriptors of the process"),
     ProcessRow("process_max_fds", "gauge", "how many it may have open"),
+    ProcessRow(
+        "lamplighter_event_loop_delay_p99_seconds",
+        "gauge",
+        "how late 99 of 100 turns of its event loop were at most, in the last minute",
+    ),
+    ProcessRow(
+        "lamplighter_event_loop_delay_max_seconds", "gauge", "how late the latest of them was"
+    ),
 )
 
 

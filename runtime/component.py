@@ -23,6 +23,7 @@ import uvloop
 from runtime.clock import Clock, SystemClock
 from runtime.logs import VARIABLE as LOG_VARIABLE
 from runtime.logs import LogChoiceError, read_choice, set_up_logs
+from runtime.loop_delay import measuring
 from runtime.tuning import tune_process
 
 Ready = Callable[[Mapping[str, str]], None]
@@ -92,14 +93,16 @@ def _is_port_taken(error: BaseException) -> bool:
 
 
 async def _until_signalled(component: Component, config: msgspec.Struct) -> None:
-    task = asyncio.ensure_future(component(config, SystemClock(), say_ready))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        logging.getLogger(__name__).info("stopped by a signal")
+    clock = SystemClock()
+    with measuring(clock.now_ns):
+        task = asyncio.ensure_future(component(config, clock, say_ready))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            logging.getLogger(__name__).info("stopped by a signal")
 
 
 def say_ready(addresses: Mapping[str, str]) -> None:

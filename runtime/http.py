@@ -11,7 +11,7 @@ import hmac
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import uvicorn
@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -31,6 +31,8 @@ HEAD_BYTES_MAX = 32 * 1024
 HEAD_WITHIN_S = 10.0
 # How long a body may stand still: a long one may take as long as it does, none may take for ever.
 BODY_IDLE_S = 30.0
+# What is written at most before it is sent, in bytes.
+_JOINED_BYTES_MAX = 64 * 1024
 # So little is parsed between two looks at the bound.
 _PIECE_BYTES = 8 * 1024
 
@@ -98,21 +100,24 @@ def make_app(
     routes: Sequence[BaseRoute],
     token: str | None,
     errors: Mapping[type[Exception], ErrorAnswer] | None = None,
+    lanes: Sequence[Route] = (),
 ) -> ASGIApp:
     """An application whose every route but the public ones asks for `token` as bearer.
 
-    `errors` says how what handlers raise is answered; what it does not know is a 500.
+    `errors` says how what handlers raise is answered; what it does not know is a 500. `lanes` are
+    those of the routes that are asked for by the thousand: they are found first, and without what
+    Starlette does for all.
     """
-    app = Starlette(
-        routes=list(routes),
-        exception_handlers={
-            HTTPException: _http_error,
-            ClientDisconnect: _gone,
-            RepeatedKey: _repeated_key,
-            **(errors or {}),
-            Exception: _server_error,
-        },
-    )
+    answers: dict[Any, ErrorAnswer] = {
+        HTTPException: _http_error,
+        ClientDisconnect: _gone,
+        RepeatedKey: _repeated_key,
+        **(errors or {}),
+        Exception: _server_error,
+    }
+    app: ASGIApp = Starlette(routes=list(routes), exception_handlers=answers)
+    if lanes:
+        app = _Lanes(app, lanes, answers)
     return app if token is None else _BearerGate(app, token)
 
 
@@ -132,6 +137,9 @@ async def serving(
         lifespan="off",
         access_log=False,
         log_config=None,
+        # uvicorn takes X-Forwarded-For from loopback, where every client of one machine is, for
+        # who asks; what is behind a proxy is told by a credential (`identity.fronts`).
+        proxy_headers=False,
         timeout_graceful_shutdown=1,
         ssl_certfile=certificate_file,
         ssl_keyfile=key_file,
@@ -163,7 +171,7 @@ class _BoundedHttp(HttpToolsProtocol):
     _body_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _Joining(transport, self.loop)))
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -265,6 +273,46 @@ class _BoundedHttp(HttpToolsProtocol):
         )
 
 
+class _Joining:
+    """A transport that sends in one go what is written in one turn of the loop.
+
+    uvicorn writes an answer's head and its body apart: two system calls here, and two wake-ups of
+    whoever waits for it.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+        self._bytes = 0
+        self.is_closing = transport.is_closing
+        self.get_extra_info = transport.get_extra_info
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+
+    def write(self, data: bytes) -> None:
+        if not self._pieces:
+            self._loop.call_soon(self._flush)
+        self._pieces.append(data)
+        self._bytes += len(data)
+        if self._bytes > _JOINED_BYTES_MAX:
+            # The transport says when it has enough, and then whoever writes waits.
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._pieces.clear()
+        self._transport.abort()
+
+    def _flush(self) -> None:
+        pieces, self._pieces, self._bytes = self._pieces, [], 0
+        if pieces and not self._transport.is_closing():
+            self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+
 class _Server(uvicorn.Server):
     """Leaves signals to the component and tells when it has begun."""
 
@@ -279,6 +327,45 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
         yield
+
+
+class _Lanes:
+    """Some routes, answered as Starlette answers them; everything else is passed on."""
+
+    def __init__(
+        self, app: ASGIApp, lanes: Sequence[Route], answers: Mapping[Any, ErrorAnswer]
+    ) -> None:
+        self._app = app
+        self._answers = answers
+        self._lanes = [
+            (method, route.path_regex.match, route.endpoint)
+            for route in lanes
+            for method in sorted(route.methods or ())
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            for method, match, handler in self._lanes:
+                if method == scope["method"] and (found := match(scope["path"])):
+                    scope["path_params"] = found.groupdict()
+                    await self._answer(handler, scope, receive, send)
+                    return
+        await self._app(scope, receive, send)
+
+    async def _answer(self, handler: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        failed: Exception | None = None
+        try:
+            response = await handler(request)
+        except Exception as error:  # the boundary to a handler: answered, and reported below
+            kind = next(one for one in type(error).__mro__ if one in self._answers)
+            if kind is Exception:
+                failed = error
+            response = await self._answers[kind](request, error)
+        await response(scope, receive, send)
+        if failed is not None:
+            # As Starlette does: who serves it writes it into the log.
+            raise failed
 
 
 class _BearerGate:

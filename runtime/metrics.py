@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from contracts.metric_rows import COMPONENTS, metrics_of
 from contracts.metrics import PROCESS, UNLISTED, Kind, MetricTable
+from runtime.loop_delay import loop_delay
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _Endpoint = Callable[[Request], Awaitable[Response]]
@@ -53,7 +54,8 @@ def families_of(component: str, counts: Mapping[str, int]) -> list[Family]:
 
 
 def process_families() -> list[Family]:
-    """What the system says of this process; figures that it does not say are left out."""
+    """What the system says of this process, and how late its event loop is; figures that are not
+    known are left out."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     figures: dict[str, float] = {
         "process_cpu_seconds_total": used.ru_utime + used.ru_stime,
@@ -66,6 +68,9 @@ def process_families() -> list[Family]:
         figures["process_open_fds"] = len(os.listdir("/proc/self/fd")) - 1
     except OSError:
         pass  # no /proc, or no descriptor left to read it with
+    if (delay := loop_delay()) is not None:
+        figures["lamplighter_event_loop_delay_p99_seconds"] = delay.p99_s
+        figures["lamplighter_event_loop_delay_max_seconds"] = delay.max_s
     return [
         Family(row.metric, row.kind, row.meaning, [Sample((), figures[row.metric])])
         for row in PROCESS

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from harness.box_table import BoxResult, Cell, Status, cells_of
 from harness.kept_results import leave_result
@@ -21,9 +21,16 @@ from harness.kept_results import leave_result
 _FOLDER: Final = "LAMPLIGHTER_BOX_RESULTS"
 _SCENARIOS: Final = "tests/scenarios/"
 
-# Other tests run beside each: how long an example takes says nothing.
-settings.register_profile("without_deadline", deadline=None)
-settings.load_profile("without_deadline")
+# The mode of a file tells what holds keys: what tests write is not of that kind by itself, whoever
+# runs them.
+os.umask(0o022)
+
+# Other tests run beside each: how long an example takes says nothing. The same examples each time:
+# a run says what a change did. `--hypothesis-profile=exploring` looks for others.
+_EXPLORING: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("exploring", _EXPLORING)
+settings.register_profile("steady", _EXPLORING, derandomize=True)
+settings.load_profile("steady")
 
 
 @pytest.hookimpl(wrapper=True)

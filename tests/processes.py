@@ -7,6 +7,7 @@ failed or its time was over: not for tests.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import select
@@ -25,15 +26,39 @@ def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
     try:
         yield process
     finally:
-        process.kill()
-        process.wait(WITHIN_S)
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        _kill(process)
 
 
-def line_of(process: subprocess.Popen[str], within_s: float = WITHIN_S) -> str:
+def _kill(process: subprocess.Popen[Any]) -> None:
+    process.kill()
+    process.wait(WITHIN_S)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+def end(process: subprocess.Popen[Any], within_s: float = WITHIN_S) -> None:
+    """Close its standard input, for those that end by that; kill it when it does not in time."""
+    try:
+        process.communicate(timeout=within_s)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+
+
+async def ended(process: asyncio.subprocess.Process, within_s: float = WITHIN_S) -> None:
+    """Ask it to end; kill it when it does not in time."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), within_s)
+    except TimeoutError:
+        # Kills it and lets its pipes go: `wait` waits for them too, which children of its own hold.
+        process._transport.close()  # type: ignore[attr-defined]  # nothing public does
+        await asyncio.wait_for(process.wait(), WITHIN_S)
+
+
+def line_of(process: subprocess.Popen[Any], within_s: float = WITHIN_S) -> str:
     """The next line that it says, without its end. Raises `AssertionError` when none comes."""
     assert process.stdout is not None
     descriptor, ends_at = process.stdout.fileno(), time.monotonic() + within_s

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import msgspec
 
 from city_platform.audit.entries import AuditEntry, AuditOutcome
 from city_platform.broker_access import read_token
-from city_platform.group_commit import GroupCommit
+from city_platform.group_commit import GroupCommit, Statement
 from city_platform.stores.sqlite import open_database
 from city_platform.stores.worker import Worker
 from runtime.http_client import HttpClient, HttpError
@@ -34,14 +34,15 @@ GATHER_S = 0.05
 IN_MEMORY_MAX = 2_000
 
 _SCHEMA = """
-CREATE TABLE acts (
+CREATE TABLE IF NOT EXISTS acts (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, has_ended INTEGER NOT NULL,
     entry BLOB NOT NULL
 );
-CREATE INDEX acts_to_send ON acts (number) WHERE has_ended = 1
+CREATE INDEX IF NOT EXISTS acts_to_send ON acts (number) WHERE has_ended = 1
 """
 _BEGIN = "INSERT INTO acts (id, has_ended, entry) VALUES (?, ?, ?)"
 _END = "UPDATE acts SET has_ended = 1, entry = ? WHERE id = ?"
+_TAKE_OVER = "INSERT OR IGNORE INTO acts (id, has_ended, entry) VALUES (?, ?, ?)"
 _TO_SEND = "SELECT id, entry FROM acts WHERE has_ended = 1 ORDER BY number LIMIT ?"
 _FORGET = "DELETE FROM acts WHERE id IN (SELECT value FROM json_each(?))"
 _log = logging.getLogger(__name__)
@@ -62,13 +63,24 @@ class AuditOutbox:
 
     `audit` gives the audit component's `host:port`, None while it is not known, and the file with
     its token; both may change while it runs.
+
+    With `commits`, the component's own database, acts are kept there and not in `path`, so that an
+    act can begin in one commit with what it does; what an earlier program left in `path` is taken
+    over. Close the outbox before them then.
     """
 
     def __init__(
-        self, path: Path, audit: Callable[[], tuple[str | None, str]], waiting_max: int
+        self,
+        path: Path,
+        audit: Callable[[], tuple[str | None, str]],
+        waiting_max: int,
+        *,
+        commits: GroupCommit | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self._acts = GroupCommit(
+        self._path = path
+        self._is_shared = commits is not None
+        self._acts = commits or GroupCommit(
             open_database(path, _SCHEMA, owner_only=True), Worker("audit-outbox")
         )
         self._audit = audit
@@ -87,6 +99,9 @@ class AuditOutbox:
 
     async def open(self) -> None:
         """Take up what an earlier run left."""
+        if self._is_shared:
+            await self._acts.submit_all([(one, ()) for one in _SCHEMA.split(";") if one.strip()])
+            await self._take_over()
         rows = await self._acts.query("SELECT number, entry FROM acts WHERE has_ended = 0")
         for number, document in rows:
             entry = _ended(_decode(document), "unknown", "the component ended before the act did")
@@ -105,6 +120,21 @@ class AuditOutbox:
     async def begin(self, entry: AuditEntry) -> None:
         """Keep that an act begins; return when it is synced. Raises `OutboxFull`."""
         await self._insert(entry, has_ended=False)
+
+    async def begin_with(
+        self, entry: AuditEntry, keep: Callable[[Statement], Awaitable[None]]
+    ) -> None:
+        """The same by `keep`, which commits a statement in one write with its own: of `commits`.
+
+        Whether there is room was asked by `check_room` before; a few acts may share the last place.
+        """
+        await self._keep_new(entry, keep, has_ended=False)
+
+    def check_room(self) -> None:
+        """Raises `OutboxFull` when no further act may begin."""
+        if self._waiting >= self._waiting_max:
+            self.counts["audit.refused_full"] += 1
+            raise OutboxFull(f"{self._waiting} acts wait for the audit component")
 
     async def end(self, entry: AuditEntry) -> None:
         """Tell how an act ended, and keep it with others' within a twentieth of a second.
@@ -172,7 +202,10 @@ class AuditOutbox:
         if self._unwritten:
             with contextlib.suppress(sqlite3.OperationalError):
                 await self._write_again()
-        await self._acts.close()
+        if self._is_shared:
+            await self._written()
+        else:
+            await self._acts.close()
 
     async def _send(self) -> bool:
         await self._write_again()
@@ -213,12 +246,15 @@ class AuditOutbox:
         self.counts["audit.sent"] += len(acts)
 
     async def _insert(self, entry: AuditEntry, *, has_ended: bool) -> None:
-        if self._waiting >= self._waiting_max:
-            self.counts["audit.refused_full"] += 1
-            raise OutboxFull(f"{self._waiting} acts wait for the audit component")
+        self.check_room()
+        await self._keep_new(entry, lambda one: self._acts.submit(*one), has_ended=has_ended)
+
+    async def _keep_new(
+        self, entry: AuditEntry, keep: Callable[[Statement], Awaitable[None]], *, has_ended: bool
+    ) -> None:
         self._waiting += 1
         try:
-            await self._acts.submit(_BEGIN, (entry.id, has_ended, msgspec.json.encode(entry)))
+            await keep((_BEGIN, (entry.id, has_ended, msgspec.json.encode(entry))))
         except BaseException:
             self._waiting -= 1
             raise
@@ -250,6 +286,21 @@ class AuditOutbox:
         await self._written()
         if self._unwritten:
             raise sqlite3.OperationalError(f"{len(self._unwritten)} ends of acts are not kept")
+
+    async def _take_over(self) -> None:
+        """Take up what waits in a database of the outbox's own, and remove that.
+
+        A kill in between has the same acts told twice: the log keeps an entry of one id once.
+        """
+        if not self._path.exists():
+            return
+        earlier = open_database(self._path, _SCHEMA, owner_only=True)
+        rows = earlier.execute("SELECT id, has_ended, entry FROM acts ORDER BY number").fetchall()
+        earlier.close()
+        if rows:
+            await self._acts.submit_all([(_TAKE_OVER, row) for row in rows])
+        for suffix in ("-wal", "-shm", ""):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     async def _written(self) -> None:
         """Return when the disk has, or has refused, what was on its way to it."""

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -33,6 +34,8 @@ from runtime.component import Ready
 from runtime.files import write_atomically
 from runtime.http import bind, serving
 
+# Nobody waits for what is heard but the broker, for its PUBACK: it is read by the handful.
+GATHER_S: Final = 0.05
 _log = logging.getLogger(__name__)
 
 
@@ -161,6 +164,7 @@ def _client(
     client = open_client(
         config.broker, config.identity, clock,
         subscriptions=runner.subscriptions, on_message=runner.handle_message, draw=draw,
+        gather_s=GATHER_S,
     )  # fmt: skip
     runner.use_client(client)
     return client

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
 from starlette.requests import Request
 
 from city_platform.control.rows import ISSUED_BY
+from city_platform.group_commit import Statement
 
 NAME_LENGTH_MAX: Final = 128
 # What bridges keep for themselves: a person of that name is told from it.
@@ -23,6 +25,19 @@ def issuer_of(request: Request) -> str:
     caller = caller_of(request)
     name = "" if caller is None else caller.name[:NAME_LENGTH_MAX]
     return f"user:{name}" if not name or name in _RESERVED else name
+
+
+class Begins(Protocol):
+    """The act of a request, which the audit log tells: kept with the command that it asks for."""
+
+    async def begin_with(self, keep: Callable[[Statement], Awaitable[None]]) -> None:
+        """Begin it by `keep`, which commits a statement with more. Raises what that does."""
+
+
+def act_of(request: Request) -> Begins | None:
+    """The act that the request's handler begins; None where nothing is audited."""
+    act: Begins | None = request.scope.get("act")
+    return act
 
 
 def tenant_of_device(request: Request) -> str | None:

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from starlette.routing import BaseRoute
 
@@ -25,7 +27,7 @@ from city_platform.control.routes import ControlRoutes, readiness_route
 from city_platform.control.service import CommandService
 from city_platform.control.store import CommandStore
 from city_platform.counts_http import standard_routes
-from city_platform.identity.gated import gated
+from city_platform.identity.gated import gated, opened_outbox
 from city_platform.rules import CallbackTarget, Rule, RuleRunner, default_rules, load_rules
 from city_platform.stores.device_directory import SqliteDeviceDirectory
 from contracts.names import service_identity
@@ -34,6 +36,11 @@ from runtime.clock import Clock
 from runtime.component import Ready
 from runtime.http import bind, serving
 
+if TYPE_CHECKING:
+    from city_platform.audit.outbox import AuditOutbox
+
+# PUBACKs and outcomes are read by the handful; what comes alone is read at once.
+GATHER_S: Final = 0.005
 _log = logging.getLogger(__name__)
 
 
@@ -52,7 +59,8 @@ async def run(
         )  # fmt: skip
         dispatch = Dispatch(desk, store, config.topics, clock)
         opened.push_async_callback(dispatch.close)
-        await _serve(config, clock, ready, draw, store, devices, desk, dispatch)
+        outbox = await opened.enter_async_context(_outbox(config, store))
+        await _serve(config, clock, ready, draw, store, devices, desk, dispatch, outbox)
 
 
 async def _serve(
@@ -64,6 +72,7 @@ async def _serve(
     devices: Devices,
     desk: CommandDesk,
     dispatch: Dispatch,
+    outbox: AuditOutbox | None,
 ) -> None:
     groups = GroupStore(store)
     driver = GroupDriver(groups, dispatch, clock, config.open_commands_max)
@@ -77,7 +86,7 @@ async def _serve(
     client = open_client(
         config.broker, service_identity("control"), clock,
         subscriptions=runner.subscriptions, on_message=runner.handle_message,
-        on_connected=driver.wake, draw=draw,
+        on_connected=driver.wake, draw=draw, gather_s=GATHER_S,
     )  # fmt: skip
     runner.use_client(client)
     dispatch.use_client(client)
@@ -90,20 +99,19 @@ async def _serve(
     commands = CommandService(dispatch, store, devices, clock, config.open_commands_max)
     service = GroupService(groups, driver, devices, commands, clock, config.groups)
     names = builtin_names()
+    own = ControlRoutes(commands, names, draw)
+    # Looked through in this order: what comes most first.
     routes: list[BaseRoute] = [
-        # Looked through in this order: what comes most first.
-        *ControlRoutes(commands, names, draw).routes,
-        readiness_route(lambda: dispatch.problem),
-        *standard_routes(counts, "control"),
-        *GroupRoutes(service, commands, names, draw).routes,
-        *bridges.routes,
-    ]
+        *own.routes, readiness_route(lambda: dispatch.problem), *standard_routes(counts, "control"),
+        *GroupRoutes(service, commands, names, draw).routes, *bridges.routes,
+    ]  # fmt: skip
     try:
         async with (
             asyncio.TaskGroup() as tasks,
             gated(
                 routes, config.access, config.token_file, "control", clock, draw,
-                state_dir=config.state_dir,
+                outbox=outbox, state_dir=config.state_dir,
+                late_acts=("issue_command",), lanes=own.lanes,
             ) as app,
             serving(app, bind(*split_address(config.http))) as address,
         ):  # fmt: skip
@@ -115,6 +123,19 @@ async def _serve(
     finally:
         await runner.close()
         _log.info("counts: %s", dict(sorted(counts().items())))
+
+
+@contextlib.asynccontextmanager
+async def _outbox(config: ControlConfig, store: CommandStore) -> AsyncIterator[AuditOutbox | None]:
+    """Where acts wait: in the commands' own database, so that an act begins in one commit with its
+    command. None where nothing is audited."""
+    if config.access is None or config.access.state_dir is None:
+        yield None
+        return
+    async with opened_outbox(
+        config.access, config.token_file, "control", commits=store.commits
+    ) as outbox:
+        yield outbox
 
 
 async def _work(

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 
+from city_platform.control.callers import Begins
 from city_platform.control.desk import CommandDesk, Publication, Turn
 from city_platform.control.keeping import Keeper
 from city_platform.control.rows import CommandRow, HolderRow
@@ -87,13 +88,23 @@ class Dispatch:
         """The client to publish with."""
         self._client = client
 
-    async def issue(self, row: CommandRow) -> CommandRow:
-        """Keep a new command, then publish it. Raises `sqlite3.Error` when it cannot be kept."""
+    async def issue(self, row: CommandRow, act: Begins | None = None) -> CommandRow:
+        """Keep a new command, then publish it; `act` begins in the same commit. Raises
+        `sqlite3.Error` when it cannot be kept."""
         # An Idempotency-Key that is used twice at once: the first opened it.
         earlier = self._desk.get(row.id)
         if earlier is not None:
             return earlier
-        await self.issue_all([row])
+        self._desk.open(row)
+        try:
+            if act is None:
+                await self._store.put(row)
+            else:
+                await act.begin_with(partial(self._store.put_behind, row))
+        except BaseException:
+            self._desk.abandon(row.id)
+            raise
+        self._publish_kept([row])
         return self._desk.get(row.id) or self._keeper.ending(row.id) or row
 
     async def issue_all(self, rows: Sequence[CommandRow]) -> None:
@@ -101,11 +112,14 @@ class Dispatch:
         for row in rows:
             self._desk.open(row)
         try:
-            await _all([self._store.put(row) for row in rows])
+            await asyncio.gather(*(self._store.put(row) for row in rows))
         except BaseException:
             for row in rows:
                 self._desk.abandon(row.id)
             raise
+        self._publish_kept(rows)
+
+    def _publish_kept(self, rows: Sequence[CommandRow]) -> None:
         now_us = self._clock.wall_us()
         for row in rows:
             self._carry_out(self._desk.publish(row.id, now_us))
@@ -286,11 +300,3 @@ class Dispatch:
 
     def _acknowledged(self, command_id: str) -> None:
         self._carry_out(self._desk.acknowledged(command_id, self._clock.wall_us()))
-
-
-async def _all(kept: list[asyncio.Future[None]]) -> None:
-    """Wait for all; for one alone without what gathers many."""
-    if len(kept) == 1:
-        await kept[0]
-    else:
-        await asyncio.gather(*kept)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from city_platform.control.answers import answered, id_for, key_of, used_before
-from city_platform.control.callers import issuer_of, tenant_of_device, tenants_of
+from city_platform.control.callers import act_of, issuer_of, tenant_of_device, tenants_of
 from city_platform.control.names import ResourceNames
 from city_platform.control.paging import cursor_of_time, read_query
 from city_platform.control.requests import REQUEST_BYTES_MAX, read_request
@@ -49,12 +49,19 @@ class ControlRoutes:
         self._draw = draw
 
     @property
+    def lanes(self) -> list[Route]:
+        """Those of `routes` that are asked for by the thousand."""
+        return [
+            Route("/v1/devices/{endpoint}/commands", answered(self._post), methods=["POST"]),
+        ]
+
+    @property
     def routes(self) -> list[Route]:
         """For the application."""
-        post, of_device = answered(self._post), answered(self._of_device)
+        of_device = answered(self._of_device)
         listed, get, cancel = answered(self._list), answered(self._get), answered(self._cancel)
         return [
-            Route("/v1/devices/{endpoint}/commands", post, methods=["POST"]),
+            *self.lanes,
             Route("/v1/devices/{endpoint}/commands", of_device),
             Route("/v1/commands", listed, methods=["GET"]),
             Route("/v1/commands/{id}", get),
@@ -72,10 +79,9 @@ class ControlRoutes:
             found = await self._commands.find(command_id)
             if found is not None:
                 return self._earlier(found, wanted)
+        who, tenant = issuer_of(request), tenant_of_device(request)
         return self._accepted(
-            await self._commands.issue(
-                command_id, endpoint, wanted, issuer_of(request), tenant_of_device(request)
-            )
+            await self._commands.issue(command_id, endpoint, wanted, who, tenant, act_of(request))
         )
 
     async def _of_device(self, request: Request) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from city_platform.control.callers import may_see
+from city_platform.control.callers import Begins, may_see
 from city_platform.control.dispatch import Dispatch
 from city_platform.control.members import Devices
 from city_platform.control.rows import CommandRow
@@ -57,8 +57,10 @@ class CommandService:
         request: CommandRequest,
         issued_by: str,
         tenant: str | None = None,
+        act: Begins | None = None,
     ) -> CommandRow:
-        """Keep and publish. `tenant` is the device's, None where it is not known yet.
+        """Keep and publish. `tenant` is the device's, None where it is not known yet; `act` begins
+        in the same commit.
 
         Raises `TooManyOpen`, `UnknownDevice`, `MembersUnavailable` and `sqlite3.Error`.
         """
@@ -77,7 +79,8 @@ class CommandService:
                 expires_at_us=now_us + round(request.expires_in_s * 1e6),
                 issued_by=issued_by,
                 tenant=tenant,
-            )
+            ),
+            act,
         )
 
     async def _tenant_of(self, endpoint: str) -> str:

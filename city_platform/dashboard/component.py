@@ -99,6 +99,7 @@ class _Dashboard:
         self.draw = draw
         self.counts: Counter[str] = Counter()
         self.upstreams = _upstreams(config)
+        self.door = None if config.identity is None else _upstream(config, "identity")
         self.bell = Bell()
         limits = config.limits
         self.state = LiveState(draw(_EPOCH_BYTES).hex(), limits.devices_max, limits.paths_max)
@@ -201,14 +202,17 @@ class _Dashboard:
         self.import_routes.close()
         for one in self.upstreams.values():
             one.close()
+        if self.door is not None:
+            self.door.close()
         self.membership.close()
         if self.issuer is not None:
             self.issuer.close()
 
     def _token_sources(self) -> dict[str, TokenSource]:
         found: dict[str, TokenSource] = {}
-        if "identity" in self.upstreams:
-            found[IDENTITY] = IdentityTokens(self.upstreams["identity"])
+        if self.door is not None:
+            file = self.config.identity_token_file or self.config.token_file
+            found[IDENTITY] = IdentityTokens(self.upstreams["identity"], self.door, _token(file))
         if self.issuer is not None:
             found[ISSUER] = self.issuer
         if not found:
@@ -286,6 +290,18 @@ class _Dashboard:
 
 
 def _upstreams(config: DashboardConfig) -> dict[str, Upstream]:
+    return {name: _upstream(config, name) for name in PREFIXES if _address(config, name)}
+
+
+def _upstream(config: DashboardConfig, name: str) -> Upstream:
+    limits = config.limits
+    return Upstream(
+        name, _address(config, name) or "",
+        within_s=limits.answer_within_s, requests_max=limits.requests_max,
+    )  # fmt: skip
+
+
+def _address(config: DashboardConfig, name: str) -> str | None:
     addresses = {
         "identity": config.identity,
         "provisioning": config.provisioning,
@@ -293,14 +309,7 @@ def _upstreams(config: DashboardConfig) -> dict[str, Upstream]:
         "ingestion": config.ingestion,
         "audit": config.audit,
     }
-    limits = config.limits
-    return {
-        name: Upstream(
-            name, address, within_s=limits.answer_within_s, requests_max=limits.requests_max
-        )
-        for name, address in addresses.items()
-        if address is not None
-    }
+    return addresses[name]
 
 
 def _token(file: str) -> Callable[[], str]:

@@ -90,6 +90,9 @@ class DashboardConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     time. None: `token_file`."""
     commands_token_file: str | None = None
     """Likewise control's commands (role controller)."""
+    identity_token_file: str | None = None
+    """File with one of the tokens of identity's `front_token_files`: it shows identity that the
+    dashboard itself names the address of who signs in. None: `token_file`."""
     provisioning: str | None = None
     """`host:port` of the component; None: its pages are not shown."""
     control: str | None = None

@@ -8,12 +8,11 @@ import re
 from hashlib import sha256
 from typing import Final
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from city_platform.dashboard.columns import map_document, with_state
+from city_platform.dashboard.columns import map_body, state_columns, with_state
 from city_platform.dashboard.fleet import Fleet, Refused, TooManyDevices
 from city_platform.dashboard.gate import guarded, session_of
 from city_platform.dashboard.live import sight_of
@@ -23,7 +22,9 @@ from city_platform.dashboard.upstream import Whole
 from runtime.http import json_response, problem
 
 PATHS_MAX: Final = 8
-# 10,000 devices pack to an eighth in 15 ms; higher levels take longer than loopback does.
+# The map of 100,000 devices, 7.2 MB: level 1 packs it to 2.1 MB in 72 ms of a core, level 4 to
+# 1.9 MB in 137 and level 6 to 1.8 MB in 368. A line faster than 20 Mbit/s gains nothing by more,
+# and the core is everybody's.
 _PACKING: Final = 1
 _PATH: Final = re.compile(r"[0-9]{1,5}(/[0-9]{1,5}){1,3}", re.ASCII)
 _JSON: Final = "application/json"
@@ -64,9 +65,11 @@ class MapRoutes:
             return problem(413, "too many devices", str(error))
         except Refused as error:
             return passed_on(error.answer)
-        sight = sight_of(session.caller)
-        found = map_document(devices.found, self._state, sight, paths, devices.revision)
-        body = msgspec.json.encode(found)
+        # The states of one revision are read at once. All else of 100,000 devices takes three times
+        # as long, and the live feeds go on meanwhile.
+        states = state_columns(devices.found, self._state, sight_of(session.caller), paths)
+        loop = asyncio.get_running_loop()
+        body = await loop.run_in_executor(None, map_body, devices.found, states, devices.revision)
         return await _packed(request, body)
 
     async def _search(self, request: Request) -> Response:

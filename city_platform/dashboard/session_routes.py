@@ -56,7 +56,9 @@ class SessionRoutes:
             wanted = decode_body(await read_body(request, BODY_BYTES_MAX), SignIn)
             known = self._jar.known_client(request.headers) or None
             wanted = msgspec.structs.replace(wanted, known_client=known)
-            session = await self._sessions.sign_in(wanted)
+            # Of the connection itself: what headers say of it, anybody can write.
+            client = request.client.host if request.client is not None else ""
+            session = await self._sessions.sign_in(wanted, client)
         except MalformedBody as error:
             return problem(400, "wrong body", str(error))
         except BodyTooLarge as error:

@@ -93,12 +93,13 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    async def sign_in(self, wanted: SignIn) -> Session:
-        """Begin a session. Raises `SignInRefused`, `UpstreamUnavailable`."""
+    async def sign_in(self, wanted: SignIn, client_address: str) -> Session:
+        """Begin a session for who comes from there. Raises `SignInRefused`,
+        `UpstreamUnavailable`."""
         identity = self._sources[IDENTITY]
         assert isinstance(identity, IdentityTokens)
         try:
-            tokens = await identity.sign_in(wanted)
+            tokens = await identity.sign_in(wanted, client_address)
         except SignInRefused:
             self.counts["sign_ins.refused"] += 1
             raise

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol, TypeVar
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from city_platform.dashboard.upstream import Upstream, UpstreamUnavailable, Whole
 from city_platform.identity.bodies import Me, RefreshToken, SignIn, Tokens
 from city_platform.identity.callers import Caller
+from city_platform.identity.fronts import CLIENT_ADDRESS_HEADER
 
 IDENTITY: Final = "identity"
 ISSUER: Final = "issuer"
@@ -46,14 +47,28 @@ TokenSources = Mapping[str, TokenSource]
 
 
 class IdentityTokens:
-    """`TokenSource` of the identity component."""
+    """`TokenSource` of the identity component.
 
-    def __init__(self, identity: Upstream) -> None:
+    `door` is the same component for sign-ins alone, so that a flood of them keeps no session from
+    being renewed; `read_token` gives the token that it believes the dashboard by.
+    """
+
+    def __init__(self, identity: Upstream, door: Upstream, read_token: Callable[[], str]) -> None:
         self._identity = identity
+        self._door = door
+        self._read_token = read_token
 
-    async def sign_in(self, wanted: SignIn) -> Tokens:
-        """Tokens for a name and a password. Raises `SignInRefused`, `UpstreamUnavailable`."""
-        answer = await self._identity.ask("POST", "/v1/sign-in", body=msgspec.json.encode(wanted))
+    async def sign_in(self, wanted: SignIn, client_address: str) -> Tokens:
+        """Tokens for a name and a password; identity is told from which address they came, empty
+        when that is not known. Raises `SignInRefused`, `UpstreamUnavailable`."""
+        try:
+            token = self._read_token()
+        except OSError as error:
+            raise UpstreamUnavailable(f"the token for identity cannot be read: {error}") from error
+        headers = {CLIENT_ADDRESS_HEADER: client_address} if client_address else {}
+        answer = await self._door.ask(
+            "POST", "/v1/sign-in", token=token, headers=headers, body=msgspec.json.encode(wanted)
+        )
         if answer.status != 200:
             raise SignInRefused(answer)
         return decoded(answer.body, Tokens)

@@ -132,11 +132,12 @@ class Upstream:
         target: str,
         *,
         token: str | None = None,
+        headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         within_s: float | None = None,
     ) -> Whole:
         """The whole answer to a small JSON request. Raises `UpstreamUnavailable`."""
-        headers = {"Content-Type": "application/json"} if body else {}
+        headers = {**(headers or {}), **({"Content-Type": "application/json"} if body else {})}
         async with self.request(
             method, target, token=token, headers=headers, body=body, within_s=within_s
         ) as answer:

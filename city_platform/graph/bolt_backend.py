@@ -34,6 +34,8 @@ class BoltBackend:
         self._neo4j: Any = None
         self._driver: Any = None
         self._is_prepared = False
+        # Of what a query might do better nothing is said: each notice costs a log line.
+        self._filters_notices = True
 
     @property
     def batch_devices(self) -> int:
@@ -43,20 +45,19 @@ class BoltBackend:
     async def open(self) -> None:
         """See `GraphBackend`."""
         if self._driver is None:
-            self._neo4j = _load_driver()
-            self._driver = self._neo4j.AsyncGraphDatabase.driver(
-                self._uri,
-                auth=self._read_password(),
-                connection_timeout=CONNECT_WITHIN_S,
-                # The driver would go on for half a minute; whoever waits is told sooner.
-                max_transaction_retry_time=CONNECT_WITHIN_S,
-                connection_acquisition_timeout=CONNECT_WITHIN_S,
-            )
-        if not self._is_prepared:
-            for text in (*CONSTRAINTS, *INDEXES):
-                # A schema statement is a transaction of its own.
-                await self._query(Statement(text, {}))
-            self._is_prepared = True
+            self._driver = self._make_driver()
+        if self._is_prepared:
+            return
+        try:
+            await self._prepare()
+        except GraphUnavailable as error:
+            if not self._cannot_filter(error):
+                raise
+            await self.close()
+            self._filters_notices = False
+            self._driver = self._make_driver()
+            await self._prepare()
+        self._is_prepared = True
 
     async def read(self, statement: Statement) -> list[Mapping[str, Any]]:
         """See `GraphBackend`."""
@@ -87,6 +88,29 @@ class BoltBackend:
         driver, self._driver = self._driver, None
         if driver is not None:
             await driver.close()
+
+    def _make_driver(self) -> Any:
+        self._neo4j = _load_driver()
+        return self._neo4j.AsyncGraphDatabase.driver(
+            self._uri,
+            auth=self._read_password(),
+            connection_timeout=CONNECT_WITHIN_S,
+            # The driver would go on for half a minute; whoever waits is told sooner.
+            max_transaction_retry_time=CONNECT_WITHIN_S,
+            connection_acquisition_timeout=CONNECT_WITHIN_S,
+            **({"notifications_min_severity": "OFF"} if self._filters_notices else {}),
+        )
+
+    async def _prepare(self) -> None:
+        for text in (*CONSTRAINTS, *INDEXES):
+            # A schema statement is a transaction of its own.
+            await self._query(Statement(text, {}))
+
+    def _cannot_filter(self, error: GraphUnavailable) -> bool:
+        """Whether the database speaks a Bolt before 5.2, which knows no filter of notices: the
+        driver then refuses to ask at all."""
+        refused = isinstance(error.__cause__, self._neo4j.exceptions.ConfigurationError)
+        return self._filters_notices and refused
 
     async def _query(self, statement: Statement) -> list[Mapping[str, Any]]:
         # A connection of before the database's restart is found dead by whoever asks first: that

@@ -11,18 +11,18 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from city_platform.graph.backend import GraphUnavailable
 from city_platform.graph.device_graph import DeviceGraph, Projection
 from city_platform.graph.devices import found_device
+from city_platform.graph.outage import RETRY_S_MIN, Outage, retry_s
 from city_platform.stores.device_directory import DeviceDirectory, DirectoryChange
 from city_platform.stores.passing import is_passing
 from contracts.api import FoundDevice
 
 BATCH_FILLING: Final = 500
-RETRY_S_MIN, RETRY_S_MAX = 1.0, 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -31,15 +31,25 @@ class GraphProjector:
     """`run` follows the directory whenever `wake` is called or somebody waits in `caught_up`.
 
     `settle_s` is how long it leaves the machine to an import that goes on; who waits cuts it short.
-    `last_problem` says why the graph is behind; it is empty while nothing is wrong.
+    `chance`, numbers from [0, 1), spreads its tries while the graph is away. `last_problem` says
+    why the graph is behind; it is empty while nothing is wrong.
     """
 
     def __init__(
-        self, directory: DeviceDirectory, graph: DeviceGraph, source: str, settle_s: float = 2.0
+        self,
+        directory: DeviceDirectory,
+        graph: DeviceGraph,
+        source: str,
+        now_ns: Callable[[], int],
+        chance: Callable[[], float],
+        settle_s: float = 2.0,
     ) -> None:
         self._directory = directory
         self._graph = graph
         self._source = source
+        self._now_ns = now_ns
+        self._chance = chance
+        self._outage = Outage()
         self._settle_s = settle_s
         self._position: Projection | None = None
         self._wanted = asyncio.Event()
@@ -53,6 +63,11 @@ class GraphProjector:
         """The directory's revision that the graph has; 0 while it is being filled."""
         position = self._position
         return position.revision if position is not None and position.whole else 0
+
+    @property
+    def away_s(self) -> float:
+        """For how long the graph could not be followed; 0 while it can."""
+        return self._outage.lasts_s(self._now_ns())
 
     def wake(self) -> None:
         """The directory has changed."""
@@ -98,7 +113,6 @@ class GraphProjector:
 
     async def run(self) -> None:
         """Follow until cancelled; begins with what the graph lacks."""
-        pause_s = RETRY_S_MIN
         self._wanted.set()
         while True:
             await self._wanted.wait()
@@ -106,14 +120,15 @@ class GraphProjector:
             await self._pause(self._settle_s)
             try:
                 await self.follow()
-                pause_s, self.last_problem = RETRY_S_MIN, ""
+                self._is_back()
             except (GraphUnavailable, OSError, sqlite3.Error) as error:
                 self._failed(_unavailable(error))
-                _log.warning("the device graph is behind, again in %.0f s: %s", pause_s, error)
-                await asyncio.sleep(RETRY_S_MIN)
+                self._outage.failed(self._now_ns())
+                pause_s = retry_s(self._outage.failures, self._chance())
+                self._tell(pause_s)
+                await asyncio.sleep(min(RETRY_S_MIN, pause_s))
                 # Who asks for something meanwhile has it tried sooner.
                 await self._pause(pause_s - RETRY_S_MIN)
-                pause_s = min(pause_s * 2, RETRY_S_MAX)
                 self._wanted.set()
 
     async def follow(self) -> None:
@@ -135,6 +150,25 @@ class GraphProjector:
             await self._graph.create([], position)
         self._position = position
         self._moved.set()
+
+    def _is_back(self) -> None:
+        self.last_problem = ""
+        if self._outage.failures:
+            _log.warning("the device graph is up to date again, after %.1f s", self.away_s)
+            self._outage.ended()
+
+    def _tell(self, pause_s: float) -> None:
+        """Say it at the beginning, and when it lasts; not with every try."""
+        if self._outage.failures == 1:
+            _log.warning(
+                "the device graph is behind, again in %.1f s: %s", pause_s, self.last_problem
+            )
+        if self._outage.is_notice_due(self._now_ns()):
+            _log.error(
+                "the device graph has been away for %.0f s (%d tries): searches are refused, all "
+                "else works; it is looked for each %.0f s: %s",
+                self.away_s, self._outage.failures, pause_s, self.last_problem,
+            )  # fmt: skip
 
     def _failed(self, error: GraphUnavailable) -> None:
         self._position = None

@@ -36,6 +36,16 @@ class LockOut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Wrong passwords that lie longer back do not count."""
 
 
+class AddressBudget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Wrong passwords from one address (of IPv6 one /64), for all names together. Who comes with a
+    `known_client` is not asked for it. Own choices: an office behind one address stays below."""
+
+    wrong_free: Annotated[int, msgspec.Meta(ge=1)] = 30
+    """Wrong passwords at once."""
+    each_s: _Positive = 10.0
+    """After so long one more is free."""
+
+
 class Lifetimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long what is issued is good, in seconds."""
 
@@ -148,7 +158,15 @@ class IdentityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     password_length_min: Annotated[int, msgspec.Meta(ge=8)] = 12
     """Characters of a password; there is no other rule (NIST SP 800-63B §5.1.1.2)."""
     sign_ins_waiting_max: int = 64
-    """Passwords that wait to be checked; more are answered 503."""
+    """Passwords that wait to be checked; more are answered 503. An eighth of the places is kept for
+    addresses from which somebody has signed in, and another for who comes with a `known_client`."""
+    sign_ins_waiting_per_address_max: Annotated[int, msgspec.Meta(ge=1)] = 16
+    """Of these, from one address without a `known_client`; more are answered 429."""
+    address_budget: AddressBudget = AddressBudget()
+    """What one address may get wrong."""
+    front_token_files: tuple[str, ...] = ()
+    """Files with the tokens of programs before this one, as the dashboard: the address that they
+    name is the client's. None named: `token_file`. Nobody else's word on an address is taken."""
     users_max: int = 100_000
     """Users at most."""
     password_cost: PasswordCost = PasswordCost()

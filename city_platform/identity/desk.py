@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from base64 import urlsafe_b64encode
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Final, NamedTuple, TypeVar
 
@@ -19,9 +17,13 @@ from city_platform.identity.attempts import Attempts, AttemptState
 from city_platform.identity.bodies import Tokens
 from city_platform.identity.callers import Grant, group_of
 from city_platform.identity.config import ALL_TENANTS, IdentityConfig
+from city_platform.identity.door import Door
 from city_platform.identity.families import Family, FamilyEvent
-from city_platform.identity.passwords import Passwords, TooManySignIns
+from city_platform.identity.fronts import UNKNOWN
+from city_platform.identity.passwords import Passwords
+from city_platform.identity.refusals import Refusal
 from city_platform.identity.signing import SigningKeys
+from city_platform.identity.waiting_room import Visitor
 from city_platform.stores.users import FROM_KNOWN, SqliteUserStore, UserTables
 from city_platform.stores.worker import Worker
 from runtime.clock import Clock
@@ -31,17 +33,6 @@ FIRST_START: Final = ""
 _T = TypeVar("_T")
 
 Keep = Callable[[AuditEntry], Awaitable[None]]
-
-
-class Refusal(Exception):
-    """A request is refused: the HTTP status, what is wrong, and what to do."""
-
-    def __init__(self, status: int, title: str, detail: str, retry_after_s: float = 0.0) -> None:
-        super().__init__(f"{title}: {detail}")
-        self.status = status
-        self.title = title
-        self.detail = detail
-        self.retry_after_s = retry_after_s
 
 
 class _Try(NamedTuple):
@@ -82,10 +73,7 @@ class IdentityDesk:
         self._clock = clock
         self._draw = draw
         self._keep = keep
-        # One sign-in at a time: two wrong passwords at once must count as two.
-        self._turn = asyncio.Lock()
-        # Sign-ins under way, by name.
-        self._waiting: Counter[str] = Counter()
+        self._door = Door(config, clock.now_ns, self.counts)
         self._making = Worker("signing-keys")
 
     async def open(self) -> str | None:
@@ -106,30 +94,57 @@ class IdentityDesk:
     # Sessions.
 
     async def sign_in(
-        self, username: str, password: str, known_client: str | None = None
+        self,
+        username: str,
+        password: str,
+        known_client: str | None = None,
+        address: str = UNKNOWN,
     ) -> Tokens:
-        """Tokens for the right password. Raises `Refusal`."""
-        found = await self._prove(username, password, known_client)
+        """Tokens for the right password; `address` is where it comes from. Raises `Refusal`, and
+        `TooManySignIns`."""
+        found = await self._prove(username, password, known_client, address)
         self.counts["sign_ins"] += 1
         return await self._begin_session(found, password)
 
-    async def _prove(self, username: str, password: str, known_client: str | None) -> _Proven:
+    async def _prove(
+        self,
+        username: str,
+        password: str,
+        known_client: str | None,
+        address: str,
+        *,
+        is_signed_in: bool = False,
+    ) -> _Proven:
         """Whose password it is. Raises `Refusal`; either way it is told to the audit."""
         name = username.lower()[: accounts.USERNAME_LENGTH_MAX]
-        # Who is locked out takes nobody's turn: a flood for one name is refused as it comes.
-        counted = (await self._not_locked(name, known_client)).counted
-        async with self._turn_to_check(counted):
+        visitor = await self._visitor(name, known_client, address, is_signed_in)
+        async with self._door.turn(visitor):
             found = await self._not_locked(name, known_client)
             is_right = await self._is_right(found.user, password)
             after = attempts.after_password(
                 found.attempts, is_right, self._clock.wall_us(), self._config.lock_out
             )
+            if not is_signed_in:
+                self._door.count(visitor, is_right)
             await self._store.do(lambda tables: tables.put_attempts(found.counted, after))
         if not is_right or found.user is None:
             await self._record_failure(name, after)
             raise Refusal(401, "not signed in", "the name or the password is wrong")
         await self._record("sign_in", "succeeded", found.user)
         return _Proven(found.user, is_known=found.counted != name)
+
+    async def _visitor(
+        self, name: str, known_client: str | None, address: str, is_signed_in: bool
+    ) -> Visitor:
+        """Who wants a turn. Raises `Refusal` for who gets none: it is refused as it comes."""
+        if known_client is None and not is_signed_in:
+            # Before the store is asked: a flood costs as little as can be.
+            self._door.check_budget(address)
+        counted = (await self._not_locked(name, known_client)).counted
+        is_known = counted != name or is_signed_in
+        if not is_known:
+            self._door.check_budget(address)
+        return Visitor(counted, address, self._door.lane(address, is_known=is_known))
 
     async def refresh(self, refresh_token: str) -> Tokens:
         """New tokens for a session's latest refresh token. Raises `Refusal`."""
@@ -204,8 +219,9 @@ class IdentityDesk:
         await self._record("accept_invitation", "succeeded", await self._store.do(accept))
 
     async def change_password(self, username: str, password: str, new: str) -> None:
-        """Another password; all sessions end. Raises `Refusal`."""
-        await self._prove(username, password, None)
+        """Another password for who is signed in; all sessions end. Raises `Refusal`, and
+        `TooManySignIns`."""
+        await self._prove(username, password, None, UNKNOWN, is_signed_in=True)
         hashed = await self._hash(self._check_password(new, username))
 
         def change(tables: UserTables) -> User:
@@ -264,24 +280,6 @@ class IdentityDesk:
 
     async def _all_users(self) -> list[User]:
         return await self._store.do(lambda tables: tables.users())
-
-    @contextlib.asynccontextmanager
-    async def _turn_to_check(self, name: str) -> AsyncIterator[None]:
-        if self._waiting[name] > self._config.lock_out.failures_free:
-            # When so many are wrong it is locked, and further ones are not looked at.
-            self.counts["sign_ins_while_locked"] += 1
-            raise Refusal(429, "too many sign-ins at once", "wait 1 s, then try again", 1.0)
-        if self._waiting.total() >= self._config.sign_ins_waiting_max:
-            self.counts["sign_ins_too_many"] += 1
-            raise TooManySignIns
-        self._waiting[name] += 1
-        try:
-            async with self._turn:
-                yield
-        finally:
-            self._waiting[name] -= 1
-            if not self._waiting[name]:
-                del self._waiting[name]
 
     async def _not_locked(self, name: str, known_client: str | None) -> _Try:
         """Who would sign in. Raises `Refusal` while no password of theirs is looked at."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from city_platform.group_commit import Statement
 from city_platform.identity.callers import Caller
 from city_platform.identity.claims import TokenFault, TokenRefused
 from city_platform.identity.operations import HEALTH_PATHS, Match, OperationTable
@@ -29,6 +30,8 @@ ANSWER_BYTES_MAX: Final = 4_194_304
 CALLER: Final = "caller"
 # Where they find whose the device in the path is.
 TENANT: Final = "tenant"
+# Where those of `late_acts` find the act that they begin.
+ACT: Final = "act"
 
 
 class Verifies(Protocol):
@@ -55,11 +58,29 @@ class Act(NamedTuple):
     reference: str = ""
 
 
-class Recorder(Protocol):
-    """Keeps acts. What cannot be kept must not be done: `begin` raises `CannotRecord`."""
+class OpenAct(Protocol):
+    """An act that may have begun. What cannot be kept must not be done."""
 
-    async def begin(self, act: Act) -> str:
-        """Keep that an act begins; its id."""
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it is kept that it begins."""
+
+    async def begin(self) -> None:
+        """Keep that it begins. Raises `CannotRecord`."""
+
+    async def begin_with(self, keep: Callable[[Statement], Awaitable[None]]) -> None:
+        """The same by `keep`, which commits a statement with what is done. Raises what it does."""
+
+
+class Recorder(Protocol):
+    """Keeps acts."""
+
+    def open(self, act: Act) -> OpenAct:
+        """An act that has not begun. Raises `CannotRecord` when there is no room for it."""
 
     async def end(self, act_id: str, act: Act, status: int, reference: str) -> None:
         """Keep how it ended: the HTTP status, and what its answer refers to."""
@@ -70,7 +91,12 @@ class CannotRecord(Exception):
 
 
 class Gate:
-    """Lets through what the table of roles allows. `services` are programs' tokens."""
+    """Lets through what the table of roles allows. `services` are programs' tokens.
+
+    An act begins before its handler is called. Handlers of the operations in `late_acts` find it in
+    their scope and begin it in one commit with what they do, and before they do anything else; it
+    begins at the latest before an answer leaves.
+    """
 
     def __init__(
         self,
@@ -80,6 +106,7 @@ class Gate:
         verifier: Verifies,
         tenancy: Tenancy,
         recorder: Recorder | None,
+        late_acts: Collection[str] = (),
     ) -> None:
         self._app = app
         self._table = table
@@ -87,6 +114,7 @@ class Gate:
         self._verifier = verifier
         self._tenancy = tenancy
         self._recorder = recorder
+        self._late_acts = frozenset(late_acts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
@@ -164,23 +192,28 @@ class Gate:
         self, recorder: Recorder, act: Act, scope: Scope, receive: Receive, send: Send
     ) -> None:
         try:
-            act_id = await recorder.begin(act)
+            begun = recorder.open(act)
+            if act.operation in self._late_acts:
+                scope[ACT] = begun
+            else:
+                await begun.begin()
         except CannotRecord as error:
-            await problem(503, "cannot be audited", f"{error}: try again later")(
-                scope, receive, send
-            )
+            await _not_audited(error)(scope, receive, send)
             return
-        watch = _Watch(send)
+        watch = _Watch(scope, receive, send, begun)
         try:
             await self._app(scope, receive, watch)
         finally:
-            await recorder.end(act_id, act, watch.status, watch.reference)
+            if begun.has_begun:
+                await recorder.end(begun.id, act, watch.status, watch.reference)
 
     async def _record_denied(self, act: Act) -> None:
         if self._recorder is None:
             return
         try:
-            await self._recorder.end(await self._recorder.begin(act), act, 403, "")
+            begun = self._recorder.open(act)
+            await begun.begin()
+            await self._recorder.end(begun.id, act, 403, "")
         except CannotRecord:
             # It was refused all the same; the counters of the outbox tell.
             return
@@ -250,6 +283,10 @@ def _denied(match: Match, caller: Caller) -> Response:
     return problem(403, "not allowed", f"{operation.name} needs the role {roles}{where}")
 
 
+def _not_audited(error: CannotRecord) -> Response:
+    return problem(503, "cannot be audited", f"{error}: try again later")
+
+
 def _endpoint_in(body: bytes) -> str | None:
     try:
         return msgspec.json.decode(body, type=_Named).endpoint
@@ -262,19 +299,33 @@ class _Named(msgspec.Struct, frozen=True):
 
 
 class _Watch:
-    """Passes an answer on; remembers its status and what its `Location` names."""
+    """Passes an answer on once its act has begun; remembers its status and what its `Location`
+    names."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, act: OpenAct) -> None:
         self.status = 500
         self.reference = ""
-        self._send = send
+        self._scope, self._receive, self._send = scope, receive, send
+        self._act = act
+        self._is_replaced = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            location = _header(message.get("headers", []), b"location")
+            location = _header(message.get("headers", ()), b"location")
             self.reference = location.rpartition(b"/")[2].decode("latin-1")
-        await self._send(message)
+            if not self._act.has_begun:
+                await self._begin()
+        if not self._is_replaced:
+            await self._send(message)
+
+    async def _begin(self) -> None:
+        try:
+            await self._act.begin()
+        except CannotRecord as error:
+            # Whoever was to begin it refused, and has done nothing.
+            self._is_replaced = True
+            await _not_audited(error)(self._scope, self._receive, self._send)
 
 
 class _Held:
@@ -301,6 +352,5 @@ class _Held:
         self.messages.append(message)
 
 
-def _header(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> bytes:
-    found: Mapping[bytes, bytes] = dict(headers)
-    return found.get(wanted, b"")
+def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes:
+    return next((value for name, value in headers if name == wanted), b"")

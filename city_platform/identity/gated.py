@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from city_platform.identity.config import AccessConfig
@@ -19,6 +19,7 @@ from runtime.http import make_app
 
 if TYPE_CHECKING:
     from city_platform.audit.outbox import AuditOutbox
+    from city_platform.group_commit import GroupCommit
     from city_platform.identity.gate import Verifies
     from city_platform.identity.wiring import LaterVerifier
 
@@ -38,6 +39,8 @@ async def gated(
     verifier: Verifies | None = None,
     outbox: AuditOutbox | None = None,
     state_dir: str | None = None,
+    late_acts: Collection[str] = (),
+    lanes: Sequence[Route] = (),
 ) -> AsyncIterator[ASGIApp]:
     """The application of `routes`, while the block runs.
 
@@ -45,12 +48,13 @@ async def gated(
     may do everything: an installation on one machine. With it the bearer of that token is the
     program `service:<component>-token`, and everybody else comes in with an issuer's token.
     `/readyz` tells when there is no room in `state_dir`, or else in `access.state_dir`.
+    `late_acts`: see `Gate`; `lanes`: see `make_app`.
     Raises `OSError`, and `ValueError` for a configuration that cannot be.
     """
     token = _read_token(token_file)
     trouble = _trouble(state_dir or (access.state_dir if access else None), clock)
     if access is None:
-        app = make_app(routes, token, trouble.answers)
+        app = make_app(routes, token, trouble.answers, lanes)
         yield Correlated(TroubleAtReadiness(app, trouble), draw)
         return
     # Imported now: who needs no gate does not pay for it.
@@ -71,19 +75,17 @@ async def gated(
         if acts is None and access.state_dir is not None:
             acts = await opened.enter_async_context(opened_outbox(access, token_file, component))
         if verifier is None:
-            later = verifier = verify_by(access, clock)
-            warming = asyncio.ensure_future(_warm(later))
+            warming = asyncio.ensure_future(_warm(verifier := verify_by(access, clock)))
             opened.push_async_callback(_end, warming)
+        own = (token, own_caller(component, access.token_roles))
         gate = Gate(
-            make_app(routes, None, trouble.answers),
+            make_app(routes, None, trouble.answers, lanes),
             OperationTable(component),
-            [
-                *service_callers(access.service_tokens),
-                (token, own_caller(component, access.token_roles)),
-            ],
+            [*service_callers(access.service_tokens), own],
             verifier,
             directory,
             None if acts is None else OutboxRecorder(acts, component, clock, draw),
+            late_acts,
         )
         yield Correlated(TroubleAtReadiness(gate, trouble), draw)
 
@@ -111,11 +113,12 @@ def _read_token(path: str) -> str:
 
 @contextlib.asynccontextmanager
 async def opened_outbox(
-    access: AccessConfig, token_file: str, component: str
+    access: AccessConfig, token_file: str, component: str, *, commits: GroupCommit | None = None
 ) -> AsyncIterator[AuditOutbox]:
     """The outbox of a component that has `state_dir`, and what sends it, while the block runs.
 
-    For components that keep acts of their own; give it to `gated` then.
+    For components that keep acts of their own, or with what they do in `commits`; give it to
+    `gated` then.
     """
     from city_platform.audit.outbox import AuditOutbox
 
@@ -123,6 +126,7 @@ async def opened_outbox(
         Path(access.state_dir or ".") / f"audit_outbox_{component}.sqlite",
         lambda: (access.audit_api, access.audit_token_file or token_file),
         access.audit_waiting_max,
+        commits=commits,
     )
     try:
         await outbox.open()

@@ -12,7 +12,8 @@ from city_platform.identity.accounts import AccountEvent, AccountState, User, Wr
 from city_platform.identity.bodies import Invitation, NewUser, UserChange, UserPage, UserRecord
 from city_platform.identity.callers import Grant
 from city_platform.identity.config import IdentityConfig
-from city_platform.identity.desk import Refusal, end_sessions
+from city_platform.identity.desk import end_sessions
+from city_platform.identity.refusals import Refusal
 from city_platform.stores.users import SqliteUserStore, UserTables
 from runtime.clock import Clock
 

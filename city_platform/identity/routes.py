@@ -27,11 +27,13 @@ from city_platform.identity.bodies import (
     decode_body,
 )
 from city_platform.identity.callers import Caller
-from city_platform.identity.desk import IdentityDesk, Refusal
+from city_platform.identity.desk import IdentityDesk
+from city_platform.identity.fronts import Fronts
 from city_platform.identity.gate import caller_of
 from city_platform.identity.operations import operation_named
 from city_platform.identity.passwords import TooManySignIns
 from city_platform.identity.people import People, Tenants
+from city_platform.identity.refusals import Refusal
 from runtime.http import BodyTooLarge, json_response, problem, read_body
 
 _T = TypeVar("_T")
@@ -41,10 +43,11 @@ Handler = Callable[[Request], Awaitable[Response]]
 class IdentityRoutes:
     """The routes and what they need; the gate before them knows the callers."""
 
-    def __init__(self, desk: IdentityDesk, people: People, issuer: str) -> None:
+    def __init__(self, desk: IdentityDesk, people: People, issuer: str, fronts: Fronts) -> None:
         self._desk = desk
         self._people = people
         self._issuer = issuer
+        self._fronts = fronts
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -69,8 +72,9 @@ class IdentityRoutes:
 
     async def _sign_in(self, request: Request) -> Response:
         wanted = await _body(request, SignIn)
+        address = self._fronts.address_of(request)
         return _private(
-            await self._desk.sign_in(wanted.username, wanted.password, wanted.known_client)
+            await self._desk.sign_in(wanted.username, wanted.password, wanted.known_client, address)
         )
 
     async def _refresh(self, request: Request) -> Response:
@@ -178,7 +182,9 @@ def _guarded(handler: Handler) -> Handler:
         except BodyTooLarge as error:
             return problem(413, "request too large", str(error))
         except TooManySignIns:
-            return problem(503, "too many sign-ins", "try again in a moment")
+            found = problem(503, "too many sign-ins", "try again in a moment")
+            found.headers["Retry-After"] = "1"
+            return found
         except OutboxFull as error:
             return problem(503, "cannot be audited", f"{error}: try again later")
 

@@ -15,6 +15,7 @@ from city_platform.audit.outbox import AuditOutbox
 from city_platform.counts_http import standard_routes
 from city_platform.identity.config import AccessConfig, HttpsListen, IdentityConfig
 from city_platform.identity.desk import IdentityDesk, Keep
+from city_platform.identity.fronts import Fronts, read_tokens
 from city_platform.identity.gated import gated
 from city_platform.identity.passwords import Passwords
 from city_platform.identity.people import People
@@ -74,9 +75,10 @@ async def serve(
         people = People(
             store, config, clock, desk.new_token, lambda new: f"{page}#invitation={new}"
         )
+        fronts = Fronts(read_tokens(config.front_token_files or (config.token_file,)), desk.counts)
         routes = [
             *standard_routes(lambda: {**desk.counts, **outbox.counts}, "identity"),
-            *IdentityRoutes(desk, people, issuer).routes,
+            *IdentityRoutes(desk, people, issuer, fronts).routes,
         ]
         verifier = TokenVerifier(_LatestKeys(desk), access, clock.wall_us)
         app = await opened.enter_async_context(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from city_platform.audit.entries import AuditEntry, AuditOutcome, shortened
 from city_platform.audit.outbox import AuditOutbox, OutboxFull
+from city_platform.group_commit import Statement
 from city_platform.identity.callers import Caller, Grant
 from city_platform.identity.config import ALL_TENANTS, AccessConfig, Role, ServiceToken
 from city_platform.identity.gate import Act, CannotRecord
@@ -94,6 +95,29 @@ def verify_by(access: AccessConfig, clock: Clock) -> LaterVerifier:
     return LaterVerifier(keys, access, clock.wall_us)
 
 
+class OutboxAct:
+    """`OpenAct` in the outbox."""
+
+    def __init__(self, outbox: AuditOutbox, entry: AuditEntry) -> None:
+        self.id = entry.id
+        self.has_begun = False
+        self._outbox = outbox
+        self._entry = entry
+
+    async def begin(self) -> None:
+        """See `OpenAct`."""
+        try:
+            await self._outbox.begin(self._entry)
+        except (OutboxFull, OSError, sqlite3.Error) as error:
+            raise CannotRecord(str(error)) from error
+        self.has_begun = True
+
+    async def begin_with(self, keep: Callable[[Statement], Awaitable[None]]) -> None:
+        """See `OpenAct`."""
+        await self._outbox.begin_with(self._entry, keep)
+        self.has_begun = True
+
+
 class OutboxRecorder:
     """`Recorder` that keeps acts in the outbox of its component."""
 
@@ -105,14 +129,14 @@ class OutboxRecorder:
         self._clock = clock
         self._draw = draw
 
-    async def begin(self, act: Act) -> str:
+    def open(self, act: Act) -> OutboxAct:
         """See `Recorder`."""
-        act_id = f"{self._component}:{self._draw(_ID_BYTES).hex()}"
         try:
-            await self._outbox.begin(self._entry(act_id, act, "unknown", "", ""))
-        except (OutboxFull, OSError, sqlite3.Error) as error:
+            self._outbox.check_room()
+        except OutboxFull as error:
             raise CannotRecord(str(error)) from error
-        return act_id
+        act_id = f"{self._component}:{self._draw(_ID_BYTES).hex()}"
+        return OutboxAct(self._outbox, self._entry(act_id, act, "unknown", "", ""))
 
     async def end(self, act_id: str, act: Act, status: int, reference: str) -> None:
         """See `Recorder`."""

@@ -18,7 +18,12 @@ from typing import Final
 import msgspec
 
 from city_platform.stores.object_store import NewObject, ObjectStore
-from city_platform.stores.telemetry_records import AlarmRecord, ReadingRecord, outward_value
+from city_platform.stores.telemetry_records import (
+    AlarmRecord,
+    ReadingRecord,
+    UniformPack,
+    outward_value,
+)
 from contracts.telemetry import ReadingValue
 
 _HOUR_US: Final = 3_600_000_000
@@ -62,12 +67,14 @@ class ArchivedAlarm(msgspec.Struct, frozen=True, gc=False, tag="alarm", tag_fiel
 
 
 class DecodedPack(msgspec.Struct, frozen=True, gc=False):
-    """What one spooled message held; nothing when it became a dead letter."""
+    """What one spooled message held; nothing when it became a dead letter. Its readings are
+    `uniform`, or else `readings`."""
 
     position: int
     received_us: int
     readings: Sequence[ReadingRecord] = ()
     alarms: Sequence[AlarmRecord] = ()
+    uniform: UniformPack | None = None
 
 
 class _OpenObject:
@@ -167,6 +174,8 @@ class Archive:
 def archived_lines(pack: DecodedPack) -> list[ArchivedReading | ArchivedAlarm]:
     """A pack's lines."""
     at = pack.received_us
+    if pack.uniform is not None:
+        return _uniform_lines(pack.uniform, at)
     lines: list[ArchivedReading | ArchivedAlarm] = [
         ArchivedReading(
             endpoint,
@@ -186,6 +195,23 @@ def archived_lines(pack: DecodedPack) -> list[ArchivedReading | ArchivedAlarm]:
             for found, _, tenant in pack.alarms
         ]
     return lines
+
+
+def _uniform_lines(uniform: UniformPack, received_us: int) -> list[ArchivedReading | ArchivedAlarm]:
+    endpoint, tenant, time_us, layout, values = uniform
+    return [
+        ArchivedReading(
+            endpoint,
+            tenant,
+            path,
+            time_us,
+            value if kind == "number" else outward_value(value, kind),
+            unit,
+            "device",
+            received_us,
+        )
+        for (path, kind, unit), value in zip(layout.fields, values, strict=True)
+    ]
 
 
 def object_name(received_us: int, first: int) -> str:

@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from city_platform.stores.alarm_states import AlarmLevel
-from city_platform.stores.telemetry_records import ReadingRecord, outward_value
+from city_platform.stores.telemetry_records import ReadingRecord, UniformPack, outward_value
 from contracts.telemetry import ReadingValue
 
 # Own choices: a device has some dozen resources, and a reader comes more often than a device.
@@ -39,6 +39,10 @@ class DeviceChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     alarm: AlarmLevel | None = None
 
 
+# Of one device; what is uniform is also a sequence, but not of readings.
+_Readings = UniformPack | Sequence[ReadingRecord]
+
+
 class _Value(NamedTuple):
     number: int
     time_us: int
@@ -60,7 +64,7 @@ class _Entry:
         self.alarm: AlarmLevel = "none"
         self.values: dict[str, _Value] = {}
         # Packs that nobody has read yet, each with its number: whoever reads pays for the reading.
-        self.unread: list[tuple[int, Sequence[ReadingRecord]]] = []
+        self.unread: list[tuple[int, _Readings]] = []
 
 
 class Changes:
@@ -76,11 +80,11 @@ class Changes:
         self._entries.clear()
         self.forgotten = self.newest
 
-    def read_pack(self, readings: Sequence[ReadingRecord], at_us: int) -> None:
+    def read_pack(self, readings: _Readings, at_us: int) -> None:
         """Readings of one device that were stored. One that is older than its path's newest, as
         after an outage, is no change."""
-        first = readings[0]
-        entry = self._touch(first[0], first[7], at_us)
+        first = readings if isinstance(readings, UniformPack) else readings[0]
+        entry = self._touch(first.endpoint, first.tenant, at_us)
         entry.unread.append((self.newest, readings))
         if len(entry.unread) > UNREAD_MAX:
             self._read(entry)
@@ -137,7 +141,8 @@ class Changes:
 
     def _read(self, entry: _Entry) -> None:
         values = entry.values
-        for number, readings in entry.unread:
+        for number, unread in entry.unread:
+            readings = unread.readings() if isinstance(unread, UniformPack) else unread
             for _, path, time_us, value, kind, _, _, _ in readings:
                 known = values.get(path)
                 if known is None or time_us >= known.time_us:

@@ -10,26 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from city_platform.ingestion.pack_shapes import TIME_MAX, TIME_MIN
+from city_platform.ingestion.pack_bounds import INT64_BOUND, TIME_MAX, TIME_MIN
 from city_platform.stores.telemetry_records import ReadingRecord, ValueKind
 from contracts.telemetry import KEY_BOOT, KEY_SEQUENCE
-from lwm2m.codecs.senml import (
-    BASE_NAME,
-    BASE_TIME,
-    BOOLEAN_VALUE,
-    NAME,
-    TIME,
-    UNIT,
-    VALUE,
-    Records,
-)
+from lwm2m.codecs import senml
 
-_INT64_BOUND: Final = 2**63
 _TEXT_MAX: Final = 128
 
 
 def common_readings(
-    records: Records, endpoint: str, tenant: str, paths: Mapping[str, str]
+    records: senml.Records, endpoint: str, tenant: str, paths: Mapping[str, str]
 ) -> list[ReadingRecord] | None:
     """The readings of a pack whose times are all absolute, or None when it is an unusual one.
 
@@ -38,7 +28,7 @@ def common_readings(
     first = records[0] if records else None
     if type(first) is not dict or not _is_head(first, endpoint):
         return None
-    base_time = first[BASE_TIME]
+    base_time = first[senml.BASE_TIME]
     found: list[ReadingRecord] = []
     # Fields beside unit and time: name and value, and in the first also base name and base time.
     usual = 4 + (KEY_SEQUENCE in first) + (KEY_BOOT in first)
@@ -55,9 +45,9 @@ def common_readings(
 
 def _is_head(first: dict[Any, Any], endpoint: str) -> bool:
     """Whether the base fields and extensions of the first record are the usual ones."""
-    time, boot = first.get(BASE_TIME), first.get(KEY_BOOT, "")
+    time, boot = first.get(senml.BASE_TIME), first.get(KEY_BOOT, "")
     return (
-        first.get(BASE_NAME) == f"{endpoint}/"
+        first.get(senml.BASE_NAME) == f"{endpoint}/"
         # RFC 8428 §4.5.1: what a name may begin with.
         and endpoint[:1].isalnum()
         and type(time) is float
@@ -78,19 +68,19 @@ def _reading(
 ) -> ReadingRecord | None:
     """One record; `usual` is how many fields it has beside unit and time."""
     get = fields.get
-    path = paths.get(get(NAME, ""))
-    value = get(VALUE)
+    path = paths.get(get(senml.NAME, ""))
+    value = get(senml.VALUE)
     kind: ValueKind = "number"
     if type(value) is not float:
-        if type(value) is int and -_INT64_BOUND <= value < _INT64_BOUND:
+        if type(value) is int and -INT64_BOUND <= value < INT64_BOUND:
             pass
-        elif value is None and type(get(BOOLEAN_VALUE)) is bool:
-            value, kind = int(fields[BOOLEAN_VALUE]), "boolean"
+        elif value is None and type(get(senml.BOOLEAN_VALUE)) is bool:
+            value, kind = int(fields[senml.BOOLEAN_VALUE]), "boolean"
         else:
             return None
     elif value - value != 0.0:
         return None
-    unit, offset = get(UNIT), get(TIME)
+    unit, offset = get(senml.UNIT), get(senml.TIME)
     usual += (unit is not None) + (offset is not None)
     if path is None or len(fields) != usual or (unit is not None and type(unit) is not str):
         return None

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from city_platform.broker_access import Draw, chance_from, open_client
+from city_platform.endpoint_topics import EndpointTopic
 from city_platform.identity.gated import gated
 from city_platform.ingestion.alarm_routes import AlarmRoutes
 from city_platform.ingestion.api import IngestionApi
@@ -35,7 +37,8 @@ from city_platform.stores.opening import open_object_store, open_telemetry_copy
 from city_platform.stores.telemetry_desk import SqliteTelemetryDesk, TelemetryDesk
 from city_platform.stores.telemetry_store import SqliteTelemetryStore
 from city_platform.stores.worker import Worker
-from contracts.names import service_identity
+from contracts.names import SERVICE_PREFIX, service_identity
+from contracts.topics import Topics
 from runtime.clock import Clock
 from runtime.component import Ready
 from runtime.http import bind, serving
@@ -112,7 +115,8 @@ class Ingestion:
             spool, spooling, clock.wall_us, limits.waiting_bytes_max, limits.spool_gather_s
         )
         feed = Feed(store, await store.newest(), limits.feed_memory_bytes)
-        desk = SqliteTelemetryDesk(store)
+        future_us = int(limits.future_s * 1e6)
+        desk = SqliteTelemetryDesk(store, lambda: clock.wall_us() + future_us)
         live = Live(desk, clock, limits.changes_devices_max)
         await live.load()
         archived = await store.archived()
@@ -204,6 +208,20 @@ async def _serve(
         await runner.close()
 
 
+def of_devices(
+    topics: Topics, accept: Callable[[str, bytes], Awaitable[None]]
+) -> Callable[[str, bytes], Awaitable[None] | None]:
+    """What takes of a broker's lifecycle messages those of devices: the platform's own services
+    connect, too, and of them nothing is kept here."""
+    lifecycle = EndpointTopic(topics.lifecycle)
+
+    def take(topic: str, payload: bytes) -> Awaitable[None] | None:
+        is_own = (lifecycle.read(topic) or "").startswith(SERVICE_PREFIX)
+        return None if is_own else accept(topic, payload)
+
+    return take
+
+
 def open_runner(config: IngestionConfig, intake: Intake, draw: Draw) -> RuleRunner:
     """The rules, whose targets are the spool.
 
@@ -214,7 +232,11 @@ def open_runner(config: IngestionConfig, intake: Intake, draw: Draw) -> RuleRunn
     return RuleRunner(
         None,
         _rules(config),
-        {"telemetry": target, "alarms": target},
+        {
+            "telemetry": target,
+            "alarms": target,
+            "connections": CallbackTarget(of_devices(config.topics, intake.accept)),
+        },
         topics=config.topics,
         limits=config.runner,
         dead_letters=lambda letter: intake.accept(letter.topic, letter.payload),

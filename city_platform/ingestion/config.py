@@ -29,10 +29,11 @@ class IngestionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Least time from one sync of the spool to the next: what comes alone is synced at once, what
     comes meanwhile waits for its PUBACK so long at most, and shares the next sync."""
     batch_gather_s: float = 0.04
-    """Least time from one transaction of the store to the next, likewise."""
-    batch_packs_max: int = 512
-    """Packs of one transaction: 500 rows cost SQLite little more than 25."""
-    batch_bytes_max: int = 256 * 1024
+    """Least time from one transaction of the store to the next, likewise. Under load it is longer,
+    by as much as a transaction takes, and at most 0.2 s."""
+    batch_packs_max: int = 2_048
+    """Packs of one transaction; while there are as many, the next one follows at once."""
+    batch_bytes_max: int = 1024 * 1024
     """Bytes of the packs of one transaction, but for its first."""
     feed_memory_bytes: int = 8 * 1024 * 1024
     """Feed lines in memory; a reader that is behind them is served from the store."""

@@ -4,11 +4,24 @@ those that come within a few milliseconds of the last one."""
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
-from city_platform.ingestion.spool import Spool, SpoolFull
+from city_platform.ingestion.spool import Message, Spool, SpoolFull
 from city_platform.pace import Pace
 from city_platform.stores.worker import Worker
+
+# Own choice: what is durable and not yet stored is read from memory while it is so little.
+FRESH_BYTES_MAX: Final = 8 * 1024 * 1024
+
+
+class _Written(NamedTuple):
+    """Messages (time received, topic, payload) that are durable, from position `first` on."""
+
+    first: int
+    messages: list[tuple[int, str, bytes]]
+    size_bytes: int
 
 
 class IntakeFull(Exception):
@@ -40,6 +53,8 @@ class Intake:
         self._waiting_bytes = 0
         # Places of what was put back, in `_waiting`, and who waits to hear their positions.
         self._put_back: list[tuple[int, asyncio.Future[int]]] = []
+        self._fresh: deque[_Written] = deque()
+        self._fresh_bytes = 0
         self.trouble = ""
         self._arrived = asyncio.Event()
         self._grown = asyncio.Event()
@@ -81,6 +96,26 @@ class Intake:
                 return self.end > position
         return True
 
+    def fresh(self, position: int, messages_max: int, bytes_max: int) -> list[Message]:
+        """Durable messages from `position` on that are still in memory, none when the first is not:
+        at most so many, and, after the first, at most so many bytes. Those before it are forgotten.
+        """
+        while self._fresh and self._fresh[0].first + len(self._fresh[0].messages) <= position:
+            self._fresh_bytes -= self._fresh.popleft().size_bytes
+        found: list[Message] = []
+        size = 0
+        for first, messages, _ in self._fresh:
+            start = position + len(found) - first
+            if start < 0 or size >= bytes_max or len(found) >= messages_max:
+                break
+            for at in range(start, min(len(messages), start + messages_max - len(found))):
+                received_us, topic, payload = messages[at]
+                found.append(Message(first + at, received_us, topic, payload))
+                size += len(topic) + len(payload)
+                if size >= bytes_max:
+                    break
+        return found
+
     async def run(self) -> None:
         """Write until cancelled; what waits then was not acknowledged and comes again."""
         try:
@@ -98,7 +133,7 @@ class Intake:
         put_back, self._put_back = self._put_back, []
         durable, self._durable = self._durable, None
         assert durable is not None
-        self._waiting_bytes = 0
+        size, self._waiting_bytes = self._waiting_bytes, 0
         try:
             self.end = await self._worker.do(self._spool.append, messages)
         except SpoolFull as error:
@@ -111,6 +146,10 @@ class Intake:
             durable.cancel()
             raise
         self.trouble = ""
+        self._fresh.append(_Written(self.end - len(messages), messages, size))
+        self._fresh_bytes += size
+        while self._fresh_bytes > FRESH_BYTES_MAX:
+            self._fresh_bytes -= self._fresh.popleft().size_bytes
         self._grown.set()
         for place, position in put_back:
             position.set_result(self.end - len(messages) + place)

@@ -110,7 +110,9 @@ class Live:
         """Packs came, of which it is not said whether they are new."""
         devices, unsaved = self._devices, self._unsaved
         for pack in packs:
-            if pack.readings:
+            if pack.uniform is not None:
+                endpoint, tenant = pack.uniform[0], pack.uniform[1]
+            elif pack.readings:
                 endpoint, tenant = pack.readings[0][0], pack.readings[0][7]
             elif pack.alarms:
                 endpoint, tenant = pack.alarms[0].alarm.endpoint, pack.alarms[0].tenant
@@ -131,7 +133,9 @@ class Live:
         before = self._changes.newest
         if is_watched:
             for pack in packs:
-                if pack.readings:
+                if pack.uniform is not None:
+                    self._changes.read_pack(pack.uniform, at_us)
+                elif pack.readings:
                     self._changes.read_pack(pack.readings, at_us)
         await self.refresh(at_us)
         if is_watched and self._changes.newest != before:

@@ -15,21 +15,16 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from city_platform.stores.telemetry_records import ReadingRecord, ValueKind
-from lwm2m.codecs.senml import (
-    BASE_NAME,
-    BASE_TIME,
-    BOOLEAN_VALUE,
-    NAME,
-    TIME,
-    UNIT,
-    VALUE,
+from city_platform.ingestion.pack_bounds import FOREVER_US, INT64_BOUND, TIME_MAX, TIME_MIN
+from city_platform.stores.telemetry_records import (
+    PackLayout,
+    PackLayouts,
+    ReadingRecord,
+    UniformPack,
+    ValueKind,
 )
+from lwm2m.codecs import senml
 
-# RFC 8428 §4.5.3: smaller times are relative to the reader's; the upper end is far from overflow.
-TIME_MIN: Final = 2.0**28
-TIME_MAX: Final = 2.0**33
-FOREVER_US: Final = 2**63
 # Own choices. A larger pack is a backlog, of which no two are alike; an installation has some
 # dozen models, and a model a few shapes.
 PAYLOAD_BYTES_MAX: Final = 2_048
@@ -40,14 +35,12 @@ SHAPES_MAX: Final = 2_000
 _FLOATS: Final = {0xF9: "e", 0xFA: "f", 0xFB: "d"}
 _UNSIGNED: Final = {0x18: "B", 0x19: "H", 0x1A: "I", 0x1B: "Q"}
 _NEGATIVE: Final = {0x38: "B", 0x39: "H", 0x3A: "I", 0x3B: "Q"}
-_INT64_BOUND: Final = 2**63
 _LABELS: Final = {
-    0x00: NAME, 0x01: UNIT, 0x02: VALUE, 0x04: BOOLEAN_VALUE, 0x06: TIME,
-    0x21: BASE_NAME, 0x22: BASE_TIME,
+    0x00: senml.NAME, 0x01: senml.UNIT, 0x02: senml.VALUE, 0x04: senml.BOOLEAN_VALUE,
+    0x06: senml.TIME, 0x21: senml.BASE_NAME, 0x22: senml.BASE_TIME,
 }  # fmt: skip
 _SEQUENCE: Final = b"\x63seq"
 _BOOT: Final = b"\x64boot"
-_new = tuple.__new__
 
 
 class _NoShape(Exception):
@@ -75,11 +68,11 @@ class _Record(NamedTuple):
 
 
 class Shape:
-    """One shape. `readings` of a pack that does not have it, or has unusual numbers, is None."""
+    """One shape. What it finds in a pack that does not have it, or has unusual numbers, is None."""
 
     def __init__(
         self, payload: bytes, holes: Sequence[_Hole], name: slice, boot: slice | None, time: int,
-        records: Sequence[_Record], nibbles: Sequence[tuple[int, int]],
+        records: Sequence[_Record], nibbles: Sequence[tuple[int, int]], layouts: PackLayouts,
     ) -> None:  # fmt: skip
         mask = bytearray(b"\xff" * len(payload))
         for start, end in [
@@ -95,16 +88,19 @@ class Shape:
         self._name, self._boot, self._time = name, boot, time
         self._numbers = struct.Struct(_format(holes)).unpack_from
         self._records = records
-        # All but a few: every record has a float at the pack's own time, in the order of the holes.
-        is_plain = time == 0 and all(
-            record.meaning == "float" and record.time < 0 and record.value == index + 1
+        # All but a few: every record is at the pack's own time, and most have floats only, in the
+        # order of the holes.
+        self._layout: PackLayout | None = None
+        if all(record.time < 0 for record in records):
+            self._layout = layouts.of(tuple((one.path, one.kind, one.unit) for one in records))
+        self._is_plain = time == 0 and all(
+            record.meaning == "float" and record.value == index + 1
             for index, record in enumerate(records)
         )
-        self._series = [(one.path, one.unit) for one in records] if is_plain else None
 
-    def readings(
+    def find(
         self, payload: bytes, bits: int, endpoint: str, tenant: str, latest_us: int
-    ) -> list[ReadingRecord] | None:
+    ) -> UniformPack | list[ReadingRecord] | None:
         """`bits` is the payload as a number; its length is that of the shape."""
         if bits & self._mask != self._fixed or payload[self._name] != endpoint.encode():
             return None
@@ -115,18 +111,24 @@ class Shape:
         total = sum(numbers)
         if total - total != 0.0 or not TIME_MIN <= time < TIME_MAX:
             return None
-        if self._series is None:
+        if self._layout is None:
             return self._general(numbers, time, endpoint, tenant, latest_us)
         time_us = round(time * 1_000_000)
-        if time_us > latest_us:
+        values = numbers[1:] if self._is_plain else self._values(numbers)
+        if time_us > latest_us or values is None:
             return None
-        return [
-            _new(
-                ReadingRecord,
-                (endpoint, path, time_us, value, "number", unit, "device", tenant),
-            )
-            for (path, unit), value in zip(self._series, numbers[1:], strict=False)
-        ]
+        return UniformPack(endpoint, tenant, time_us, self._layout, values)
+
+    def _values(self, numbers: tuple[Any, ...]) -> list[float | int] | None:
+        found = []
+        for record in self._records:
+            value = numbers[record.value]
+            if record.meaning != "float":
+                value = _integer(value, record.meaning)
+                if value is None:
+                    return None
+            found.append(value)
+        return found
 
     def _general(
         self,
@@ -162,22 +164,30 @@ class Shape:
 class PackShapes:
     """The shapes of an installation's packs, learnt from those that were read the general way."""
 
-    def __init__(self) -> None:
+    def __init__(self, layouts: PackLayouts | None = None) -> None:
+        self._layouts = PackLayouts() if layouts is None else layouts
         self._shapes: dict[tuple[int, int], list[Shape]] = {}
         self._count = 0
 
     def readings(
         self, payload: bytes, endpoint: str, tenant: str, latest_us: int = FOREVER_US
     ) -> list[ReadingRecord] | None:
+        """What `find` finds, reading by reading."""
+        found = self.find(payload, endpoint, tenant, latest_us)
+        return found.readings() if isinstance(found, UniformPack) else found
+
+    def find(
+        self, payload: bytes, endpoint: str, tenant: str, latest_us: int = FOREVER_US
+    ) -> UniformPack | list[ReadingRecord] | None:
         """The readings of a pack of a known shape, None for any other, and for one with a time
-        after `latest_us`."""
+        after `latest_us`. Readings of several times are no uniform pack."""
         shapes = self._shapes.get((len(payload), len(endpoint)))
         # RFC 8428 §4.5.1: what a name may begin with.
         if shapes is None or not endpoint[:1].isalnum():
             return None
         bits = int.from_bytes(payload, "big")
         for shape in shapes:
-            found = shape.readings(payload, bits, endpoint, tenant, latest_us)
+            found = shape.find(payload, bits, endpoint, tenant, latest_us)
             if found is not None:
                 if shape is not shapes[0]:
                     shapes.remove(shape)
@@ -190,7 +200,7 @@ class PackShapes:
         if len(payload) > PAYLOAD_BYTES_MAX:
             return
         try:
-            shape = _Reader(payload, endpoint).shape(readings)
+            shape = _Reader(payload, endpoint).shape(readings, self._layouts)
         except (_NoShape, IndexError):
             return
         if self._count >= SHAPES_MAX:
@@ -207,9 +217,9 @@ class PackShapes:
 def _integer(raw: int, meaning: str) -> int | None:
     """An integer or a truth value from what is in its hole; None for what may not be there."""
     if meaning == "unsigned":
-        return raw if raw < _INT64_BOUND else None
+        return raw if raw < INT64_BOUND else None
     if meaning == "negative":
-        return -1 - raw if raw < _INT64_BOUND else None
+        return -1 - raw if raw < INT64_BOUND else None
     if meaning == "boolean":
         return raw - 0xF4 if 0xF4 <= raw <= 0xF5 else None
     # A head that is the integer itself.
@@ -241,7 +251,7 @@ class _Reader:
         self._name_at = self._time_at = -1
         self._boot: slice | None = None
 
-    def shape(self, readings: Sequence[ReadingRecord]) -> Shape:
+    def shape(self, readings: Sequence[ReadingRecord], layouts: PackLayouts) -> Shape:
         count = self._length(0x80)
         if count != len(readings):
             raise _NoShape
@@ -250,20 +260,21 @@ class _Reader:
             raise _NoShape
         name = slice(self._name_at, self._name_at + len(self._name) - 1)
         return Shape(
-            self._payload, self._holes, name, self._boot, self._time_at, records, self._nibbles
-        )
+            self._payload, self._holes, name, self._boot, self._time_at, records, self._nibbles,
+            layouts,
+        )  # fmt: skip
 
     def _record(self, reading: ReadingRecord) -> _Record:
         value, meaning, time = -1, "", -1
         for _ in range(self._length(0xA0)):
             label = self._label()
-            if label == BASE_NAME:
+            if label == senml.BASE_NAME:
                 self._name_at = self._text_at(self._name)
-            elif label == BASE_TIME:
+            elif label == senml.BASE_TIME:
                 self._time_at = self._float()
-            elif label in (VALUE, BOOLEAN_VALUE):
-                value, meaning = self._value(label == BOOLEAN_VALUE)
-            elif label == TIME:
+            elif label in (senml.VALUE, senml.BOOLEAN_VALUE):
+                value, meaning = self._value(label == senml.BOOLEAN_VALUE)
+            elif label == senml.TIME:
                 time = self._float()
             elif label == "seq":
                 self._skip_integer()

@@ -28,6 +28,7 @@ from city_platform.stores.dead_letters import DeadLetter, DeadLetterStore
 from city_platform.stores.telemetry_records import (
     PresenceRecord,
     TelemetryBatch,
+    UniformPack,
     UnstampedPack,
 )
 from city_platform.stores.telemetry_store import TelemetryStore
@@ -39,6 +40,10 @@ _log = logging.getLogger(__name__)
 
 # What a store raises that cannot take anything now and may again: locked, full, not reached.
 PASSING: Final = (sqlite3.OperationalError, OSError)
+# A transaction is followed by a pause of so many times its own length, within these bounds: under
+# load it gathers what would be several, which changes the same pages of the store once.
+REST: Final = 4.0
+REST_S_MAX: Final = 0.2
 RETRY_S: Final = 0.1
 RETRY_S_MAX: Final = 5.0
 
@@ -46,12 +51,15 @@ _Result = TypeVar("_Result")
 
 
 class Transformed(NamedTuple):
-    """What a run of messages came to; `presence` is the batch's."""
+    """What a run of messages came to; `presence` and `uniform` are the batch's. `scattered` are the
+    devices with readings in it that are no uniform packs."""
 
     batch: TelemetryBatch
     packs: list[DecodedPack]
     letters: list[DeadLetter]
     presence: list[PresenceRecord]
+    uniform: list[UniformPack]
+    scattered: set[str]
 
 
 class Pipeline:
@@ -122,7 +130,9 @@ class Pipeline:
                 if await self._intake.wait_beyond(self._reader.position, self._patience_s()):
                     if self.backlog < self._batch_packs_max:
                         await self._pace.turn()
+                    begun_ns = self._clock.now_ns()
                     await self._to_its_end(self._take_batch())
+                    self._pace.rest(min(REST_S_MAX, (self._clock.now_ns() - begun_ns) / 1e9 * REST))
         finally:
             self._ending.set()
             await self._end()
@@ -140,7 +150,10 @@ class Pipeline:
         # What an earlier process stored and did not archive is only archived.
         is_replay = self._reader.position < self._stored
         until = self._stored if is_replay else self._intake.end
-        messages, sources, done = await self._working.do(self._read, until)
+        fresh = self._intake.fresh(
+            self._reader.position, self._batch_packs_max, self._batch_bytes_max
+        )
+        messages, sources, done = await self._working.do(self._read, fresh, until)
         if done is None:
             tenants = await self._tenants.of([found.endpoint for found in sources if found])
             done = await self._working.do(self._transform, messages, sources, tenants)
@@ -158,9 +171,14 @@ class Pipeline:
         await self._live.committed(done.packs, done.batch.at_us)
         self._stored = done.batch.next
 
-    def _read(self, until: int) -> tuple[list[Message], list[Source | None], Transformed | None]:
+    def _read(
+        self, fresh: list[Message], until: int
+    ) -> tuple[list[Message], list[Source | None], Transformed | None]:
         """The next messages, transformed at once when all their devices' tenants are known."""
-        messages = self._reader.read(until, self._batch_packs_max, self._batch_bytes_max)
+        if fresh:
+            # In memory since they came: what the disk has of them is for the next process.
+            self._reader.go_to(fresh[-1].position + 1)
+        messages = fresh or self._reader.read(until, self._batch_packs_max, self._batch_bytes_max)
         sources = self._sources(messages)
         tenants = self._tenants.known([found.endpoint for found in sources if found])
         done = None if tenants is None else self._transform(messages, sources, tenants)
@@ -185,8 +203,9 @@ class Pipeline:
         first = messages[0].position
         following, at_us = first + len(messages), self._clock.wall_us()
         presence: list[PresenceRecord] = []
-        batch = TelemetryBatch(first, following, at_us, [], [], [], [], presence)
-        done = Transformed(batch, [], [], presence)
+        uniform: list[UniformPack] = []
+        batch = TelemetryBatch(first, following, at_us, [], [], [], [], presence, uniform)
+        done = Transformed(batch, [], [], presence, uniform, set())
         for message, source in zip(messages, sources, strict=True):
             try:
                 # Who waits in the spool, or is put back into it, is not ahead for having waited.
@@ -212,9 +231,17 @@ class Pipeline:
             detail = f"{source.endpoint!r} is not provisioned"
             raise Refused("unknown_device", detail, source.endpoint)
         batch = done.batch
-        pack = self._transformer.transform(message, source, tenant, latest_us)
+        pack = self._transformer.take(message, source, tenant, latest_us)
+        if isinstance(pack, UniformPack):
+            if source.endpoint in done.scattered:
+                # Of two that contradict each other the first is kept: they stay in their order.
+                batch.readings.extend(pack.readings())
+            else:
+                done.uniform.append(pack)
+            return DecodedPack(message.position, message.received_us, uniform=pack)
         if isinstance(pack, StatePack):
             if pack.digest is None:
+                done.scattered.add(source.endpoint)
                 batch.readings.extend(pack.readings)
             else:
                 batch.unstamped.append(

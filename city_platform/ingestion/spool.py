@@ -174,6 +174,13 @@ class SpoolReader:
                 break
         return found
 
+    def go_to(self, position: int) -> None:
+        """Read on from there: the messages before it are known."""
+        if position != self.position:
+            self.close()
+            self._next_file = -1
+            self.position = position
+
     def close(self) -> None:
         """Close the file at hand; safe to call twice."""
         if self._descriptor >= 0:

@@ -14,14 +14,17 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
 from city_platform.ingestion.common_packs import common_readings
-from city_platform.ingestion.pack_shapes import FOREVER_US, PackShapes
+from city_platform.ingestion.pack_bounds import FOREVER_US, INT64_BOUND
+from city_platform.ingestion.pack_shapes import PackShapes
 from city_platform.ingestion.spool import Message
 from city_platform.presence import Told, read_told
 from city_platform.stores.dead_letters import DeadLetterReason
 from city_platform.stores.telemetry_records import (
     AlarmRecord,
+    PackLayouts,
     ReadingRecord,
     TimeSource,
+    UniformPack,
     ValueKind,
 )
 from contracts.errors import ContractError
@@ -52,7 +55,6 @@ _PATH = re.compile(r"\d{1,5}/\d{1,5}/\d{1,5}(?:/\d{1,5})?", re.ASCII)
 _TAIL = re.compile(
     r"(?:(?P<claimed>.*?)/)??(?P<path>\d{1,5}/\d{1,5}/\d{1,5}(?:/\d{1,5})?)", re.ASCII
 )
-_INT64_BOUND: Final = 2**63
 _TIME_BOUND_S: Final = 2**63 / 1_000_000
 _SEVERITIES: Final[dict[str, Severity]] = {
     "minor": "minor",
@@ -113,7 +115,8 @@ class Transformer:
         )
         self._sources: dict[str, Source] = {}
         self._paths: dict[str, str] = {}
-        self._shapes = PackShapes()
+        self._layouts = PackLayouts()
+        self._shapes = PackShapes(self._layouts)
 
     def source(self, topic: str) -> Source:
         """Whose topic it is. Raises `Refused`."""
@@ -133,15 +136,24 @@ class Transformer:
 
         A record without absolute time gets the time at which the message was received.
         """
+        found = self.take(message, source, tenant, latest_us)
+        return StatePack(found.readings(), None) if isinstance(found, UniformPack) else found
+
+    def take(
+        self, message: Message, source: Source, tenant: str, latest_us: int = FOREVER_US
+    ) -> UniformPack | StatePack | AlarmPack | PresencePack:
+        """The same; readings of one time as the pack that they are."""
         if source.stream == "state":
-            known = self._shapes.readings(message.payload, source.endpoint, tenant, latest_us)
+            known = self._shapes.find(message.payload, source.endpoint, tenant, latest_us)
             if known is not None:
-                return StatePack(known, None)
+                return known if isinstance(known, UniformPack) else StatePack(known, None)
         pack = self._transform(message, source, tenant)
         if isinstance(pack, StatePack):
             for reading in pack.readings:
                 if reading[2] > latest_us:
                     raise _time_ahead(source.endpoint, reading[2], latest_us)
+            if pack.digest is None:
+                return self._layouts.uniform(pack.readings) or pack
         elif isinstance(pack, AlarmPack):
             for found in pack.alarms:
                 if found.alarm.time_us > latest_us:
@@ -289,10 +301,10 @@ def _stored_value(value: object, name: str, endpoint: str) -> tuple[int | str, V
         return str(value), "text"
     if not isinstance(value, int):
         raise Refused("malformed", f"{name[:120]!r} has a sum and no value", endpoint)
-    if -_INT64_BOUND <= value < _INT64_BOUND:
+    if -INT64_BOUND <= value < INT64_BOUND:
         return value, "number"
     # LwM2M's unsigned integers reach further than SQLite's.
-    if 0 <= value < 2 * _INT64_BOUND:
+    if 0 <= value < 2 * INT64_BOUND:
         return str(value), "big_integer"
     raise Refused("malformed", f"{name[:120]!r} has an integer beyond 64 bits", endpoint)
 

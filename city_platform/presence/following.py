@@ -66,6 +66,8 @@ class DevicePresence(msgspec.Struct, frozen=True, gc=False):
     version: int = -1
 
 
+# "About an hour", and surely no less than this.
+COUNTS_ANEW_US: Final = 50 * 60 * 1_000_000
 UNHEARD: Final = DevicePresence()
 """A device of which nothing was heard."""
 
@@ -84,7 +86,7 @@ def follow(known: DevicePresence, told: Told, now_us: int) -> DevicePresence:
             known, boot=told.boot, connection=told.connection, ended=ended
         )
     else:
-        if told.version < known.version:
+        if told.version < known.version and not _may_count_anew(known, now_us):
             return known
         heard = msgspec.structs.replace(known, version=told.version)
     state = TRANSITIONS[known.state][told.occurrence]
@@ -121,6 +123,12 @@ def told_by_broker(message: LifecycleMessage) -> Told:
     return Told(
         message.client_id, _OF_LIFECYCLE[message.event_type], version=message.version_number
     )
+
+
+def _may_count_anew(known: DevicePresence, now_us: int) -> bool:
+    """Whether the broker may have begun again with 0: AWS IoT Core does for a client that was away
+    for about an hour. No message of before is that late."""
+    return known.state is PresenceState.OFFLINE and now_us - known.since_us >= COUNTS_ANEW_US
 
 
 def _is_old(known: DevicePresence, told: Told) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -91,7 +92,7 @@ async def _serve(
     token_file = config.security_token_file or config.token_file
     hand_over = HandOver(stores.keys, lambda: (settings.now.security_api, token_file))
     renewals = Renewals(lambda: (settings.now.bootstrap_api, config.token_file))
-    graph, projector = _open_graph(config, stores, draw, opened)
+    graph, projector = _open_graph(config, clock, stores, draw, opened)
     jobs = Jobs(Path(config.state_dir) / "imports.sqlite")
     opened.callback(jobs.close)
     importer = _importer(config, clock, draw, authorities, stores, opened)
@@ -104,7 +105,7 @@ async def _serve(
     api = ProvisioningApi(runner, jobs, stores, settings, hand_over, draw, config.upload_bytes_max)
     opened.callback(api.close)
     search = SearchRoutes(stores.directory, graph, projector)
-    counts = partial(_counts, renewals, notices, outbox, runner)
+    counts = partial(_counts, renewals, notices, outbox, runner, projector)
     measured = metrics_route(counts, "provisioning")
     routes = [*search.routes(), *api.routes(), *certificates.routes(), measured]
     listener = bind(config.http_host, config.http_port)
@@ -132,12 +133,17 @@ async def _serve(
 
 
 def _counts(
-    renewals: Renewals, notices: BrokerNotices, outbox: AuditOutbox | None, runner: ImportRunner
+    renewals: Renewals,
+    notices: BrokerNotices,
+    outbox: AuditOutbox | None,
+    runner: ImportRunner,
+    projector: GraphProjector,
 ) -> dict[str, int]:
     own = {f"renewals.{name}": count for name, count in renewals.counts.items()}
     own |= {f"brokers.{name}": count for name, count in notices.counts.items()}
     own |= {} if outbox is None else outbox.counts
-    return own | {"imports_waiting": runner.waiting}
+    graph_away_s = math.ceil(projector.away_s)
+    return own | {"imports_waiting": runner.waiting, "graph_away_s": graph_away_s}
 
 
 def _certificates(
@@ -278,7 +284,11 @@ def _runner(
 
 
 def _open_graph(
-    config: ProvisioningConfig, stores: Stores, draw: Draw, opened: contextlib.AsyncExitStack
+    config: ProvisioningConfig,
+    clock: Clock,
+    stores: Stores,
+    draw: Draw,
+    opened: contextlib.AsyncExitStack,
 ) -> tuple[DeviceGraph, GraphProjector]:
     backend = (
         KgliteBackend()
@@ -287,7 +297,9 @@ def _open_graph(
     )
     graph = DeviceGraph(backend)
     opened.push_async_callback(graph.close)
-    return graph, GraphProjector(stores.directory, graph, _directory_id(config, draw))
+    return graph, GraphProjector(
+        stores.directory, graph, _directory_id(config, draw), clock.now_ns, chance_from(draw)
+    )
 
 
 def _directory_id(config: ProvisioningConfig, draw: Draw) -> str:

@@ -18,6 +18,10 @@ from city_platform.stores.sqlite import open_database, transaction
 from city_platform.stores.worker import Worker
 
 SEARCH_LIMIT_MAX = 1_000
+# Own choices: an entry has its place in seven trees, mostly by names in no order. What is kept of
+# them need not be read again, and what is written again and again goes to its place less often.
+CACHE_KIB = 16_384
+CHECKPOINT_PAGES = 8_000
 
 _SCHEMA = """
 CREATE TABLE entries (
@@ -125,7 +129,9 @@ class SqliteAuditLog:
     """`AuditLog` in one SQLite file that its owner alone can read."""
 
     def __init__(self, path: Path, begin: ChainHead) -> None:
-        self._connection = open_database(path, _SCHEMA, owner_only=True)
+        self._connection = open_database(
+            path, _SCHEMA, owner_only=True, cache_kib=CACHE_KIB, checkpoint_pages=CHECKPOINT_PAGES
+        )
         for name, what in (("entries_stay", "DELETE"), ("entries_are_not_changed", "UPDATE")):
             self._connection.execute(_TRIGGER.format(name=name, what=what))
         self._worker = Worker("audit-log")

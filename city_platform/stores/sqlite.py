@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -21,6 +21,7 @@ Synchronous = Literal["FULL", "NORMAL"]
 # Two processes may make the same database at once (ingestion reads provisioning's directory).
 BUSY_TIMEOUT_MS = 5_000
 
+_NO_UPGRADES: Final[Mapping[int, str]] = {}
 DAMAGED: Final = ": it is damaged, restore it from a backup"
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -38,9 +39,12 @@ def open_database(
     owner_only: bool = False,
     cache_kib: int | None = None,
     checkpoint_pages: int | None = None,
+    upgrades: Mapping[int, str] = _NO_UPGRADES,
 ) -> sqlite3.Connection:
     """Open or make the database at `path`; its folders are made.
 
+    `upgrades` are, by version, the statements that make the next one of it: they run in one
+    transaction, so that a database is of the one version or of the other.
     `cache_kib` is how much of it this connection keeps in memory, `checkpoint_pages` how long its
     log may grow before its pages go where they belong; None leaves SQLite's 2 MB and 1,000 pages.
 
@@ -56,7 +60,9 @@ def open_database(
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         with _naming(path):
-            _set_up(connection, path, schema, version, synchronous, cache_kib, checkpoint_pages)
+            _set_up(connection, path.parent, synchronous, cache_kib, checkpoint_pages)
+            with _turn_to_make(path.parent):
+                _create(connection, path, schema, version, upgrades)
     except BaseException:
         connection.close()
         raise
@@ -72,22 +78,19 @@ def is_damage(error: BaseException) -> bool:
 
 def _set_up(
     connection: sqlite3.Connection,
-    path: Path,
-    schema: str,
-    version: int,
+    folder: Path,
     synchronous: Synchronous,
     cache_kib: int | None,
     checkpoint_pages: int | None,
 ) -> None:
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    with _turn_to_make(path.parent):
+    with _turn_to_make(folder):
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")
         if cache_kib is not None:
             connection.execute(f"PRAGMA cache_size=-{cache_kib}")
         if checkpoint_pages is not None:
             connection.execute(f"PRAGMA wal_autocheckpoint={checkpoint_pages}")
-        _create(connection, path, schema, version)
 
 
 @contextlib.contextmanager
@@ -129,7 +132,13 @@ def _turn_to_make(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _create(connection: sqlite3.Connection, path: Path, schema: str, version: int) -> None:
+def _create(
+    connection: sqlite3.Connection,
+    path: Path,
+    schema: str,
+    version: int,
+    upgrades: Mapping[int, str],
+) -> None:
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     if found > version:
         raise StoreVersionError(
@@ -137,8 +146,9 @@ def _create(connection: sqlite3.Connection, path: Path, schema: str, version: in
         )
     if found == version:
         return
+    scripts = [upgrades[number] for number in range(found, version)] if found else [schema]
     with transaction(connection):
-        for statement in schema.split(";"):
+        for statement in ";".join(scripts).split(";"):
             if statement.strip():
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version={version}")

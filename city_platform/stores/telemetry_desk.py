@@ -7,7 +7,7 @@ its turn with the commits, in transactions of some milliseconds.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from city_platform.stores.alarm_register import COLUMNS as EPISODE_COLUMNS
@@ -69,7 +69,8 @@ class TelemetryDesk(Protocol):
         """Readings of one path by buckets of time. Raises `QueryTooLarge`."""
 
     async def latest(self, endpoint: str) -> list[LatestValue]:
-        """The newest reading of each path of a device."""
+        """The newest reading of each path of a device. One that lies further ahead than a reading
+        may, stored before that was refused, counts only where a path has no other."""
 
     async def episodes(self, query: AlarmQuery) -> list[AlarmEpisode]:
         """Episodes of alarms, newest first."""
@@ -105,10 +106,14 @@ class TelemetryDesk(Protocol):
 
 
 class SqliteTelemetryDesk:
-    """`TelemetryDesk` of a `SqliteTelemetryStore`."""
+    """`TelemetryDesk` of a `SqliteTelemetryStore`. `latest_us` tells the last time (Unix) that a
+    device may say now."""
 
-    def __init__(self, store: SqliteTelemetryStore) -> None:
+    def __init__(
+        self, store: SqliteTelemetryStore, latest_us: Callable[[], int] = lambda: 2**63 - 1
+    ) -> None:
         self._store = store
+        self._latest_us = latest_us
 
     async def readings_page(
         self,
@@ -130,7 +135,7 @@ class SqliteTelemetryDesk:
 
     async def latest(self, endpoint: str) -> list[LatestValue]:
         """See `TelemetryDesk`."""
-        return await self._store.read(find_latest, endpoint)
+        return await self._store.read(find_latest, endpoint, self._latest_us())
 
     async def episodes(self, query: AlarmQuery) -> list[AlarmEpisode]:
         """See `TelemetryDesk`."""

@@ -1,23 +1,28 @@
-"""Puts readings in their table and tells new ones, repetitions and contradictions apart.
+"""Puts packs and readings in their tables; tells new ones, repetitions and contradictions apart.
 
-Names are stored once and referred to by number: a row is four numbers, which halves what a reading
-costs in time and space.
+Names are stored once and referred to by number. A pack is one row: with a row for each reading,
+and each in another place of the table, storing cost nearly twice as much.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from typing import TypeAlias
+from collections.abc import Container, Iterable, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
-from city_platform.stores.telemetry_records import ReadingRecord
+from city_platform.stores.telemetry_records import ReadingRecord, UniformPack
+from city_platform.stores.telemetry_schema import PLACES
+from city_platform.stores.telemetry_series import DeviceSeries, PackSeries, SeriesTable
 
-# Numbers of names that are kept in memory: 100,000 devices of ten resources each use the table.
-_NUMBERS_MAX = 200_000
-# SQLite's smallest integer: no device time is so early.
-_BEFORE_ALL_US = -(2**63)
-
-_Row: TypeAlias = tuple[int, int, float | int | str, int]
-_Outcome: TypeAlias = tuple[list[ReadingRecord], list[ReadingRecord], list[ReadingRecord]]
+_ReadingRow: TypeAlias = tuple[int, int, float | int | str, int]
+_PackRow: TypeAlias = tuple[float | int | str, ...]
+_PUT_READING: Final = "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?)"
+# By the number of places that are filled.
+_PUT_PACK: Final = tuple(
+    f"INSERT OR IGNORE INTO packs ({', '.join(('series', 'time_us', *PLACES[:count]))})"
+    f" VALUES ({', '.join('?' * (count + 2))})"
+    for count in range(len(PLACES) + 1)
+)
 
 
 class ReadingsChangedElsewhere(sqlite3.OperationalError):
@@ -25,135 +30,174 @@ class ReadingsChangedElsewhere(sqlite3.OperationalError):
     Nothing of the batch is stored; tried again, it is compared with what is there now."""
 
 
-class _Series:
-    """A path of a device: its number, and a time that none of its readings is after."""
+class Outcome(NamedTuple):
+    """What became of readings: `packs` and `stored` are new, `duplicates` were there with the same
+    value, `conflicts` with another."""
 
-    __slots__ = ("newest_us", "number")
-
-    def __init__(self, number: int, newest_us: int) -> None:
-        self.number = number
-        self.newest_us = newest_us
+    packs: list[UniformPack]
+    stored: list[ReadingRecord]
+    duplicates: list[ReadingRecord]
+    conflicts: list[ReadingRecord]
 
 
 class ReadingInserts:
     """Inserts in the transaction at hand.
 
-    A reading that is newer than all of its series is new, and such readings go in together. Only
-    the others (repetitions, and what was kept during an outage and comes after newer ones) are
-    compared with what is there, one by one.
+    What is newer than all of its series is new, and goes in together. Only the rest (repetitions,
+    and what was kept during an outage and comes after newer ones) is compared with what is there,
+    one by one.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._series: dict[tuple[str, str], _Series] = {}
-        self._descriptions: dict[tuple[str, str | None, str, str], int] = {}
+        self._table = SeriesTable(connection)
 
     def forget_numbers(self) -> None:
         """After a rollback: numbers and times that it took back must not be used."""
-        self._series.clear()
-        self._descriptions.clear()
+        self._table.forget()
 
-    def insert(self, readings: list[ReadingRecord]) -> _Outcome:
-        """Those stored, those there already with the same value, and those with another.
-
-        Raises `ReadingsChangedElsewhere`: then the transaction must be taken back.
-        """
-        stored, rows, old, old_rows = self._rows(readings)
-        self._insert_new(rows)
-        outcome: _Outcome = (stored, [], [])
-        self._insert_each(old, old_rows, outcome)
+    def insert(
+        self, readings: Iterable[ReadingRecord], packs: Iterable[UniformPack], at_us: int
+    ) -> Outcome:
+        """`at_us` is Unix time. Raises `ReadingsChangedElsewhere`: then the transaction must be
+        taken back."""
+        outcome = Outcome([], [], [], [])
+        self._table.make_room()
+        late_packs = self._insert_new_packs(packs, outcome.packs, at_us)
+        behind = {pack.endpoint for pack in late_packs}
+        late = self._insert_new_readings(readings, outcome.stored, behind, at_us)
+        for pack in late_packs:
+            self._insert_late_pack(pack, outcome, at_us)
+        for reading in late:
+            self._insert_late(reading, outcome, at_us)
         return outcome
 
-    def _rows(
-        self, readings: list[ReadingRecord]
-    ) -> tuple[list[ReadingRecord], list[_Row], list[ReadingRecord], list[_Row]]:
-        """Readings that are newer than their series and their rows, other readings and theirs."""
-        known, descriptions = self._series, self._descriptions
-        if len(known) > _NUMBERS_MAX or len(descriptions) > _NUMBERS_MAX:
-            self.forget_numbers()
-        new: list[ReadingRecord] = []
-        old: list[ReadingRecord] = []
-        new_rows: list[_Row] = []
-        old_rows: list[_Row] = []
-        for reading in readings:
-            endpoint, path, time_us, value, kind, unit, time_source, tenant = reading
-            series = known.get((endpoint, path))
-            if series is None:
-                series = known[endpoint, path] = self._open_series((endpoint, path))
-            description = (kind, unit, time_source, tenant)
-            described = descriptions.get(description)
-            if described is None:
-                described = self._number_of_description(description)
-                descriptions[description] = described
-            row = (series.number, time_us, value, described)
+    def _insert_new_packs(
+        self, packs: Iterable[UniformPack], stored: list[UniformPack], at_us: int
+    ) -> list[UniformPack]:
+        """Put packs that are newer than what their device has; returns the others, and all that
+        came behind them of the same device: of two that contradict each other the first is kept."""
+        devices, late = self._table.devices, []
+        behind: set[str] = set()
+        rows: dict[int, list[_PackRow]] = {}
+        for pack in packs:
+            endpoint, tenant, time_us, layout, values = pack
+            device = devices.get(endpoint)
+            if device is None or time_us > device.horizon_us:
+                device = self._table.open_device(endpoint, time_us, at_us)
+            series = device.of_layout.get(layout)
+            if series is None or series.tenant != tenant:
+                series = self._table.series_of_packs(device, pack)
+            if time_us > device.newest_us:
+                device.newest_us = time_us
+            elif any(time_us <= device.newest_of(path) for path in layout.paths):
+                series = None
+            if series is None or endpoint in behind:
+                behind.add(endpoint)
+                late.append(pack)
+                continue
             if time_us > series.newest_us:
                 series.newest_us = time_us
-                new.append(reading)
-                new_rows.append(row)
+            rows.setdefault(len(values), []).append((series.number, time_us, *values))
+            stored.append(pack)
+        for count, some in rows.items():
+            self._insert_all(_PUT_PACK[count], some)
+        return late
+
+    def _insert_new_readings(
+        self,
+        readings: Iterable[ReadingRecord],
+        stored: list[ReadingRecord],
+        behind: Container[str],
+        at_us: int,
+    ) -> list[ReadingRecord]:
+        """The same of readings that are newer than what their path has; those of devices `behind`
+        have late packs before them."""
+        rows: list[_ReadingRow] = []
+        late = []
+        for reading in readings:
+            device = self._device(reading, at_us)
+            is_new = reading.time_us > device.newest_of(reading.path)
+            if is_new and reading.endpoint not in behind:
+                rows.append(self._row(device, reading))
+                device.saw(reading.path, reading.time_us)
+                stored.append(reading)
             else:
-                old.append(reading)
-                old_rows.append(row)
-        return new, new_rows, old, old_rows
+                late.append(reading)
+        self._insert_all(_PUT_READING, rows)
+        return late
 
-    def _open_series(self, name: tuple[str, str]) -> _Series:
-        number = self._number_of_series(name)
-        newest: int | None = self._connection.execute(
-            "SELECT max(time_us) FROM readings WHERE series = ?", (number,)
-        ).fetchone()[0]
-        return _Series(number, _BEFORE_ALL_US if newest is None else newest)
-
-    def _number_of_series(self, name: tuple[str, str]) -> int:
-        self._connection.execute(
-            "INSERT OR IGNORE INTO series (endpoint, path) VALUES (?, ?)", name
-        )
-        found: int = self._connection.execute(
-            "SELECT id FROM series WHERE endpoint = ? AND path = ?", name
-        ).fetchone()[0]
-        return found
-
-    def _number_of_description(self, description: tuple[str, str | None, str, str]) -> int:
-        kind, unit, time_source, tenant = description
-        # Empty for none: SQL's null would be another one each time.
-        row = (kind, unit or "", time_source, tenant)
-        self._connection.execute(
-            "INSERT OR IGNORE INTO descriptions (kind, unit, time_source, tenant)"
-            " VALUES (?, ?, ?, ?)",
-            row,
-        )
-        found: int = self._connection.execute(
-            "SELECT id FROM descriptions WHERE kind = ? AND unit = ? AND time_source = ?"
-            " AND tenant = ?",
-            row,
-        ).fetchone()[0]
-        return found
-
-    def _insert_new(self, rows: list[_Row]) -> None:
+    def _insert_all(self, statement: str, rows: Sequence[Sequence[float | int | str]]) -> None:
         before = self._connection.total_changes
-        self._connection.executemany("INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?)", rows)
+        self._connection.executemany(statement, rows)
         if self._connection.total_changes - before != len(rows):
             raise ReadingsChangedElsewhere("readings were stored that this store did not write")
 
-    def _insert_each(
-        self, readings: list[ReadingRecord], rows: list[_Row], outcome: _Outcome
-    ) -> None:
-        stored, duplicates, conflicts = outcome
-        for reading, row in zip(readings, rows, strict=True):
-            if self._insert_one("readings", row):
-                stored.append(reading)
-            elif self._is_same(reading, row) or not self._insert_one("conflicts", row):
-                duplicates.append(reading)
-            else:
-                conflicts.append(reading)
+    def _insert_late_pack(self, pack: UniformPack, outcome: Outcome, at_us: int) -> None:
+        """One row as well, where none of its readings is anywhere."""
+        device = self._table.devices[pack.endpoint]
+        series = self._table.series_of_packs(device, pack)
+        held = any(self._held(device, path, pack.time_us) for path in pack.layout.paths)
+        if series is not None and not held and self._put_pack(series, pack):
+            series.newest_us = max(series.newest_us, pack.time_us)
+            device.newest_us = max(device.newest_us, pack.time_us)
+            outcome.packs.append(pack)
+            return
+        for reading in pack.readings():
+            self._insert_late(reading, outcome, at_us)
 
-    def _insert_one(self, table: str, row: _Row) -> bool:
-        cursor = self._connection.execute(f"INSERT OR IGNORE INTO {table} VALUES (?, ?, ?, ?)", row)
-        return cursor.rowcount == 1
+    def _put_pack(self, series: PackSeries, pack: UniformPack) -> bool:
+        row = (series.number, pack.time_us, *pack.values)
+        return self._connection.execute(_PUT_PACK[len(pack.values)], row).rowcount == 1
 
-    def _is_same(self, reading: ReadingRecord, row: _Row) -> bool:
+    def _insert_late(self, reading: ReadingRecord, outcome: Outcome, at_us: int) -> None:
+        device = self._device(reading, at_us)
+        held = self._held(device, reading.path, reading.time_us)
+        row = self._row(device, reading)
+        if held is None:
+            self._connection.execute(_PUT_READING, row)
+            device.saw(reading.path, reading.time_us)
+            outcome.stored.append(reading)
         # Whose device it was then, and in which unit, does not make it another reading.
-        found = self._connection.execute(
-            "SELECT value, kind FROM readings JOIN descriptions ON id = description"
-            " WHERE series = ? AND time_us = ?",
-            row[:2],
-        ).fetchone()
-        return bool(found == (reading.value, reading.kind))
+        elif held == (reading.value, reading.kind) or not self._put_conflict(row):
+            outcome.duplicates.append(reading)
+        else:
+            outcome.conflicts.append(reading)
+
+    def _put_conflict(self, row: _ReadingRow) -> bool:
+        statement = "INSERT OR IGNORE INTO conflicts VALUES (?, ?, ?, ?)"
+        return self._connection.execute(statement, row).rowcount == 1
+
+    def _device(self, reading: ReadingRecord, at_us: int) -> DeviceSeries:
+        device = self._table.devices.get(reading.endpoint)
+        if device is None or reading.time_us > device.horizon_us:
+            device = self._table.open_device(reading.endpoint, reading.time_us, at_us)
+        return device
+
+    def _row(self, device: DeviceSeries, reading: ReadingRecord) -> _ReadingRow:
+        _, path, time_us, value, kind, unit, time_source, tenant = reading
+        description = self._table.number_of_description((kind, unit, time_source, tenant))
+        return self._table.number_of_path(device, path), time_us, value, description
+
+    def _held(
+        self, device: DeviceSeries, path: str, time_us: int
+    ) -> tuple[float | int | str, str] | None:
+        """Value and kind of the reading that is there, None when none is."""
+        if time_us > device.newest_of(path):
+            return None
+        found: tuple[float | int | str, str] | None = None
+        if path in device.of_path:
+            found = self._connection.execute(
+                "SELECT value, kind FROM readings JOIN descriptions ON id = description"
+                " WHERE series = ? AND time_us = ?",
+                (device.of_path[path].number, time_us),
+            ).fetchone()
+        for series in device.of_number.values():
+            place = series.places.get(path)
+            if found is None and place is not None and time_us <= series.newest_us:
+                found = self._connection.execute(
+                    f"SELECT {place.column}, ? FROM packs WHERE series = ? AND time_us = ?"
+                    f" AND {place.column} NOT NULL",
+                    (place.kind, series.number, time_us),
+                ).fetchone()
+        return found

@@ -12,6 +12,9 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from city_platform.stores.telemetry_queries import oldest_of_newest
+from city_platform.stores.telemetry_schema import PLACES
+
 RetentionKind = Literal["readings", "conflicts", "alarms", "dead_letters", "states"]
 KINDS: Final[tuple[RetentionKind, ...]] = (
     "readings", "conflicts", "alarms", "dead_letters", "states",
@@ -56,10 +59,12 @@ class Bounds(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a sweep goes on: behind this series' number, or this device's name."""
+    """Where a sweep goes on: behind this series' number (of packs or not), or this device's
+    name."""
 
     series: int = 0
     endpoint: str = ""
+    is_packs: bool = False
 
 
 class Step(NamedTuple):
@@ -90,7 +95,12 @@ def sweep_series(
     bounds_of: BoundsOf,
     place: Place,
 ) -> Step:
-    """One step over the series of readings, or of conflicts. The transaction is the caller's."""
+    """One step over the series of readings, or of conflicts. The transaction is the caller's.
+
+    Readings are single ones first, and then those of packs.
+    """
+    if place.is_packs:
+        return sweep_packs(connection, bounds_of, place)
     rows = connection.execute(
         "SELECT id FROM series WHERE id > ? ORDER BY id LIMIT ?", (place.series, SERIES_AT_ONCE)
     ).fetchall()
@@ -103,8 +113,9 @@ def sweep_series(
         if deleted >= ROWS_AT_ONCE:
             # There may be more of this one.
             return Step(deleted, Place(series=number - 1))
-    is_end = len(rows) < SERIES_AT_ONCE
-    return Step(deleted, None if is_end else Place(series=rows[-1][0]))
+    if len(rows) == SERIES_AT_ONCE:
+        return Step(deleted, Place(series=rows[-1][0]))
+    return Step(deleted, Place(is_packs=True) if table == "readings" else None)
 
 
 def _limit_of_series(
@@ -119,15 +130,30 @@ def _limit_of_series(
     if row is None:
         return None
     found = bounds_of(row[0])
-    limit_us = found.before_us
-    if found.rows_max is not None:
-        oldest_kept = connection.execute(
-            f"SELECT time_us FROM {table} WHERE series = ? ORDER BY time_us DESC LIMIT 1 OFFSET ?",
-            (number, found.rows_max - 1),
+    if found.rows_max is None:
+        return found.before_us
+    if table == "readings":
+        endpoint, path = connection.execute(
+            "SELECT endpoint, path FROM series WHERE id = ?", (number,)
         ).fetchone()
-        if oldest_kept is not None and (limit_us is None or oldest_kept[0] > limit_us):
-            limit_us = oldest_kept[0]
-    return limit_us
+        oldest_kept = oldest_of_newest(connection, endpoint, path, found.rows_max)
+    else:
+        oldest_kept = _first(
+            connection.execute(
+                "SELECT time_us FROM conflicts WHERE series = ? ORDER BY time_us DESC"
+                " LIMIT 1 OFFSET ?",
+                (number, found.rows_max - 1),
+            ).fetchone()
+        )
+    return _later(found.before_us, oldest_kept)
+
+
+def _first(row: tuple[int] | None) -> int | None:
+    return None if row is None else row[0]
+
+
+def _later(one: int | None, other: int | None) -> int | None:
+    return max((at for at in (one, other) if at is not None), default=None)
 
 
 def _delete_before(
@@ -143,6 +169,96 @@ def _delete_before(
     return connection.execute(
         f"DELETE FROM {table} WHERE series = ? AND time_us <= ?", (number, last)
     ).rowcount
+
+
+def sweep_packs(connection: sqlite3.Connection, bounds_of: BoundsOf, place: Place) -> Step:
+    """One step over the series of packs: rows of which every reading goes, and of the others the
+    places of those that go."""
+    rows = connection.execute(
+        "SELECT id, endpoint, layout FROM pack_series WHERE id > ? ORDER BY id LIMIT ?",
+        (place.series, SERIES_AT_ONCE),
+    ).fetchall()
+    deleted = 0
+    for number, endpoint, layout in rows:
+        limits = _limits_of_packs(connection, endpoint, layout, bounds_of)
+        most = min((limit for limit in limits.values() if limit is not None), default=None)
+        if most is None:
+            continue
+        # A path without a limit keeps the rows that it is in.
+        least = None if None in limits.values() else most
+        room = ROWS_AT_ONCE - deleted
+        if least is not None:
+            deleted += _delete_packs(connection, number, least, len(limits), room)
+        for column, limit in limits.items():
+            if limit is not None and limit != least and deleted < ROWS_AT_ONCE:
+                deleted += _empty_places(connection, number, column, limit, ROWS_AT_ONCE - deleted)
+        if deleted >= ROWS_AT_ONCE:
+            # There may be more of this one.
+            return Step(deleted, Place(series=number - 1, is_packs=True))
+    is_end = len(rows) < SERIES_AT_ONCE
+    return Step(deleted, None if is_end else Place(series=rows[-1][0], is_packs=True))
+
+
+def _limits_of_packs(
+    connection: sqlite3.Connection, endpoint: str, layout: int, bounds_of: BoundsOf
+) -> dict[str, int | None]:
+    """By column, before which time its readings go; None: none do."""
+    limits: dict[str, int | None] = {}
+    for place, path, tenant in connection.execute(
+        "SELECT place, path, tenant FROM places JOIN descriptions ON id = description"
+        " WHERE layout = ?",
+        (layout,),
+    ).fetchall():
+        found = bounds_of(tenant)
+        kept = None
+        if found.rows_max is not None:
+            kept = oldest_of_newest(connection, endpoint, path, found.rows_max)
+        limits[PLACES[place]] = _later(found.before_us, kept)
+    return limits
+
+
+def _delete_packs(
+    connection: sqlite3.Connection, number: int, limit_us: int, places: int, readings_max: int
+) -> int:
+    """Delete the oldest rows before a time; how many readings they held."""
+    held = " + ".join(f"({column} NOT NULL)" for column in PLACES[:places])
+    # As many as it takes: a step that ends for its bound is followed by one for the same series.
+    rows_max = max(1, -(-readings_max // places))
+    last, count, rows = connection.execute(
+        f"SELECT max(time_us), sum({held}), count(*) FROM (SELECT * FROM packs"
+        " WHERE series = ? AND time_us < ? ORDER BY time_us LIMIT ?)",
+        (number, limit_us, rows_max),
+    ).fetchone()
+    if last is None:
+        return 0
+    connection.execute("DELETE FROM packs WHERE series = ? AND time_us <= ?", (number, last))
+    if count < readings_max and rows == rows_max:
+        # Some places were empty already.
+        count += _delete_packs(connection, number, limit_us, places, readings_max - count)
+    return int(count)
+
+
+def _empty_places(
+    connection: sqlite3.Connection, number: int, column: str, limit_us: int, rows_max: int
+) -> int:
+    """Forget the oldest readings of one place before a time, and rows that hold none any more."""
+    last = connection.execute(
+        f"SELECT max(time_us) FROM (SELECT time_us FROM packs WHERE series = ? AND time_us < ?"
+        f" AND {column} NOT NULL ORDER BY time_us LIMIT ?)",
+        (number, limit_us, rows_max),
+    ).fetchone()[0]
+    if last is None:
+        return 0
+    count = connection.execute(
+        f"UPDATE packs SET {column} = NULL WHERE series = ? AND time_us <= ? AND {column} NOT NULL",
+        (number, last),
+    ).rowcount
+    connection.execute(
+        f"DELETE FROM packs WHERE series = ? AND time_us <= ? AND coalesce({', '.join(PLACES)})"
+        " IS NULL",
+        (number, last),
+    )
+    return count
 
 
 def sweep_alarms(connection: sqlite3.Connection, bounds_of: BoundsOf, place: Place) -> Step:

@@ -1,15 +1,50 @@
 """The tables of the embedded telemetry store: readings, alarms, state, feed, digests.
 
-A reading's key is (series, device time), a series being a device's path. `named_readings` shows
-readings with all their names, for people and their tools.
+A pack is one row of `packs`, whose key is (series, device time): a series of packs being a device's
+packs of one layout, and a layout which path, in which description, is at which place (`v0`, `v1`…).
+A place that is null holds no reading. Readings that came alone, late or otherwise are one row each
+of `readings`, whose series is a device's path. No reading is in both: who looks for one looks in
+both. `named_readings` shows all readings with all their names, for people and their tools.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import deque
+from typing import Final
 
-SCHEMA = """
+from city_platform.stores.telemetry_records import PACK_READINGS_MAX
+
+VERSION: Final = 2
+PLACES: Final = tuple(f"v{number}" for number in range(PACK_READINGS_MAX))
+_VALUE_AT_ITS_PLACE: Final = " ".join(
+    f"WHEN {number} THEN {name}" for number, name in enumerate(PLACES)
+)
+_PACKS: Final = f"""
+CREATE TABLE layouts (id INTEGER PRIMARY KEY, content TEXT NOT NULL UNIQUE);
+CREATE TABLE places (
+    layout INTEGER NOT NULL, place INTEGER NOT NULL, path TEXT NOT NULL,
+    description INTEGER NOT NULL, PRIMARY KEY (layout, place)
+) WITHOUT ROWID;
+CREATE TABLE pack_series (
+    id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, layout INTEGER NOT NULL,
+    UNIQUE (endpoint, layout)
+);
+CREATE TABLE packs (
+    series INTEGER NOT NULL, time_us INTEGER NOT NULL, {", ".join(PLACES)},
+    PRIMARY KEY (series, time_us)
+) WITHOUT ROWID;
+CREATE VIEW named_readings AS
+    SELECT endpoint, path, time_us, value, kind, unit, time_source, tenant FROM readings
+    JOIN series ON series.id = series JOIN descriptions ON descriptions.id = description
+    UNION ALL
+    SELECT endpoint, path, time_us, value, kind, unit, time_source, tenant FROM (
+        SELECT endpoint, path, time_us, description, CASE place {_VALUE_AT_ITS_PLACE} END AS value
+        FROM packs JOIN pack_series ON pack_series.id = packs.series
+        JOIN places ON places.layout = pack_series.layout
+    ) JOIN descriptions ON descriptions.id = description WHERE value IS NOT NULL;
+"""
+SCHEMA: Final = f"""
 CREATE TABLE series (
     id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, path TEXT NOT NULL, UNIQUE (endpoint, path)
 );
@@ -25,9 +60,7 @@ CREATE TABLE conflicts (
     series INTEGER NOT NULL, time_us INTEGER NOT NULL, value NOT NULL, description INTEGER NOT NULL,
     PRIMARY KEY (series, time_us, value, description)
 ) WITHOUT ROWID;
-CREATE VIEW named_readings AS
-    SELECT endpoint, path, time_us, value, kind, unit, time_source, tenant FROM readings
-    JOIN series ON series.id = series JOIN descriptions ON descriptions.id = description;
+{_PACKS}
 CREATE TABLE alarms (
     endpoint TEXT NOT NULL, path TEXT NOT NULL, time_us INTEGER NOT NULL, alarm TEXT NOT NULL,
     raised INTEGER NOT NULL, severity TEXT NOT NULL, sequence INTEGER NOT NULL, value REAL,
@@ -40,6 +73,8 @@ CREATE TABLE feed (cursor INTEGER PRIMARY KEY, line BLOB NOT NULL);
 CREATE TABLE stamps (cursor INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL);
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID
 """
+# Version 1 had no packs: its readings stay where they are.
+UPGRADES: Final = {1: f"DROP VIEW named_readings; {_PACKS}"}
 
 _STATE = (
     "position",

@@ -114,9 +114,10 @@ class SqliteTelemetryStore:
         flapping: FlappingLimits = _FLAPPING,
     ) -> None:
         self._connection = open_database(
-            path, schema.SCHEMA, cache_kib=CACHE_KIB, checkpoint_pages=CHECKPOINT_PAGES
-        )
-        self._reader = open_database(path, schema.SCHEMA)
+            path, schema.SCHEMA, version=schema.VERSION, upgrades=schema.UPGRADES,
+            cache_kib=CACHE_KIB, checkpoint_pages=CHECKPOINT_PAGES,
+        )  # fmt: skip
+        self._reader = open_database(path, schema.SCHEMA, version=schema.VERSION)
         self._state = schema.load_state(self._connection)
         self._inserts = ReadingInserts(self._connection)
         self.register = AlarmRegister(self._connection, signals, flapping)
@@ -240,24 +241,30 @@ class SqliteTelemetryStore:
 
     def _write(self, batch: TelemetryBatch, state: dict[str, int]) -> list[tuple[int, bytes]]:
         fresh, repeated = self._unstamped(batch.unstamped)
-        stored, duplicates, conflicts = self._inserts.insert(batch.readings + fresh)
+        packs, stored, duplicates, conflicts = self._inserts.insert(
+            batch.readings + fresh, batch.packs, batch.at_us
+        )
         duplicates += repeated
         alarms = [found for found in batch.alarms if self._insert_alarm(found)]
         # Alarms first: a reading that shows the same knows less of it.
         self.register.take_alarms(alarms, batch.at_us)
+        for pack in packs:
+            if pack.layout.has_booleans:
+                self.register.take_readings(pack.readings(), batch.at_us)
         self.register.take_readings(stored, batch.at_us)
         self.device_states.take(batch.presence)
         state["position"] = batch.next
+        new = [row for pack in packs for row in pack.rows()] + outward_rows(stored)
         for name, added in (
             ("packs", batch.next - batch.first),
-            ("stored", len(stored)),
+            ("stored", len(new)),
             ("duplicates", len(duplicates)),
             ("conflicts", len(conflicts)),
             ("alarms", len(alarms)),
             ("dead_letters", len(batch.dead_letters)),
         ):
             state[name] += added
-        rows = [outward_rows(some) for some in (stored, duplicates, conflicts)]
+        rows = [new, outward_rows(duplicates), outward_rows(conflicts)]
         return self._lines(batch, state, rows, alarms)
 
     def _lines(

@@ -31,6 +31,7 @@ def main() -> int:
         action.add_argument("--config", type=Path, default=_CONFIG, help="JSON")
         if name == "job":
             action.add_argument("--devices", type=int, default=100, help="how many take part")
+            action.add_argument("--rate", type=float, default=10.0, help="switched on per second")
             action.add_argument("--out", type=Path, default=Path("/reports"), help="folder")
     given = parser.parse_args()
     try:
@@ -71,7 +72,8 @@ def _job(given: argparse.Namespace) -> int:
 
     if not 1 <= given.devices <= 10_000:
         raise ScenarioError(f"--devices {given.devices}: choose 1 to 10,000")
-    return uvloop.run(run_job(read_config(given.config, JobConfig), given.devices, given.out))
+    config = read_config(given.config, JobConfig)
+    return uvloop.run(run_job(config, given.devices, given.out, given.rate))
 
 
 _ACTIONS = {"setup": _set_up, "hand-out": _hand_out, "city": _city, "job": _job}

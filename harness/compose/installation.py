@@ -52,6 +52,7 @@ BRIDGE_PORT: Final = 8088
 TOKENS: Final[Mapping[str, tuple[str, ...]]] = {
     "services": ("identity", "provisioning", "bootstrap", "control", "ingestion", "audit"),
     "dashboard": ("dashboard",),
+    "dashboard_addresses": ("dashboard", "identity"),
     "dashboard_changes": ("dashboard", "ingestion"),
     "dashboard_commands": ("dashboard", "control"),
     "city": ("city", "provisioning"),
@@ -147,6 +148,7 @@ def _identity(choices: Choices) -> Config:
         },
         "public_url": _issuer(),
         "set_up_url": f"{choices.dashboard_url}/set-up",
+        "front_token_files": [token_file("dashboard_addresses")],
         "audit_api": address("audit"),
     }
 
@@ -229,6 +231,7 @@ def _dashboard() -> Config:
         **{name: address(name) for name in served},
         "state_dir": STATE,
         "token_file": token_file("dashboard"),
+        "identity_token_file": token_file("dashboard_addresses"),
         "changes_token_file": token_file("dashboard_changes"),
         "commands_token_file": token_file("dashboard_commands"),
         "directory_file": DIRECTORY,

@@ -38,6 +38,9 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     bridge_connections: int = 1
     # Where it is told who came and went (embedded only); None: nowhere.
     journal_file: str | None = None
+    # Whether it tells of connections itself, on `topics.lifecycle`, as AWS IoT Core does (embedded
+    # only).
+    lifecycle_events: bool = False
     limits: BrokerLimits = BrokerLimits()
     # A planted defect (embedded only).
     defect: Defect | None = None

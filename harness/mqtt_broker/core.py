@@ -252,6 +252,14 @@ class Broker:
                 session.put(copy)
                 self._deliver(session)
 
+    def announce(self, message: Message) -> None:
+        """Distribute what the broker itself has to say. Nobody can be made to wait with it: it is
+        left out, and counted, where a queue is full."""
+        if self._is_full_for(Publish(message.topic, message.payload, message.qos)):
+            self.counts["not_announced"] += 1
+        else:
+            self.distribute(message)
+
     def room_again(self, connection: Connection) -> None:
         """The client has read what filled its buffer, or may go on after a hold."""
         if connection.session is not None:

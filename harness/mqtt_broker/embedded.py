@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from contracts.journal import ClientSeen
 from harness.mqtt_broker.config import BrokerConfig
 from harness.mqtt_broker.core import Broker, Seen, Steps
+from harness.mqtt_broker.lifecycle import Lifecycle
 from harness.mqtt_broker.listening import Listener
 from harness.mqtt_broker.shell import BrokerConnection
 from harness.mqtt_broker.standard_input import Reloader, obey
@@ -28,7 +28,10 @@ async def run_embedded(config: BrokerConfig, clock: Clock, ready: Ready) -> None
     trust = read_trust(config)
     journal = JournalFile(Path(config.journal_file)) if config.journal_file else NoJournal()
     gates = Gates(config.topics, say)
-    broker = Broker(config.topics, config.limits, _teller(journal, clock), _steps(config, gates))
+    teller = _Teller(journal, clock)
+    broker = Broker(config.topics, config.limits, teller.seen, _steps(config, gates))
+    if config.lifecycle_events:
+        teller.announce_by(broker, Lifecycle(config.topics, clock.wall_us))
     serving = _Serving(config, broker, trust)
     try:
         reloader = Reloader(serving.reload)
@@ -94,10 +97,26 @@ def _steps(config: BrokerConfig, gates: Gates) -> Steps:
     return Both(Tamper(config.defect, config.topics, say), gates)
 
 
-def _teller(journal: JournalSink, clock: Clock) -> Callable[[str, Seen, str], None]:
-    def seen(identity: str, event: Seen, reason: str) -> None:
-        journal.record(
-            ClientSeen(at_ns=clock.now_ns(), identity=identity, event=event, reason=reason)
-        )
+class _Teller:
+    """Tells of who came and went: the journal, and subscribers where the broker announces it."""
 
-    return seen
+    def __init__(self, journal: JournalSink, clock: Clock) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._announcing: tuple[Broker, Lifecycle] | None = None
+
+    def announce_by(self, broker: Broker, lifecycle: Lifecycle) -> None:
+        """Have the broker say it, too."""
+        self._announcing = (broker, lifecycle)
+
+    def seen(self, identity: str, event: Seen, reason: str) -> None:
+        """See `Broker`."""
+        self._journal.record(
+            ClientSeen(at_ns=self._clock.now_ns(), identity=identity, event=event, reason=reason)
+        )
+        if self._announcing is not None:
+            broker, lifecycle = self._announcing
+            message = lifecycle.tell(identity, event, reason)
+            if message is not None:
+                # Who comes is told of itself when it subscribes: not before its CONNACK.
+                asyncio.get_running_loop().call_soon(broker.announce, message)

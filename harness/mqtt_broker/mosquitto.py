@@ -32,7 +32,7 @@ from harness.mqtt_broker.trust import read_trust
 from runtime.clock import Clock
 from runtime.component import ConfigError, Ready
 
-READY_WITHIN_S = 10.0
+READY_WITHIN_S = 60.0
 _CRL_END = b"-----END X509 CRL-----\n"
 
 

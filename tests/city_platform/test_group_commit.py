@@ -45,6 +45,27 @@ def test_a_refused_statement_is_told_and_later_ones_go_on(tmp_path: Path) -> Non
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("others", [0, 2])
+def test_of_statements_that_belong_together_none_is_there_without_the_others(
+    tmp_path: Path, others: int
+) -> None:
+    async def story() -> None:
+        commits = make(tmp_path)
+        apart = [commits.submit(PUT, (f"other {number}", 1)) for number in range(others)]
+        refused = commits.submit_all([(PUT, ("a", 1)), (PUT, ("b", None))])
+        kept = commits.submit_all([(PUT, ("c", 1)), (PUT, ("d", 1))]) if others else None
+        with pytest.raises(sqlite3.IntegrityError):
+            await refused
+        await asyncio.gather(*apart)
+        if kept is not None:
+            await kept
+        names = [row[0] for row in await commits.query("SELECT name FROM numbers ORDER BY name")]
+        assert names == (["c", "d", "other 0", "other 1"] if others else [])
+        await commits.close()
+
+    asyncio.run(story())
+
+
 def test_closing_commits_what_was_submitted(tmp_path: Path) -> None:
     async def story() -> None:
         commits = make(tmp_path)

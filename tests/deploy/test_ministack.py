@@ -56,7 +56,7 @@ from tests.deploy.aws_template import Names
 from tests.deploy.test_aws_policies import STORIES, make_archive_stream, statements_of
 from tests.harness.mqtt_broker.world import Authority, Closed, Peer
 
-pytestmark = [pytest.mark.ministack, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ministack, pytest.mark.slow, pytest.mark.timeout(600)]
 BRIDGE = "svc:bridge:north"
 
 

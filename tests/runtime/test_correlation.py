@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from runtime.correlation import Correlated, correlation_id, taken_from
 from runtime.http import bind, make_app, serving
+from tests.processes import WITHIN_S
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -69,7 +70,7 @@ def test_each_request_has_its_own_id_in_handler_and_answer() -> None:
         app = Correlated(make_app([Route("/", told)], None), lambda size: b"\xab" * size)
         async with (
             serving(app, bind("127.0.0.1", 0)) as address,
-            httpx.AsyncClient(base_url=f"http://{address}") as client,
+            httpx.AsyncClient(base_url=f"http://{address}", timeout=WITHIN_S) as client,
         ):
             mine, drawn = await asyncio.gather(
                 client.get("/", headers={"X-Request-Id": "mine"}), client.get("/")
@@ -91,7 +92,7 @@ def test_an_answer_that_was_passed_on_has_one_id() -> None:
         app = Correlated(make_app([Route("/", told)], None), bytes)
         async with (
             serving(app, bind("127.0.0.1", 0)) as address,
-            httpx.AsyncClient(base_url=f"http://{address}") as client,
+            httpx.AsyncClient(base_url=f"http://{address}", timeout=WITHIN_S) as client,
         ):
             answer = await client.get("/", headers={"X-Request-Id": "mine"})
         assert answer.headers.get_list("x-request-id") == ["mine"]

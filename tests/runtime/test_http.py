@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
+import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +14,7 @@ from starlette.routing import Route
 
 from runtime import http
 from runtime.http import HEAD_BYTES_MAX, bind, json_response, make_app, serving
+from tests.processes import WITHIN_S
 
 HEAD = b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -27,7 +29,7 @@ def talk(work: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[
 
     async def scenario() -> bytes:
         app = make_app([Route("/echo", _echo, methods=["GET", "POST"])], token=None)
-        async with asyncio.timeout(20), serving(app, bind("127.0.0.1", 0)) as address:
+        async with asyncio.timeout(WITHIN_S), serving(app, bind("127.0.0.1", 0)) as address:
             host, _, port = address.rpartition(":")
             reader, writer = await asyncio.open_connection(host, int(port))
             try:
@@ -170,3 +172,58 @@ def test_a_body_that_stands_still_is_given_up(
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"application/problem+json" in answer
     assert answer.count(b"HTTP/1.1 4") == 1
+
+
+async def _fails(request: Request) -> Response:
+    raise {"lookup": LookupError("no such lamp"), "other": ValueError("of ours")}[
+        request.path_params["what"]
+    ]
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return http.problem(404, "not found", str(error))
+
+
+@pytest.mark.parametrize("is_lane", [False, True], ids=["route", "lane"])
+def test_a_lane_answers_as_its_route_does(is_lane: bool) -> None:
+    async def story() -> list[tuple[int, str, str]]:
+        routes = [
+            Route("/fails/{what}", _fails, methods=["POST"]),
+            Route("/echo", _echo, methods=["POST"]),
+        ]
+        lanes = routes if is_lane else []
+        app = make_app(routes, "token", {LookupError: _not_found}, lanes)
+        # As a server does, the transport passes on what the application could not answer.
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        found = []
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            client.headers["Authorization"] = "Bearer token"
+            for method, path, token in (
+                ("POST", "/echo", "token"),
+                ("POST", "/echo", "wrong"),
+                ("GET", "/echo", "token"),
+                ("POST", "/fails/lookup", "token"),
+                ("POST", "/fails/other", "token"),
+                ("POST", "/other", "token"),
+            ):
+                headers = {"Authorization": f"Bearer {token}"}
+                answer = await client.request(method, path, content=b"abc", headers=headers)
+                found.append((answer.status_code, answer.headers["content-type"], answer.text))
+        return found
+
+    found = asyncio.run(story())
+    assert [status for status, _, _ in found] == [200, 401, 405, 404, 500, 404]
+    assert found[0][1:] == ("application/json", '{"bytes":3}')
+    assert all(kind == "application/problem+json" for _, kind, _ in found[1:])
+    assert "no such lamp" in found[3][2]
+
+
+def test_what_a_lane_cannot_answer_is_raised_for_the_servers_log() -> None:
+    async def story() -> None:
+        route = Route("/fails/{what}", _fails, methods=["POST"])
+        transport = httpx.ASGITransport(make_app([route], None, None, [route]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            await client.post("/fails/other")
+
+    with pytest.raises(ValueError, match="of ours"):
+        asyncio.run(story())

@@ -22,6 +22,7 @@ from runtime.metrics import (
     metrics_endpoint,
     process_families,
 )
+from tests.processes import WITHIN_S
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
@@ -89,7 +90,7 @@ def test_it_is_answered_as_prometheus_asks_for_it_and_only_to_the_bearer() -> No
         app = make_app([Route("/metrics", metrics_endpoint("audit", lambda: {"kept": 7}))], "t")
         async with (
             serving(app, bind("127.0.0.1", 0)) as address,
-            httpx.AsyncClient(base_url=f"http://{address}") as client,
+            httpx.AsyncClient(base_url=f"http://{address}", timeout=WITHIN_S) as client,
         ):
             assert (await client.get("/metrics")).status_code == 401
             answer = await client.get("/metrics", headers={"Authorization": "Bearer t"})

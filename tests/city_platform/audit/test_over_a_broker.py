@@ -21,6 +21,7 @@ from mqtt.transport.client import MqttClient
 from runtime.clock import SystemClock
 from tests.city_platform.together.installation import TOKEN, Installation, installation
 from tests.city_platform.together.test_bootstrap_and_control import HAS_MOSQUITTO
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +58,7 @@ async def publish(parts: Installation, identity: str, topic: str, payload: bytes
     running = asyncio.ensure_future(client.run())
     acknowledged = asyncio.Event()
     client.publish(topic, payload, on_acknowledged=acknowledged.set)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(WITHIN_S):
         await acknowledged.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -66,7 +67,10 @@ async def publish(parts: Installation, identity: str, topic: str, payload: bytes
 async def kept(parts: Installation, query: str, wanted: int) -> list[tuple[str, str, str, str]]:
     """Operation, outcome, reference and attribution of what a search finds, oldest first."""
     address = parts.addresses["audit"]["http"]
-    async with httpx.AsyncClient(base_url=f"http://{address}") as client, asyncio.timeout(15):
+    async with (
+        httpx.AsyncClient(base_url=f"http://{address}", timeout=WITHIN_S) as client,
+        asyncio.timeout(WITHIN_S),
+    ):
         page = AuditPage(entries=[])
         while len(page.entries) < wanted:
             answer = await client.get(

@@ -29,6 +29,7 @@ from contracts.topics import Topics
 from mqtt.connection import InboundMessage
 from tests.city_platform.audit.logs import NOW_US, HandClock, entry, keeping
 from tests.city_platform.identity.issuing import ISSUER, claims, public_jwk, token
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 TOKEN = "token-of-this-test"
@@ -59,7 +60,7 @@ async def auditing(folder: Path, **changes: Any) -> AsyncIterator[str]:
 async def ask(
     address: str, method: str, path: str, bearer: str, body: Any = None
 ) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=f"http://{address}") as client:
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=WITHIN_S) as client:
         headers = {"Authorization": f"Bearer {bearer}"}
         content = None if body is None else msgspec.json.encode(body)
         return await client.request(method, path, headers=headers, content=content)

@@ -16,6 +16,7 @@ from runtime.clock import SystemClock
 from tests.city_platform.control.installed import Control
 from tests.city_platform.control.patient_server import PatientServer
 from tests.city_platform.together.installation import SERVICES, TOKEN, Installation
+from tests.processes import WITHIN_S
 
 
 class Broker:
@@ -43,7 +44,7 @@ class Broker:
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert self._process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WITHIN_S):
             line = await self._process.stdout.readline()
         self.address = msgspec.json.decode(line)["ready"]["mqtt"]
         self._config["port"] = int(self.address.rpartition(":")[2])
@@ -53,7 +54,7 @@ class Broker:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-            await self._process.wait()
+            await asyncio.wait_for(self._process.wait(), WITHIN_S)
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,7 @@ from city_platform.stores.device_directory import DirectoryEntry, SqliteDeviceDi
 from contracts.api import FINAL_COMMAND_STATES
 from tests.city_platform.control.patient_server import PatientServer
 from tests.city_platform.together.installation import TOKEN, Installation, installation
+from tests.processes import WITHIN_S
 
 Json = dict[str, Any]
 
@@ -39,7 +40,7 @@ class Control:
         async with httpx.AsyncClient(
             base_url=f"http://{address}",
             headers={"Authorization": f"Bearer {TOKEN}", **headers},
-            timeout=30,
+            timeout=WITHIN_S,
         ) as client:
             return await client.request(method, path, json=body)
 
@@ -56,7 +57,7 @@ class Control:
         return found
 
     async def until(
-        self, path: str, condition: Callable[[Json], bool], within_s: float = 20
+        self, path: str, condition: Callable[[Json], bool], within_s: float = WITHIN_S
     ) -> Json:
         async with asyncio.timeout(within_s):
             while True:

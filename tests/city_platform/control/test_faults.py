@@ -20,6 +20,7 @@ from contracts.api import CommandRequest
 from tests.city_platform.control.brokers import restartable
 from tests.city_platform.control.installed import Control, Story, told
 from tests.city_platform.together.installation import until
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +99,10 @@ def test_a_disk_that_refuses_is_said_and_control_recovers_by_itself(
 
 async def _until_readiness(control: Control, status: int) -> None:
     address = control.parts.addresses["control"]["http"]
-    async with asyncio.timeout(20), httpx.AsyncClient(base_url=f"http://{address}") as client:
+    async with (
+        asyncio.timeout(WITHIN_S),
+        httpx.AsyncClient(base_url=f"http://{address}", timeout=WITHIN_S) as client,
+    ):
         while (await client.get("/readyz")).status_code != status:  # noqa: ASYNC110  # over HTTP
             await asyncio.sleep(0.05)
 

@@ -56,15 +56,8 @@ def as_caller(app: ASGIApp, caller: Caller) -> ASGIApp:
     return called
 
 
-async def opened(
-    folder: Path,
-    story: Callable[[Ask], Awaitable[None]],
-    *,
-    holders: Sequence[HolderRow] = (),
-    has_directory: bool = True,
-) -> None:
-    """Control's routes over a real store, with a client that has no broker."""
-    clock = SystemClock()
+async def filled(folder: Path) -> SqliteDeviceDirectory:
+    """A directory of all devices."""
     directory = SqliteDeviceDirectory(folder / "devices.sqlite")
     await directory.put(
         [
@@ -76,19 +69,34 @@ async def opened(
             for endpoint, tenant in DEVICES.items()
         ]
     )  # fmt: skip
-    devices: Devices = DirectoryDevices(directory)
+    return directory
+
+
+def unconnected(clock: SystemClock) -> MqttClient:
+    """A client that has no broker."""
+    return MqttClient(
+        client_id="svc:control", address=("127.0.0.1", 1), tls=None, clock=clock,
+        chance=lambda: 0.0,
+    )  # fmt: skip
+
+
+async def opened(
+    folder: Path,
+    story: Callable[[Ask], Awaitable[None]],
+    *,
+    holders: Sequence[HolderRow] = (),
+    has_directory: bool = True,
+) -> None:
+    """Control's routes over a real store, with a client that has no broker."""
+    clock = SystemClock()
+    devices: Devices = DirectoryDevices(await filled(folder))
     if not has_directory:
         await devices.close()
         devices = NoDevices()
     store = CommandStore(folder / "control.sqlite")
     desk = CommandDesk(Topics(), Times(), lambda: 0.0, holders=holders)
     dispatch = Dispatch(desk, store, Topics(), clock)
-    dispatch.use_client(
-        MqttClient(
-            client_id="svc:control", address=("127.0.0.1", 1), tls=None, clock=clock,
-            chance=lambda: 0.0,
-        )
-    )  # fmt: skip
+    dispatch.use_client(unconnected(clock))
     groups = GroupStore(store)
     driver = GroupDriver(groups, dispatch, clock, 100)
     commands = CommandService(dispatch, store, devices, clock, 3)

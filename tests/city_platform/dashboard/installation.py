@@ -17,6 +17,7 @@ from city_platform.identity import AccessConfig, IdentityConfig
 from city_platform.identity.config import PasswordCost
 from city_platform.identity.service import serve as serve_identity
 from runtime.clock import Clock, SystemClock
+from tests.processes import WITHIN_S
 
 TOKEN = "token-of-this-test"
 PASSWORD = "a sentence that nobody guesses"
@@ -38,7 +39,7 @@ class Browser:
     def __init__(self, address: str) -> None:
         self.address = address
         self.csrf = ""
-        self.http = httpx.AsyncClient(base_url=f"http://{address}", verify=False, timeout=20)
+        self.http = httpx.AsyncClient(base_url=f"http://{address}", verify=False, timeout=WITHIN_S)
 
     async def sign_in(self, username: str, password: str = PASSWORD) -> httpx.Response:
         answer = await self.http.post(
@@ -89,7 +90,7 @@ class Installation:
         """Start a component and wait until it is ready."""
         ready: asyncio.Future[Mapping[str, str]] = asyncio.get_running_loop().create_future()
         task = asyncio.ensure_future(run(config, self.clock, ready.set_result, *more))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN_S):
             await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             await task
@@ -147,7 +148,7 @@ class Installation:
         )  # fmt: skip
         assert answer.status_code == 202, answer.text
         place = answer.headers["location"]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WITHIN_S):
             while (job := (await browser.get(place)).json())["state"] == "running":  # noqa: ASYNC110  # what a page does, too
                 await asyncio.sleep(0.005)
         return dict(job)

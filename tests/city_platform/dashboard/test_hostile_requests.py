@@ -12,6 +12,7 @@ import pytest
 
 from city_platform.dashboard import DashboardLimits
 from tests.city_platform.dashboard.installation import MANIFEST, Installation, installed
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 
@@ -225,7 +226,7 @@ def test_a_body_without_end_is_refused_as_it_grows(tmp_path: Path) -> None:
             # A row of 200 KB is no manifest either: a dry run says so before the bound.
             assert answer.status_code in (200, 413), (path, answer.text)
         # Nothing of it is left, and the next request is served.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             while list((tmp_path / "provisioning" / "uploads").glob("*")):  # noqa: ASYNC110  # a folder has no event, and is local
                 await asyncio.sleep(0.005)
         assert (await root.get("/api/session")).status_code == 200

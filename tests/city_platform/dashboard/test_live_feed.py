@@ -16,6 +16,7 @@ from city_platform.dashboard import DashboardLimits
 from tests.city_platform.audit.logs import HandClock
 from tests.city_platform.dashboard.installation import MANIFEST, Browser, Installation, installed
 from tests.city_platform.dashboard.scripted_ingestion import ScriptedIngestion
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 Tell = Callable[[Installation, ScriptedIngestion], Awaitable[None]]
@@ -45,7 +46,7 @@ class Events:
     async def next(self, *names: str) -> tuple[str, Any, str]:
         """The next event of one of these names: name, data, id."""
         name = place = ""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(WITHIN_S):
             async for line in self._lines:
                 field, _, value = line.partition(": ")
                 if field == "event":
@@ -74,8 +75,10 @@ def test_a_page_loads_the_map_and_is_told_what_changes_from_there(tmp_path: Path
         await installation.set_up(pat=[("*", "provisioner"), ("*", "analyst")])
         pat = await installation.signed_in("pat")
         await installation.bring(pat, MANIFEST)
-        source.tell(lamp(1, presence="online", values={"3416/0/3": 0.5}))
         async with feed(pat) as events:
+            # A feed tells what comes after its beginning.
+            await events.next("hello")
+            source.tell(lamp(1, presence="online", values={"3416/0/3": 0.5}))
             await events.next("changes")
         loaded = (await pat.get("/api/map?path=3416/0/3")).json()
         place = loaded["endpoint"].index("lamp-1")
@@ -132,8 +135,9 @@ def test_another_epoch_or_too_long_a_pause_makes_a_page_load_anew(tmp_path: Path
             assert (await events.next("resync"))[1]["reason"]
         async with feed(ann) as events:
             place = (await events.next("hello"))[1]
-        source.tell(*(lamp(number, values={"1/0/1": 1}) for number in range(20)))
         async with feed(ann) as events:
+            await events.next("hello")
+            source.tell(*(lamp(number, values={"1/0/1": 1}) for number in range(20)))
             await events.next("changes", "resync")
         async with feed(ann, f"?epoch={place['epoch']}&revision={place['revision']}") as events:
             assert "over 10 devices" in (await events.next("resync"))[1]["reason"]
@@ -154,7 +158,7 @@ def test_a_reader_that_does_not_read_costs_no_memory_and_gets_the_latest(tmp_pat
                 _, data, _ = await quick.next("changes")
             # Far more went by than sockets hold. What it reads ends with the latest state of all.
             latest: dict[str, str] = {}
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(WITHIN_S):
                 while set(latest.values()) != {"x" * 900 + "29"} or len(latest) < 300:
                     _, data, _ = await slow.next("changes")
                     latest |= {one["endpoint"]: one["values"]["1/0/1"] for one in data["devices"]}
@@ -205,7 +209,7 @@ def test_feeds_are_bounded_and_closed_ones_are_free_again(tmp_path: Path) -> Non
             await first.next("hello")
             await second.next("hello")
             assert (await ann.get("/live")).status_code == 429
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             while True:
                 async with ann.http.stream("GET", "/live") as answer:
                     if answer.status_code == 200:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from city_platform.dashboard.columns import ALARM_HIDDEN, map_document
+from city_platform.dashboard.columns import ALARM_HIDDEN, device_columns, map_body, state_columns
 from city_platform.dashboard.following import Bell, CommandWatch
 from city_platform.dashboard.live_state import Change, LiveState, Sight
 from contracts.api import FoundDevice
@@ -113,7 +115,9 @@ def test_the_map_has_a_column_for_everything_and_hides_what_may_not_be_seen() ->
         lamp(2, tenant="hills", values={"3416/0/3": 0.5}, alarm="critical", presence="offline"),
     )
     devices = [found_device(1), found_device(2, "hills"), found_device(3)]
-    made = map_document(devices, found, Sight(None, {"harbour"}), ["3416/0/3"])
+    states = state_columns(devices, found, Sight(None, {"harbour"}), ["3416/0/3"])
+    made = msgspec.json.decode(map_body(devices, states, 7))
+    assert (made["fleet"], made["revision"], made["count"]) == (7, found.revision, 3)
     assert made["endpoint"] == ["lamp-1", "lamp-2", "lamp-3"]
     assert made["presence"] == [2, 1, 0]
     assert made["alarm"] == [2, ALARM_HIDDEN, 0]
@@ -121,6 +125,15 @@ def test_the_map_has_a_column_for_everything_and_hides_what_may_not_be_seen() ->
     assert made["tenants"] == ["harbour", "hills"]
     assert made["tenant"] == [0, 1, 0]
     assert {len(column) for name, column in made.items() if name in ("latitude", "at_us")} == {3}
+
+
+@given(st.floats(-180, 180))
+def test_a_place_on_the_map_is_within_a_centimetre(degrees: float) -> None:
+    device = msgspec.structs.replace(found_device(1), longitude=degrees)
+    (told,) = device_columns([device])["longitude"]
+    # As `round` has it, but for halves: a ten-millionth is what is told.
+    assert abs(told - degrees) <= 0.5e-7 + 1e-12
+    assert told == round(told, 7)
 
 
 def page(*states: str) -> bytes:

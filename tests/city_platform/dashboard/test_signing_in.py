@@ -20,6 +20,7 @@ from tests.city_platform.dashboard.installation import (
     Installation,
     installed,
 )
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 
@@ -265,7 +266,7 @@ def test_pages_are_served_over_tls_with_the_configured_certificate(tmp_path: Pat
         assert installation.addresses["dashboard"]["url"].startswith("https://127.0.0.1:")
         context = ssl.create_default_context(cafile=str(pki / "ca.pem"))
         url = installation.addresses["dashboard"]["url"]
-        async with httpx.AsyncClient(base_url=url, verify=context) as browser:
+        async with httpx.AsyncClient(base_url=url, verify=context, timeout=WITHIN_S) as browser:
             link = str(installation.said[0]["set_up"])
             body = {"token": link.partition("#token=")[2], "username": "root", "password": PASSWORD}
             assert (await browser.post("/api/set-up", json=body)).status_code == 204

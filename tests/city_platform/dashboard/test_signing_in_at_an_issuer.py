@@ -19,6 +19,7 @@ from city_platform.identity import AccessConfig
 from runtime.clock import SystemClock
 from tests.city_platform.dashboard.installation import PAGE, TOKEN, Browser, Installation
 from tests.city_platform.dashboard.small_issuer import CLIENT, PASSWORD, SmallIssuer
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 Tell = Callable[[Installation, SmallIssuer], Awaitable[None]]
@@ -70,7 +71,7 @@ async def approved(place: str, password: str = PASSWORD) -> str:
     """Where the issuer sends the browser back to."""
     parts = urlsplit(place)
     query = base64.b64encode(parts.query.encode()).decode()
-    async with httpx.AsyncClient(verify=False) as http:
+    async with httpx.AsyncClient(verify=False, timeout=WITHIN_S) as http:
         answer = await http.get(
             f"{parts.scheme}://{parts.netloc}/approve",
             params={"query": query, "password": password},

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from city_platform.dashboard.upstream import Upstream, UpstreamUnavailable
 from runtime.http import bind, json_response, make_app, problem, serving
+from tests.processes import WITHIN_S
 
 
 async def echo(request: Request) -> Response:
@@ -84,7 +85,7 @@ def test_an_answer_that_comes_before_the_body_is_sent_ends_the_sending() -> None
             await asyncio.sleep(0)
 
     async def tell(upstream: Upstream) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             async with upstream.request("POST", "/refuse", body=endless()) as answer:
                 assert answer.status == 413
 

@@ -27,6 +27,7 @@ from tests.city_platform.dashboard.installation import Browser, Installation, in
 from tests.city_platform.dashboard.test_live_feed import feed
 from tests.city_platform.ingestion.packs import state, state_topic
 from tests.city_platform.together.scripted_server import ScriptedServer
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 HARBOUR = Path(__file__).parents[3] / "fixtures/cities/harbour_district.csv"
@@ -55,12 +56,12 @@ async def broker(folder: Path) -> AsyncIterator[str]:
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN_S):
             line = await process.stdout.readline()
         yield msgspec.json.decode(line)["ready"]["mqtt"]
     finally:
         process.kill()
-        await process.communicate()
+        await asyncio.wait_for(process.communicate(), WITHIN_S)
 
 
 @contextlib.asynccontextmanager
@@ -163,7 +164,7 @@ async def device(folder: Path, address: str, endpoint: str) -> AsyncIterator[Mqt
     )  # fmt: skip
     task = asyncio.ensure_future(client.run())
     try:
-        await asyncio.wait_for(client.connected.wait(), 10)
+        await asyncio.wait_for(client.connected.wait(), WITHIN_S)
         yield client
     finally:
         task.cancel()
@@ -172,7 +173,7 @@ async def device(folder: Path, address: str, endpoint: str) -> AsyncIterator[Mqt
 
 async def until_found(browser: Browser, path: str, name: str) -> list[dict[str, Any]]:
     """Ask until a list is not empty."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             answer = await browser.get(path)
             assert answer.status_code == 200, answer.text

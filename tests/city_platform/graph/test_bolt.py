@@ -151,3 +151,19 @@ def test_a_wrong_password_file_is_named_and_not_shown(
         assert "no colon" not in str(failed.value)
 
     told(Database("bolt://127.0.0.1:1", None, str(file)), story)
+
+
+@needs_server
+def test_a_database_says_nothing_of_what_a_query_might_do_better(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also one whose Bolt knows no filter of that: it is asked without."""
+    from city_platform.graph.queries import Statement
+
+    async def story(backend: GraphBackend) -> None:
+        await backend.open()
+        await backend.read(Statement("MATCH (n:NobodyHasThis) RETURN n.nothing AS n", {}))
+        await backend.open()
+
+    told(database, story)
+    assert [one for one in caplog.records if one.name == "neo4j.notifications"] == []

@@ -18,7 +18,6 @@ import pytest
 from city_platform.graph import (
     BoltBackend,
     DeviceGraph,
-    GraphProjector,
     GraphQuery,
     GraphUnavailable,
 )
@@ -140,12 +139,12 @@ def test_a_graph_that_somebody_emptied_is_seen_and_filled_again(
 ) -> None:
     async def story(backend: GraphBackend) -> None:
         from city_platform.stores.device_directory import SqliteDeviceDirectory
-        from tests.city_platform.graph.test_projector import ENTRIES
+        from tests.city_platform.graph.test_projector import ENTRIES, following
 
         kept = SqliteDeviceDirectory(tmp_path / "devices.sqlite")
         await kept.put(ENTRIES[:5])
         graph = DeviceGraph(backend)
-        projector = GraphProjector(kept, graph, "d1", settle_s=0)
+        projector = following(kept, graph, settle_s=0)
         await projector.follow()
         await graph.clear(stories.BEGUN)
         assert "not what was written" in await projector.check(within_s=30)

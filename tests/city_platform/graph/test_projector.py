@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ from city_platform.graph import (
     KgliteBackend,
     Projection,
 )
-from city_platform.graph import projector as projector_module
 from city_platform.graph.backend import NO_CHANGES, DeviceChanges
 from city_platform.graph.queries import Statement
 from city_platform.stores.device_directory import DirectoryChange, SqliteDeviceDirectory
 from tests.city_platform.graph.city import entry
+from tests.processes import WITHIN_S
 
 CHANCE = random.Random(5)
 ENTRIES = [entry(number, CHANCE) for number in range(40)]
@@ -59,6 +60,16 @@ class Failing(KgliteBackend):
         return await super().read(statement)
 
 
+def following(
+    kept: SqliteDeviceDirectory,
+    graph: DeviceGraph,
+    settle_s: float = 2.0,
+    now_ns: Callable[[], int] = lambda: 0,
+) -> GraphProjector:
+    """A projector of the directory d1 whose tries chance does not put off."""
+    return GraphProjector(kept, graph, "d1", now_ns, lambda: 0.999, settle_s)
+
+
 @contextlib.asynccontextmanager
 async def directory(tmp_path: Path) -> AsyncIterator[SqliteDeviceDirectory]:
     found = SqliteDeviceDirectory(tmp_path / "devices.sqlite")
@@ -85,7 +96,7 @@ def test_puts_replacements_firmware_and_deletions_arrive(tmp_path: Path) -> None
         async with directory(tmp_path) as kept:
             await kept.put(ENTRIES[:30])
             graph = DeviceGraph(KgliteBackend())
-            projector = GraphProjector(kept, graph, "d1")
+            projector = following(kept, graph)
             await projector.follow()
             assert await is_the_same(kept, graph)
             moved = entry(3, random.Random(9))
@@ -110,7 +121,7 @@ def test_wherever_it_fails_it_goes_on_to_the_same_graph(tmp_path: Path, luck: in
             await kept.put(ENTRIES[:20])
             backend = Failing()
             graph = DeviceGraph(backend)
-            projector = GraphProjector(kept, graph, "d1", settle_s=0)
+            projector = following(kept, graph, settle_s=0)
             if luck > 2:  # it fails in following, not in filling
                 await projector.follow()
                 await kept.put(ENTRIES[10:])
@@ -120,7 +131,7 @@ def test_wherever_it_fails_it_goes_on_to_the_same_graph(tmp_path: Path, luck: in
                 await projector.follow()
             backend.luck = 10**9
             # As after a restart: nothing is remembered but what the graph says.
-            again = GraphProjector(kept, graph, "d1")
+            again = following(kept, graph)
             await again.follow()
             assert await is_the_same(kept, graph)
             await graph.close()
@@ -145,7 +156,7 @@ def test_what_cannot_be_gone_on_with_is_filled_again(tmp_path: Path, stale: Proj
             from city_platform.graph.devices import found_device
 
             await graph.put([found_device(ENTRIES[39], None)], [], stale)
-            await GraphProjector(kept, graph, "d1").follow()
+            await following(kept, graph).follow()
             assert await is_the_same(kept, graph)
             await graph.close()
 
@@ -156,7 +167,7 @@ def test_who_asks_waits_for_what_was_put_before(tmp_path: Path) -> None:
     async def story() -> None:
         async with directory(tmp_path) as kept:
             graph = DeviceGraph(KgliteBackend())
-            projector = GraphProjector(kept, graph, "d1", settle_s=3600)
+            projector = following(kept, graph, settle_s=3600)
             task = asyncio.ensure_future(projector.run())
             await kept.put(ENTRIES[:5])
             assert await projector.caught_up(within_s=30)
@@ -176,7 +187,7 @@ def test_a_graph_that_is_gone_says_why_and_is_not_waited_for(tmp_path: Path) -> 
         async with directory(tmp_path) as kept:
             await kept.put(ENTRIES[:5])
             graph = DeviceGraph(Failing(luck=0))
-            projector = GraphProjector(kept, graph, "d1", settle_s=0)
+            projector = following(kept, graph, settle_s=0)
             task = asyncio.ensure_future(projector.run())
             assert not await projector.caught_up(within_s=0.2)
             assert "gone for a moment" in projector.last_problem
@@ -193,7 +204,7 @@ def test_what_failed_a_reader_is_looked_at_and_followed_again(tmp_path: Path) ->
             await kept.put(ENTRIES[:5])
             backend = Failing()
             graph = DeviceGraph(backend)
-            projector = GraphProjector(kept, graph, "d1", settle_s=3600)
+            projector = following(kept, graph, settle_s=3600)
             assert await projector.check(within_s=30) == ""  # nothing was written yet
             task = asyncio.ensure_future(projector.run())
             assert await projector.caught_up(within_s=30)
@@ -218,7 +229,7 @@ def test_a_graph_that_was_emptied_behind_our_back_is_filled_again(tmp_path: Path
         async with directory(tmp_path) as kept:
             await kept.put(ENTRIES[:5])
             graph = DeviceGraph(KgliteBackend())
-            projector = GraphProjector(kept, graph, "d1", settle_s=0)
+            projector = following(kept, graph, settle_s=0)
             await projector.follow()
             await graph.clear(Projection("d1", 0, True))
             assert "not what was written" in await projector.check(within_s=30)
@@ -266,15 +277,13 @@ class Unreadable(SqliteDeviceDirectory):
     ],
 )
 def test_a_directory_that_cannot_be_read_is_told_and_followed_again_by_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+    tmp_path: Path, error: Exception, says: str
 ) -> None:
-    monkeypatch.setattr(projector_module, "RETRY_S_MIN", 0.01)
-
     async def story() -> None:
         kept = Unreadable(tmp_path / "devices.sqlite")
         await kept.put(ENTRIES[:5])
         graph = DeviceGraph(KgliteBackend())
-        projector = GraphProjector(kept, graph, "d1", settle_s=0)
+        projector = following(kept, graph, settle_s=0)
         task = asyncio.ensure_future(projector.run())
         async with asyncio.timeout(60):
             assert await projector.caught_up(within_s=30)
@@ -292,9 +301,68 @@ def test_a_directory_that_cannot_be_read_is_told_and_followed_again_by_itself(
         assert await is_the_same(kept, graph)
         assert not task.done()
         task.cancel()
-        await asyncio.wait({task}, timeout=30)
+        await asyncio.wait({task}, timeout=WITHIN_S)
         await graph.close()
         kept.close()
+
+    asyncio.run(story())
+
+
+def test_a_graph_that_is_away_for_long_is_told_once_at_each_time_and_when_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "city_platform.graph")
+    now_s = 0.0
+
+    async def story() -> None:
+        nonlocal now_s
+        async with directory(tmp_path) as kept:
+            await kept.put(ENTRIES[:5])
+            backend = Failing(luck=0)
+            graph = DeviceGraph(backend)
+            projector = following(kept, graph, 0, lambda: int(now_s * 1e9))
+            task = asyncio.ensure_future(projector.run())
+            for at_s in (0.0, 1.0, 59.0, 61.0, 62.0, 700.0, 701.0):
+                now_s = at_s
+                # Who asks has it tried at once, and hears of that try.
+                assert not await projector.caught_up(within_s=30)
+            assert projector.away_s == 701.0
+            backend.luck = 10**9
+            async with asyncio.timeout(WITHIN_S):
+                while not await projector.caught_up(within_s=30):
+                    pass
+            assert projector.away_s == 0.0
+            task.cancel()
+            await asyncio.wait({task}, timeout=WITHIN_S)
+            await graph.close()
+
+    asyncio.run(story())
+    told = [(one.levelname, one.getMessage().partition(":")[0]) for one in caplog.records]
+    assert [level for level, _ in told] == ["WARNING", "ERROR", "ERROR", "WARNING"]
+    assert told[0][1].startswith("the device graph is behind, again in 0.1 s")
+    assert "has been away for 61 s" in told[1][1]
+    assert "has been away for 700 s" in told[2][1]
+    assert told[3][1] == "the device graph is up to date again, after 701.0 s"
+
+
+def test_a_database_that_comes_back_is_followed_by_itself_in_a_moment(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with directory(tmp_path) as kept:
+            await kept.put(ENTRIES[:5])
+            backend = Failing(luck=0)
+            graph = DeviceGraph(backend)
+            projector = following(kept, graph, settle_s=0)
+            task = asyncio.ensure_future(projector.run())
+            assert not await projector.caught_up(within_s=30)
+            backend.luck = 10**9
+            # Nobody asks, and nobody wakes it.
+            async with asyncio.timeout(WITHIN_S):
+                while not projector.revision:
+                    await vars(projector)["_moved"].wait()
+                    vars(projector)["_moved"].clear()
+            task.cancel()
+            await asyncio.wait({task}, timeout=WITHIN_S)
+            await graph.close()
 
     asyncio.run(story())
 
@@ -303,7 +371,7 @@ def test_what_is_wrong_with_the_directory_for_good_ends_the_projector(tmp_path: 
     async def story() -> None:
         kept = Unreadable(tmp_path / "devices.sqlite")
         kept.error = sqlite3.DatabaseError("database disk image is malformed")
-        projector = GraphProjector(kept, DeviceGraph(KgliteBackend()), "d1", settle_s=0)
+        projector = following(kept, DeviceGraph(KgliteBackend()), settle_s=0)
         with pytest.raises(sqlite3.DatabaseError, match="malformed"):
             async with asyncio.timeout(60):
                 await projector.run()

@@ -108,6 +108,23 @@ class Tenants:
         return {"lamp-harbour": "harbour", "lamp-hills": "hills"}.get(endpoint)
 
 
+class RecordedAct:
+    """`OpenAct` in memory."""
+
+    def __init__(self, act: Act, begun: list[Act]) -> None:
+        self.id = f"act-{len(begun) + 1}"
+        self.has_begun = False
+        self._act = act
+        self._begun = begun
+
+    async def begin(self) -> None:
+        self._begun.append(self._act)
+        self.has_begun = True
+
+    async def begin_with(self, keep: Any) -> None:
+        await self.begin()
+
+
 class Records:
     """`Recorder` in memory."""
 
@@ -116,11 +133,10 @@ class Records:
         self.ended: list[tuple[Act, int, str]] = []
         self.is_full = False
 
-    async def begin(self, act: Act) -> str:
+    def open(self, act: Act) -> RecordedAct:
         if self.is_full:
             raise CannotRecord("100 acts wait")
-        self.begun.append(act)
-        return str(len(self.begun))
+        return RecordedAct(act, self.begun)
 
     async def end(self, act_id: str, act: Act, status: int, reference: str) -> None:
         self.ended.append((act, status, reference))

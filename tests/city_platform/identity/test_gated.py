@@ -21,6 +21,7 @@ from city_platform.stores.device_directory import SqliteDeviceDirectory
 from runtime.clock import SystemClock
 from tests.city_platform.audit.test_service import lamp
 from tests.city_platform.identity.issuing import ISSUER, claims, public_jwk, token
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 TOKEN = "token-of-this-test"
@@ -38,7 +39,9 @@ async def start(run: Any, config: Any) -> tuple[asyncio.Task[None], str]:
 async def ask(
     address: str, method: str, path: str, bearer: str, body: Any = None
 ) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=f"http://{address}", verify=False) as client:
+    async with httpx.AsyncClient(
+        base_url=f"http://{address}", verify=False, timeout=WITHIN_S
+    ) as client:
         headers = {"Authorization": f"Bearer {bearer}"}
         return await client.request(
             method, path, headers=headers, content=msgspec.json.encode(body)
@@ -98,7 +101,7 @@ def test_provisioning_behind_the_gate_tells_the_audit_who_did_what(tmp_path: Pat
         assert (await ask(address, "GET", "/v1/devices/lamp-1", others)).status_code == 403
         # The gate lets through; the device itself was never provisioned.
         assert (await ask(address, "GET", "/v1/devices/lamp-1", own)).status_code == 404
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN_S):
             found: list[Any] = []
             while len(found) < 2:
                 page = await ask(audit_address, "GET", "/v1/audit", TOKEN)

@@ -289,7 +289,7 @@ def _paths(routes: Any) -> set[tuple[str, str]]:
     [
         ("control", ControlRoutes(*[None] * 3).routes),  # type: ignore[arg-type] # never called
         ("control", GroupRoutes(*[None] * 4).routes),  # type: ignore[arg-type] # never called
-        ("identity", IdentityRoutes(*[None] * 3).routes),  # type: ignore[arg-type] # never called
+        ("identity", IdentityRoutes(*[None] * 4).routes),  # type: ignore[arg-type] # never called
         ("ingestion", IngestionApi(*[None] * 5).routes()),  # type: ignore[arg-type] # never called
         ("ingestion", AlarmRoutes.routes(AlarmRoutes.__new__(AlarmRoutes))),
         ("ingestion", DeadLetterRoutes.routes(DeadLetterRoutes.__new__(DeadLetterRoutes))),

@@ -19,6 +19,7 @@ from city_platform.identity.config import Lifetimes, LockOut, PasswordCost
 from city_platform.identity.service import serve
 from city_platform.stores import sqlite
 from tests.city_platform.audit.logs import HandClock
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 TOKEN = "token-of-this-test"
@@ -40,7 +41,9 @@ class Issuer:
     ) -> httpx.Response:
         headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
         # Without verifying there are no certificates to load, and nothing is encrypted here.
-        async with httpx.AsyncClient(base_url=f"http://{self.address}", verify=False) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://{self.address}", verify=False, timeout=WITHIN_S
+        ) as client:
             content = body if isinstance(body, bytes) else msgspec.json.encode(body)
             return await client.request(method, path, content=content, headers=headers)
 

@@ -16,6 +16,7 @@ from city_platform.ingestion.config import IngestionConfig, IngestionLimits
 from city_platform.stores.device_directory import DirectoryEntry
 from contracts.api import Commit, FeedLine
 from harness.testing.clock import HandMovedClock
+from tests.processes import WITHIN_S
 
 # Labels of RFC 8428 §6.
 BASE_NAME, BASE_TIME, NAME, UNIT, VALUE, STRING, BOOLEAN, TIME, DATA = -2, -3, 0, 1, 2, 3, 4, 6, 8
@@ -98,7 +99,7 @@ async def ingesting(
 
 async def stored(found: Ingestion) -> None:
     """Wait until the backlog is empty."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         while found.pipeline.backlog:  # noqa: ASYNC110 - a bounded look from outside
             await asyncio.sleep(0.002)
 

@@ -21,6 +21,7 @@ from tests.city_platform.ingestion.packs import (
     state_topic,
     stored,
 )
+from tests.processes import WITHIN_S
 
 Story = Callable[[Ingestion, HandMovedClock], Awaitable[None]]
 
@@ -133,11 +134,11 @@ def test_a_reader_waits_until_something_changes(tmp_path: Path) -> None:
         ask = Asking(found)
         cursor = await caught_up(ask)
         waiting = asyncio.ensure_future(ask.get(f"/v1/changes?after={cursor}&wait_s=25"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             while not found.live.readers:  # noqa: ASYNC110 - a bounded look from outside
                 await asyncio.sleep(0)
         await take(found, pack(1))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             page = await waiting
         assert [one["endpoint"] for one in page["changes"]] == ["lamp-1"]
         assert found.live.readers == 0

@@ -31,6 +31,7 @@ from tests.city_platform.ingestion.packs import (
     state,
     state_topic,
 )
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 TOKEN = "token-of-this-test"
@@ -79,11 +80,12 @@ async def broker(folder: Path) -> AsyncIterator[str]:
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
-            yield msgspec.json.decode(await process.stdout.readline())["ready"]["mqtt"]
+        async with asyncio.timeout(WITHIN_S):
+            line = await process.stdout.readline()
+        yield msgspec.json.decode(line)["ready"]["mqtt"]
     finally:
         process.kill()
-        await process.communicate()
+        await asyncio.wait_for(process.communicate(), WITHIN_S)
 
 
 @contextlib.asynccontextmanager
@@ -128,7 +130,7 @@ async def device(folder: Path, address: str, endpoint: str) -> AsyncIterator[Mqt
     )
     task = asyncio.ensure_future(client.run())
     try:
-        await asyncio.wait_for(client.connected.wait(), 10)
+        await asyncio.wait_for(client.connected.wait(), WITHIN_S)
         yield client
     finally:
         task.cancel()
@@ -139,7 +141,7 @@ async def publish(client: MqttClient, topic: str, payload: bytes) -> None:
     """Publish and wait for the PUBACK."""
     acknowledged = asyncio.Event()
     client.publish(topic, payload, on_acknowledged=acknowledged.set)
-    await asyncio.wait_for(acknowledged.wait(), 10)
+    await asyncio.wait_for(acknowledged.wait(), WITHIN_S)
 
 
 async def feed(client: HttpClient, after: int, count: int) -> list[FeedLine]:

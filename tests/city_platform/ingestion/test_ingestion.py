@@ -38,6 +38,7 @@ from tests.city_platform.ingestion.packs import (
     state_topic,
     stored,
 )
+from tests.processes import WITHIN_S
 
 FOREVER = 2**62
 decode_line = msgspec.json.Decoder(FeedLine).decode
@@ -50,7 +51,7 @@ async def rows(found: Ingestion, endpoint: str = "lamp-1") -> list[tuple[Any, ..
 async def feed_lines(found: Ingestion, after: int, count: int) -> list[FeedLine]:
     """The next `count` lines of the feed."""
     lines: list[FeedLine] = []
-    async with contextlib.aclosing(found.feed.follow(after)) as pieces, asyncio.timeout(5):
+    async with contextlib.aclosing(found.feed.follow(after)) as pieces, asyncio.timeout(WITHIN_S):
         async for piece in pieces:
             lines += [decode_line(line) for line in piece.splitlines()]
             if len(lines) >= count:
@@ -291,7 +292,7 @@ def test_a_feed_reader_waits_for_lines_to_come_and_ends_when_the_feed_closes(
                 await stored(found)
             assert [line.cursor for line in await reading] == [1, 2]
             waiting = asyncio.ensure_future(feed_lines(found, 2, 1))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WITHIN_S):
                 while not found.feed.readers:  # noqa: ASYNC110 - a bounded look from outside
                     await asyncio.sleep(0)
             found.feed.close()
@@ -350,7 +351,7 @@ def test_while_the_disk_is_full_nothing_is_acknowledged_and_then_all_is_taken(
         runner.use_client(client)
         message = InboundMessage(state_topic(), state(), 1, 7, False, False, 1)
         runner.handle_message(message)
-        await asyncio.wait_for(client.came.wait(), 5)
+        await asyncio.wait_for(client.came.wait(), WITHIN_S)
         assert client.seen == [message]
         assert (spool.refusals_left, spool.end) == (0, 1)
         await runner.close()
@@ -406,7 +407,7 @@ async def _run_and_kill(folder: Path, start: int, chance: random.Random) -> set[
     assert process.stdout is not None
     wanted = chance.randrange(4, 400)
     acknowledged: set[int] = set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WITHIN_S):
         while len(acknowledged) < wanted and (line := await process.stdout.readline()):
             acknowledged.add(int(line))
         assert len(acknowledged) >= wanted, "the child ended by itself"

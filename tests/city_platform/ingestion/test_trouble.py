@@ -25,6 +25,7 @@ from tests.city_platform.ingestion.packs import (
     state_topic,
     stored,
 )
+from tests.processes import WITHIN_S
 
 
 class Acknowledgements:
@@ -45,7 +46,7 @@ def lock(folder: Path) -> sqlite3.Connection:
 
 
 async def until_troubled(found: Ingestion) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         while not found.trouble:  # noqa: ASYNC110 - a bounded look from outside
             await asyncio.sleep(0.002)
 
@@ -128,7 +129,7 @@ def test_more_than_the_spool_may_hold_is_not_acknowledged_and_comes_when_the_sto
                 runner.handle_message(
                     InboundMessage(state_topic(), pack, 1, number, False, False, 1)
                 )
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN_S):
                 while "spool" not in found.intake.trouble:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.002)
             acknowledged = len(client.seen)
@@ -137,7 +138,7 @@ def test_more_than_the_spool_may_hold_is_not_acknowledged_and_comes_when_the_sto
             assert found.intake._waiting_bytes <= 2_000
             assert (await readiness(found))[0] == 503
             held.close()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(WITHIN_S):
                 while len(client.seen) < sent:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.005)
             await stored(found)
@@ -168,7 +169,7 @@ def test_an_archive_that_is_full_is_tried_again(tmp_path: Path) -> None:
             for sequence in range(1, 4):
                 await found.intake.accept(state_topic(), state(sequence=sequence))
                 await stored(found)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN_S):
                 while full.refusals_left or found.trouble:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.005)
         full.close()

@@ -19,6 +19,7 @@ from tests.city_platform.dashboard.installation import installed as dashboard_in
 from tests.city_platform.ingestion.test_component import broker, ingestion, make_pki
 from tests.city_platform.together.installation import Installation as Together
 from tests.city_platform.together.installation import installation, until
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,9 @@ Numbers = dict[str, float]
 
 async def asked(address: str, path: str = "/metrics", **headers: str) -> httpx.Response:
     given = {"Authorization": f"Bearer {TOKEN}", **headers}
-    async with httpx.AsyncClient(base_url=f"http://{address}", verify=False) as client:
+    async with httpx.AsyncClient(
+        base_url=f"http://{address}", verify=False, timeout=WITHIN_S
+    ) as client:
         return await client.get(path, headers={name: one for name, one in given.items() if one})
 
 
@@ -52,7 +55,9 @@ async def bearer(installation: Installation, username: str) -> str:
     """An access token of this user."""
     address = installation.addresses["identity"]["http"]
     body = {"username": username, "password": "a sentence that nobody guesses"}
-    async with httpx.AsyncClient(base_url=f"http://{address}", verify=False) as client:
+    async with httpx.AsyncClient(
+        base_url=f"http://{address}", verify=False, timeout=WITHIN_S
+    ) as client:
         return str((await client.post("/v1/sign-in", json=body)).json()["access_token"])
 
 
@@ -144,7 +149,7 @@ async def _dimmed(parts: Together) -> None:
     ])  # fmt: skip
     client = parts.http("control")
     await client.send("POST", "/v1/devices/lamp-0/commands", msgspec.json.encode(body), msgspec.Raw)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             answer = await asked(parts.addresses["control"]["http"])
             if "lamplighter_control_succeeded_total 1" in answer.text:

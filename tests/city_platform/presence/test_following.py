@@ -101,6 +101,17 @@ def test_a_broker_alone_makes_both_states_in_the_order_of_its_versions() -> None
     assert late.state is PresenceState.ONLINE
 
 
+def test_a_broker_counts_anew_for_who_was_away_for_an_hour() -> None:
+    known = after(brokers(CONNECTED, 7), brokers(DISCONNECTED, 7))
+    soon, late = NOW_US + 60_000_000, NOW_US + 3_600_000_000
+    assert follow(known, brokers(CONNECTED, 0), soon) == known
+    again = follow(known, brokers(CONNECTED, 0), late)
+    assert (again.state, again.version, again.since_us) == (PresenceState.ONLINE, 0, late)
+    # Who is online for an hour is not made offline by a message of before.
+    online = after(brokers(CONNECTED, 7))
+    assert follow(online, brokers(DISCONNECTED, 6), late) == online
+
+
 def test_broker_and_device_may_both_tell() -> None:
     known = after(brokers(CONNECTED, 1), own(BORN), brokers(DISCONNECTED, 1), own(WILL))
     assert (known.state, known.since_us) == (PresenceState.OFFLINE, NOW_US + 2)

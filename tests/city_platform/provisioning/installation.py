@@ -19,6 +19,7 @@ from contracts.api import ImportJob, RowErrors
 from harness.testing.clock import HandMovedClock
 from runtime.http import bind, json_response, make_app, problem, serving
 from runtime.http_client import HttpClient
+from tests.processes import WITHIN_S
 
 TOKEN = "token-of-this-test"
 BROKER_URI = "mqtts://127.0.0.1:8883"
@@ -37,7 +38,7 @@ class Installation:
     ) -> tuple[ImportJob, RowErrors]:
         """Import a manifest and wait until its job has ended."""
         job = await self.client.send("POST", "/v1/imports", manifest, ImportJob, content_type)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WITHIN_S):
             while job.state == "running":
                 await asyncio.sleep(0.005)
                 job = await self.client.get(f"/v1/imports/{job.id}", ImportJob)

@@ -21,6 +21,7 @@ from city_platform.provisioning.broker_notices import (
     SignalIt,
 )
 from city_platform.provisioning.config import ProvisioningConfig
+from tests.processes import WITHIN_S
 
 
 @contextlib.asynccontextmanager
@@ -31,7 +32,7 @@ async def telling(
     found = BrokerNotices(notices, said.put_nowait, retry_s_min=0.01)
     task = asyncio.ensure_future(found.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             yield found, said
     finally:
         task.cancel()

@@ -25,6 +25,7 @@ from runtime.http import bind, json_response, make_app, problem, serving
 from runtime.http_client import HttpError
 from tests.city_platform.provisioning.installation import TOKEN, Installation, installed
 from tests.city_platform.provisioning.rows import as_csv, row
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 MANIFEST = as_csv([row(1), row(2)])
@@ -82,7 +83,7 @@ async def states(installation: Installation, endpoint: str) -> list[str]:
 
 
 async def until_states(installation: Installation, endpoint: str, expected: list[str]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             if await states(installation, endpoint) == expected:
                 return
@@ -123,7 +124,7 @@ def test_whom_nobody_told_of_is_told_of_at_the_next_start(tmp_path: Path) -> Non
             assert handler.told == []
             handler.takes_renewals = True
             async with installed(tmp_path, bootstrap_api=address, **SOON) as installation:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(WITHIN_S):
                     while not handler.told:  # noqa: ASYNC110 -- a list wakes nobody
                         await asyncio.sleep(0.005)
                 assert handler.told == ["lamp-1"]

@@ -16,6 +16,7 @@ from contracts.api import ImportJob, ImportPage
 from runtime.http_client import HttpClient, HttpError
 from tests.city_platform.provisioning.installation import TOKEN, Installation, installed
 from tests.city_platform.provisioning.rows import as_csv, row
+from tests.processes import WITHIN_S
 
 
 def story(folder: Path, tell: Callable[[Installation], Awaitable[None]]) -> None:
@@ -63,7 +64,9 @@ def test_a_listed_import_says_who_brought_which_file_when_and_what_became_of_it(
             "Authorization": f"Bearer {TOKEN}",
             "X-File-Name": "pier%20and%20quay.csv",
         }
-        async with httpx.AsyncClient(base_url=f"http://{installation.address}") as sender:
+        async with httpx.AsyncClient(
+            base_url=f"http://{installation.address}", timeout=WITHIN_S
+        ) as sender:
             sent = await sender.post("/v1/imports", content=as_csv([row(1)]), headers=headers)
         began = msgspec.json.decode(sent.content, type=ImportJob)
         # Imports run one after the other: the first has ended when the second has.

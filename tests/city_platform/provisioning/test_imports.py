@@ -32,6 +32,7 @@ from tests.city_platform.provisioning.installation import (
     installed,
 )
 from tests.city_platform.provisioning.rows import COLUMNS, as_csv, row
+from tests.processes import WITHIN_S
 
 PSK = "00112233445566778899aabbccddeeff"
 
@@ -267,7 +268,7 @@ def test_a_key_that_the_server_refuses_stays_to_be_handed_over(tmp_path: Path) -
         server = SecurityServer()
         server.refused_endpoints = {"lamp-1"}
         async with server.serving() as address:
-            quick = {"security_api": address, "hand_over_within_s": 0.3}
+            quick = {"security_api": address, "hand_over_within_s": 3.0}
             async with installed(tmp_path, **quick) as installation:
                 job, _ = await installation.bring(as_csv([row(1), row(2)]))
                 assert job.state == "failed"
@@ -296,7 +297,7 @@ def test_an_import_that_a_kill_interrupted_is_taken_up_again(tmp_path: Path) -> 
         (state / "uploads" / f"{job.id}.manifest").write_bytes(as_csv([row(1), row(2)]))
         (state / "uploads" / "cut-short.manifest").write_bytes(b"endpoint,ser")
         async with installed(tmp_path) as installation:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN_S):
                 while job.state != "finished" or job.rows != 2:
                     await asyncio.sleep(0.005)
                     job = await installation.client.get(f"/v1/imports/{job.id}", ImportJob)
@@ -441,7 +442,7 @@ def test_an_import_ends_and_is_told_when_its_database_is_free_again(
                 # Now, or while it is at work: either way it ends, and the component does not.
                 other.execute("BEGIN EXCLUSIVE")
                 await asyncio.sleep(0)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN_S):
                 while job.state == "running":
                     job = await installation.client.get(f"/v1/imports/{job.id}", ImportJob)
             job, _ = await installation.bring(second)

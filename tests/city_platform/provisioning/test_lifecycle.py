@@ -35,6 +35,7 @@ from tests.city_platform.provisioning.installation import (
     installed,
 )
 from tests.city_platform.provisioning.rows import as_csv, row
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 MANIFEST = as_csv([row(1), row(2), row(3, site="dock")])
@@ -70,7 +71,7 @@ async def certificates(installation: Installation, query: str = "") -> list[Cert
 
 
 async def until_rotated(installation: Installation) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             state = await installation.client.get("/v1/rotations", RotationState)
             if not state.waiting:
@@ -232,7 +233,7 @@ def test_one_authority_follows_another_and_nobody_is_left_behind(tmp_path: Path)
             keys = (installation.state / "pki" / "svc_bridge_s1.key").read_bytes()
             switched = await step("switch")
             assert switched.anchors == both.anchors[::-1]
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(WITHIN_S):
                 while switched.devices_of_previous:
                     await asyncio.sleep(0.005)
                     switched = await installation.client.get("/v1/authority", AuthorityStatus)
@@ -318,11 +319,11 @@ def test_a_removal_that_cannot_end_goes_on_after_a_restart(tmp_path: Path) -> No
                 with pytest.raises(ObjectMissing):
                     document(installation, "lamp-1")
             async with installed(tmp_path, security_api=address) as installation:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(WITHIN_S):
                     while "lamp-1" in server.keys:  # noqa: ASYNC110  # a few turns of the loop
                         await asyncio.sleep(0.005)
                 with contextlib.suppress(HttpError):
-                    async with asyncio.timeout(30):
+                    async with asyncio.timeout(WITHIN_S):
                         while True:
                             await installation.client.get("/v1/devices/lamp-1", DeviceRecord)
                             await asyncio.sleep(0.005)

@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from city_platform.provisioning.certificates import make_authority
 from city_platform.provisioning.pki import DamagedPki, open_pki
 from contracts.names import IllegalName
+from tests.processes import WITHIN_S
 
 NOW_US = 1_780_000_000_000_000
 NOW = datetime.fromtimestamp(NOW_US // 1_000_000, UTC)
@@ -142,6 +143,6 @@ async def _subject_seen(folder: Path, certificate: str, key: str | None) -> str:
     async with server:
         port = server.sockets[0].getsockname()[1]
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_side)
-        name = await asyncio.wait_for(seen, 5)
+        name = await asyncio.wait_for(seen, WITHIN_S)
         writer.close()
     return name

@@ -16,6 +16,7 @@ from city_platform.provisioning.renewals import Renewals
 from runtime.http import bind, json_response, make_app, problem, serving
 from tests.city_platform.provisioning.installation import TOKEN, installed
 from tests.city_platform.provisioning.rows import as_csv, row
+from tests.processes import WITHIN_S
 
 
 class Handler:
@@ -35,7 +36,7 @@ class Handler:
             yield address
 
     async def until_told(self, count: int) -> list[str]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             while len(self.told) < count:
                 self.heard.clear()
                 await self.heard.wait()
@@ -91,7 +92,7 @@ def test_without_a_handler_nobody_waits(token_file: str) -> None:
         renewals = Renewals(lambda: (None, token_file))
         async with telling(renewals):
             renewals.add(["lamp-1"])
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN_S):
                 while renewals.waiting:  # noqa: ASYNC110  # a few turns of the loop
                     await asyncio.sleep(0)
 

@@ -25,6 +25,7 @@ from city_platform.provisioning.rollover import (
 from city_platform.stores.certificate_register import CertificateRecord
 from contracts.api import RolloverState, RolloverStep
 from runtime import files
+from tests.processes import WITHIN_S
 
 NOW_US = int(datetime.now(UTC).timestamp()) * 1_000_000
 STEPS: tuple[RolloverStep, ...] = get_args(RolloverStep)
@@ -204,7 +205,7 @@ async def _comes_in(folder: Path, anchor: str, certificate: str, crl: str) -> bo
         port = server.sockets[0].getsockname()[1]
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_side)
         try:
-            said = await asyncio.wait_for(reader.read(), 10)
+            said = await asyncio.wait_for(reader.read(), WITHIN_S)
         except ssl.SSLError:
             said = b""
         writer.close()

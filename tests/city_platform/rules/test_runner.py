@@ -18,6 +18,7 @@ from city_platform.rules import (
     RunnerLimits,
 )
 from mqtt.connection import InboundMessage
+from tests.processes import WITHIN_S
 
 FAST = RunnerLimits(retry_s=0.001, retry_s_max=0.002, tries_max=3)
 
@@ -74,7 +75,7 @@ def make(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         while not condition():  # noqa: ASYNC110  # any condition, without an event for each
             await asyncio.sleep(0)
 

@@ -18,6 +18,7 @@ from contracts.credentials import BrokerCredentials, CredentialsDocument, Public
 from runtime.clock import SystemClock
 from runtime.http_client import HttpClient
 from tests.city_platform.together.scripted_server import ScriptedServer
+from tests.processes import WITHIN_S, ended
 
 SERVICES = ("svc:bridge:north", "svc:bridge:south", "svc:bootstrap", "svc:control", "svc:audit")
 TOKEN = "token-of-this-test"
@@ -79,7 +80,7 @@ class Installation:
         task = asyncio.ensure_future(run(msgspec.convert(config, config_type), SystemClock(), tell))
         self.running[name] = task
         waiting = asyncio.ensure_future(ready.wait())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if task.done():
@@ -153,7 +154,7 @@ async def installation(
             await found.close()
 
 
-async def until(condition: Callable[[], bool], within_s: float = 15) -> None:
+async def until(condition: Callable[[], bool], within_s: float = WITHIN_S) -> None:
     """Wait for a condition of the scripted server or a component."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110  # any condition, without an event for each
@@ -181,10 +182,8 @@ async def _broker(folder: Path, kind: str) -> AsyncIterator[str]:
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(WITHIN_S):
             line = await process.stdout.readline()
         yield msgspec.json.decode(line)["ready"]["mqtt"]
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
+        await ended(process)

@@ -49,9 +49,11 @@ class Device:
         self.done.append((command.id, command.operation, path))
         exists = path in self.instances
         if command.operation == "create":
-            if exists:
+            # Of an object, the instances that the values name: all of them or none.
+            named = {value.path.rpartition("/")[0] for value in command.values or ()} or {path}
+            if not self.instances.isdisjoint(named):
                 return "4.00"
-            self.instances.add(path)
+            self.instances |= named
         if command.operation == "delete":
             self.instances.discard(path)
             return "2.02" if exists else "4.04"

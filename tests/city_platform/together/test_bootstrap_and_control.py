@@ -23,6 +23,7 @@ from tests.city_platform.together.installation import (
     until,
 )
 from tests.city_platform.together.scripted_server import ScriptedServer
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +73,7 @@ async def counts(parts: Installation, name: str) -> dict[str, int]:
 
 
 async def until_confirmed(parts: Installation, wanted: int) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             found = await counts(parts, "bootstrap")
             if found.get("confirmed", 0) >= wanted and found["pending"] == 0:
@@ -91,7 +92,7 @@ async def post(client: HttpClient, endpoint: str, body: bytes) -> CommandRecord:
 
 
 async def until_ended(client: HttpClient, command_id: str) -> CommandRecord:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             record = await client.get(f"/v1/commands/{command_id}", CommandRecord)
             if record.state in FINAL_COMMAND_STATES:
@@ -132,7 +133,7 @@ def test_a_device_without_security_gets_nothing(tell: Tell) -> None:
         await parts.start("bootstrap")
         await parts.start("bridge:north", data_interface=server.address)
         server.register("lamp-1", mode="nosec")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             while (await counts(parts, "bootstrap")).get("ignored.nosec") != 1:  # noqa: ASYNC110  # HTTP
                 await asyncio.sleep(0.02)
         assert server.devices["lamp-1"].done == []
@@ -205,6 +206,7 @@ def test_the_http_interface_is_guarded_and_its_requests_can_be_repeated(tell: Te
         async with httpx.AsyncClient(
             base_url=f"http://{parts.addresses['control']['http']}",
             headers={"Authorization": f"Bearer {TOKEN}", "Idempotency-Key": "once"},
+            timeout=WITHIN_S,
         ) as client:
             answers = [
                 await client.post(f"/v1/devices/{endpoint}/commands", content=body)

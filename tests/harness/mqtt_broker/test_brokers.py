@@ -112,6 +112,8 @@ def test_anothers_client_id_disturbs_nobody(target: Target, clean: bool) -> None
     with target.peer(device) as intruder:
         intruder.connect(bridge(server), clean=clean)
     with target.client(bridge(server), clean=False) as victim:
+        if target.kind == "amqtt" and not victim.session_present:
+            pytest.xfail("it forgets a session whose connection it has not seen end yet")
         assert victim.session_present
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from contracts.topics import Topics
 from harness.mqtt_broker.core import Broker, BrokerLimits
 from harness.mqtt_broker.mosquitto import access_list
 from harness.mqtt_broker.shell import BrokerConnection
-from mqtt.packets import Connect, PingReq, PubAck, Publish, encode
+from mqtt.packets import Connect, PingReq, PingResp, PubAck, Publish, encode
 from tests.harness.mqtt_broker.world import (
     WITHIN_S,
     Authority,
@@ -40,14 +41,10 @@ def test_a_killed_bridge_at_a_gate_leaves_no_event_and_publishes_it_again(
             broker.tell(arm={"point": "event_received_not_published", "occurrence": 1})
             broker.tell(nonsense=1)
             publish = Publish(EVENT, b"first", 1, 1)
-            while True:  # until the gate has been armed: its line and ours race
+            bridge.send(publish)
+            while bridge.is_acknowledged(1, broker):  # the gate's line and ours race
+                reader.message()
                 bridge.send(publish)
-                try:
-                    bridge.patience_s = 0.3
-                    assert bridge.expect(PubAck).packet_id == 1
-                    reader.message()
-                except TimeoutError:
-                    break
             assert broker.line() == {"gate": "event_received_not_published", "endpoint": "lamp-1"}
             assert reader.is_served()
             bridge.vanish()
@@ -62,19 +59,14 @@ def test_a_held_bridge_goes_on_after_release(pki: Authority, tmp_path: Path) -> 
         with target.client("svc:bootstrap") as reader, target.client(BRIDGE) as bridge:
             reader.subscribe("lwm2m/+/+/event/+")
             broker.tell(arm={"point": "event_published_not_acknowledged", "occurrence": 1})
-            bridge.patience_s, number = 0.3, 0
-            while True:
-                number += 1
+            for number in itertools.count(1):
                 bridge.send(Publish(EVENT, b"%d" % number, 1, number))
                 assert reader.message().payload == b"%d" % number
-                try:
-                    bridge.expect(PubAck)
-                except TimeoutError:
+                if not bridge.is_acknowledged(number, broker):
                     break
             bridge.send(Publish(EVENT, b"behind it", 1, 99))
             assert broker.line()["gate"] == "event_published_not_acknowledged"
             assert reader.is_served()
-            bridge.patience_s = WITHIN_S
             broker.tell(release="event_published_not_acknowledged")
             assert [bridge.expect(PubAck).packet_id for _ in range(2)] == [number, 99]
             assert reader.message().payload == b"behind it"
@@ -181,17 +173,11 @@ def test_a_client_that_reads_nothing_is_delivered_everything_later(
         target = Target("embedded", broker, pki)
         with target.client("svc:ingestion") as reader, target.client("lamp-1") as lamp:
             reader.subscribe("devices/+/state")
-            sent = acknowledged = 0
-            lamp.patience_s = 1.0
-            while acknowledged == sent:  # the kernel's buffers take some megabytes
-                sent += 1
-                lamp.send(Publish("devices/lamp-1/state", payload, 1, sent))
-                try:
-                    acknowledged = lamp.expect(PubAck).packet_id
-                except TimeoutError:
+            for sent in range(1, 5_000):  # the kernel's buffers take some megabytes
+                lamp.send(Publish("devices/lamp-1/state", payload, 1, sent), PingReq())
+                if isinstance(lamp.receive(), PingResp):  # served, and not acknowledged
                     break
-                assert sent < 5_000
-            assert lamp.is_served()
+                lamp.expect(PingResp)
             for _ in range(sent):
                 assert reader.message().payload == payload
             assert lamp.expect(PubAck).packet_id == sent

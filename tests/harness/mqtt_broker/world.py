@@ -36,8 +36,8 @@ from mqtt.packets import (
     Will,
     encode,
 )
+from tests.processes import WITHIN_S, line_of
 
-WITHIN_S = 10.0
 ROOT = Path(__file__).parents[3]
 PacketType = TypeVar("PacketType", bound=Packet)
 _FROM, _UNTIL = datetime(2020, 1, 1, tzinfo=UTC), datetime.now(UTC) + timedelta(days=2)
@@ -122,13 +122,16 @@ class BrokerProcess:
 
     def line(self) -> dict[str, Any]:
         """The next line it says."""
-        assert self._process.stdout is not None
-        readable, _, _ = select.select([self._process.stdout], [], [], WITHIN_S)
-        assert readable, f"the broker said nothing: {self.log.read_text()}"
-        text = self._process.stdout.readline()
-        assert text, f"the broker ended: {self.log.read_text()}"
-        found: dict[str, Any] = json.loads(text)
+        try:
+            found: dict[str, Any] = json.loads(line_of(self._process))
+        except AssertionError as error:
+            raise AssertionError(f"the broker: {error}: {self.log.read_text()}") from None
         return found
+
+    def has_said(self) -> bool:
+        """Whether a line is there that `line` has not returned."""
+        assert self._process.stdout is not None
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
 
     def tell(self, **line: Any) -> None:
         """Write one line to its standard input."""
@@ -321,6 +324,18 @@ class Peer:
         """The return codes."""
         self.send(Subscribe(1, tuple((each, qos) for each in filters)))
         return self.expect(SubAck).return_codes
+
+    def is_acknowledged(self, packet_id: int, broker: BrokerProcess) -> bool:
+        """Whether the PUBACK comes before the broker tells something, such as of a gate."""
+        until = time.monotonic() + self.patience_s
+        while time.monotonic() < until:
+            with contextlib.suppress(TimeoutError):
+                packet = self.receive(within_s=0.05)
+                assert packet == PubAck(packet_id), packet
+                return True
+            if broker.has_said():
+                return False
+        raise AssertionError("neither acknowledged nor told of")
 
     def publish(self, topic: str, payload: bytes = b"x", packet_id: int = 1) -> None:
         """Publish at QoS 1 and get the PUBACK."""

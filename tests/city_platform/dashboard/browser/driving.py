@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.processes import line_of
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
@@ -60,7 +62,7 @@ def fixture_server(devices: int, changes_per_s: int = 0) -> Iterator[str]:
     )
     try:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        yield line_of(process)
     finally:
         process.kill()
         process.communicate()

@@ -20,7 +20,7 @@ from tests.city_platform.dashboard.test_signing_in_at_an_issuer import story
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 ALL_THAT_SCRIPTS_SEE = "JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage}])"
 
 

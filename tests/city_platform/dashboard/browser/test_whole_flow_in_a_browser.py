@@ -19,7 +19,7 @@ from tests.city_platform.ingestion.packs import state, state_topic
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 # Where the pictures of docs/operations/dashboard.md go; none are taken where it is not set.
 PICTURES = os.environ.get("LAMPLIGHTER_PICTURES")
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}

@@ -17,6 +17,7 @@ import pytest
 
 from city_platform.stores.aws.calls import Answer, Aws
 from city_platform.stores.aws.config import AwsLimits, AwsStores
+from tests.processes import end, line_of
 
 HAS_CLIENT = importlib.util.find_spec("aiobotocore") is not None
 HAS_MOTO = HAS_CLIENT and importlib.util.find_spec("moto") is not None
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parents[4]
 # Keys of nobody: emulators take any.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 # No rest between tries and no pace: what they do is tested without a network.
-FAST = AwsLimits(registry_per_s=100_000, publishes_per_s=100_000, first_pause_s=0.001)
+FAST = AwsLimits(registry_per_s=100_000, publishes_per_s=100_000, first_pause_s=0.001, call_s=120.0)
 _numbers = itertools.count()
 
 needs_moto = pytest.mark.skipif(
@@ -47,11 +48,11 @@ def moto_server() -> Iterator[str]:
     )
     try:
         assert child.stdout is not None
-        url = child.stdout.readline().strip()
+        url = line_of(child)
         assert url.startswith("http://127.0.0.1:"), f"moto did not start: {url!r}"
         yield url
     finally:
-        child.communicate(timeout=20)
+        end(child)
 
 
 def installation(url: str, **changes: object) -> AwsStores:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness.bench.parent import die_with_parent
+from tests.processes import end, line_of
 
 ROOT: Final = Path(__file__).parents[4]
 ACCOUNT: Final = "000000000000"
@@ -66,14 +67,14 @@ def ministack(folder: Path, *, enforcing: bool = True) -> Iterator[MiniStack]:
     try:
         yield _ready(child, folder, log)
     finally:
-        child.communicate(timeout=30)
+        end(child)
 
 
 def _ready(child: subprocess.Popen[bytes], folder: Path, log: Path) -> MiniStack:
-    assert child.stdout is not None
-    line = child.stdout.readline()
-    assert line, f"MiniStack did not start: {log.read_text()[-2_000:]}"
-    told: dict[str, Any] = json.loads(line)
+    try:
+        told: dict[str, Any] = json.loads(line_of(child))
+    except AssertionError as error:
+        raise AssertionError(f"MiniStack did not start: {log.read_text()[-2_000:]}") from error
     ca_file = folder / "ca.pem"
     # urllib's proxies are for elsewhere.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
