@@ -44,6 +44,12 @@ class ScheduleOptions:
 
 def make_schedule(options: ScheduleOptions, console: Console) -> None:
     """Let the day happen, write what is wanted, print the figures. Raises `ScenarioError`."""
+    if options.html is not None and not options.html.parent.is_dir():
+        # Found before the day has been worked out, not after.
+        folder = options.html.parent
+        raise ScenarioError(
+            f"cannot write {options.html}: {folder} is no folder; choose another --html"
+        )
     city = load_city(options.city, options.seed, options.devices, options.life)
     window = make_window(
         options.date,

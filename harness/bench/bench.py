@@ -42,7 +42,7 @@ from runtime.files import write_secret
 from runtime.http_client import HttpClient
 from runtime.journal import JournalSink
 
-READY_WITHIN_S = 20.0
+READY_WITHIN_S = 60.0
 SETTLE_S = 0.3
 IMPORT_ASKED_EVERY_S = 0.02
 IMPORT_STANDS_S = 120.0

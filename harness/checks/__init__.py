@@ -56,6 +56,7 @@ from harness.checks.readings import (
 )
 from harness.checks.registrations import (
     every_device_registers,
+    every_device_updates,
     every_event_is_delivered,
     no_registration_lapses,
     reads_return_the_devices_own_value,
@@ -148,7 +149,12 @@ MANY_REGISTER: tuple[Check, ...] = (
     *LWM2M_ALONE,
 )
 
-KEPT_ALIVE: tuple[Check, ...] = (no_registration_lapses, every_event_is_delivered, *LWM2M_ALONE)
+KEPT_ALIVE: tuple[Check, ...] = (
+    no_registration_lapses,
+    every_device_updates,
+    every_event_is_delivered,
+    *LWM2M_ALONE,
+)
 
 A_MILLION: tuple[Check, ...] = (
     registrations_are_answered_in_time,
@@ -247,6 +253,7 @@ __all__ = [
     "every_device_comes_online",
     "every_device_registers",
     "every_device_runs_its_new_firmware",
+    "every_device_updates",
     "every_event_is_delivered",
     "every_image_is_the_one_that_was_offered",
     "every_lamp_obeys",

@@ -197,6 +197,43 @@ def _expired(journal: Journal) -> Iterable[Evidence]:
             )
 
 
+_ALL_UPDATE = Claim(
+    "every_device_updates",
+    "Every device that registered has sent an Update since, and it was answered.",
+)
+
+
+def every_device_updates(journal: Journal) -> Verdict:
+    """A registration is kept by Updates: one that was not held for long enough shows nothing."""
+    missing = unobserved(journal, DeviceRegistered)
+    lifetime_s = wanted(journal, LIFETIME_S)
+    if missing is not None or lifetime_s is None:
+        return _ALL_UPDATE.inconclusive(missing or "the scenario states no lifetime")
+    first = {each.endpoint: each.at_ns for each in reversed(journal.of(DeviceRegistered))}
+    updated = {each.endpoint for each in journal.of(DeviceUpdated)}
+    silent = {endpoint: at_ns for endpoint, at_ns in first.items() if endpoint not in updated}
+    held_s = (_ends_ns(journal) - min(silent.values(), default=0)) / 1e9
+    if silent and held_s < lifetime_s:
+        return _ALL_UPDATE.inconclusive(
+            f"{len(silent):,} of {len(first):,} devices had no need to within {held_s:.0f} s: "
+            f"choose a --duration of {lifetime_s:g} or more"
+        )
+    faults = [
+        Evidence(
+            endpoint=endpoint,
+            observed="no Update was answered",
+            expected="one at least",
+            at_s=journal.since_start_s(at_ns),
+        )
+        for endpoint, at_ns in silent.items()
+    ]
+    return _ALL_UPDATE.judge(
+        faults,
+        good=f"all {len(first):,} devices did",
+        bad=f"{len(faults):,} of {len(first):,} devices did not",
+    )
+
+
 # ---- events ----
 
 _DELIVERED = Claim(

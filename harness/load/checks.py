@@ -16,6 +16,7 @@ from harness.load.operations import BenchOperations, FleetOperations, Operation
 # Notes with these names hold Locust's totals: its table has no other way into the journal.
 NOTE_COUNT: Final = "locust:count:"
 NOTE_FAILURES: Final = "locust:failures:"
+NOTE_MISSING: Final = "locust:workers_missing"
 # What only the loader itself, or the bench's observers, have lines for.
 FLEET_KINDS_NOT: Final = frozenset({"loader", "bootstrapped", "online", "update", "command"})
 
@@ -25,7 +26,7 @@ Counts = dict[str, tuple[int, int]]
 
 def totals_notes(totals: Totals, at_ns: int) -> list[Note]:
     """Locust's totals as records."""
-    notes = []
+    notes = [Note(at_ns=at_ns, name=NOTE_MISSING, value=totals.workers_missing)]
     for entry in totals.entries:
         line = f"{entry.kind} {entry.name}"
         notes.append(Note(at_ns=at_ns, name=NOTE_COUNT + line, value=entry.count))
@@ -79,6 +80,8 @@ _EQUAL = Claim(
 
 def locust_counts_what_the_journal_says(journal: Journal) -> Verdict:
     """Locust's totals equal the journal's."""
+    if missing := workers_missing(journal):
+        return _EQUAL.inconclusive(f"{missing} workers did not count to the end: totals are low")
     locust = {
         line: counted
         for line, counted in counted_by_locust(journal).items()
@@ -108,6 +111,23 @@ def _told(counted: tuple[int, int]) -> str:
     return f"{counted[0]:,}, {counted[1]:,} failed"
 
 
+_COUNTED = Claim("every_worker_counted", "Every worker counted its test to the end.")
+
+
+def every_worker_counted(journal: Journal) -> Verdict:
+    """No worker was lost, and its devices with it."""
+    if not counted_by_locust(journal):
+        return _COUNTED.inconclusive("Locust counted nothing")
+    if missing := workers_missing(journal):
+        return _COUNTED.inconclusive(f"{missing} did not: their devices are gone with them")
+    return _COUNTED.holds("all did")
+
+
+def workers_missing(journal: Journal) -> int:
+    """How many workers did not say that they had counted to the end."""
+    return round(sum(note.value for note in journal.of(Note) if note.name == NOTE_MISSING))
+
+
 _SUCCEED = Claim("operations_succeed", "No operation of a device failed.")
 
 
@@ -131,6 +151,7 @@ def operations_succeed(journal: Journal) -> Verdict:
 
 CHECKS: tuple[Check, ...] = (
     operations_succeed,
+    every_worker_counted,
     locust_counts_what_the_journal_says,
     loader_kept_up,
 )

@@ -28,7 +28,7 @@ from contracts.journal import (
     RunStarted,
     Stage,
 )
-from contracts.load import FleetBuilt
+from contracts.load import LWM2M_ALONE, OPTION_PARTS, FleetBuilt
 from contracts.report import (
     EXIT_HOLDS,
     BenchFigures,
@@ -57,7 +57,7 @@ from harness.load.checks import CHECKS, operations_succeed, totals_notes
 from harness.load.config import EARLIER, Entry, Figures, Totals
 from harness.load.operations import LOADER
 from harness.load.options import LoadOptions
-from harness.reporting import print_summary, remake_report
+from harness.reporting import junit_xml, print_summary, remake_report
 from harness.reporting.environment import environment_notes
 from runtime.clock import Clock
 from runtime.files import write_atomically
@@ -88,6 +88,11 @@ def figures_from(options: LoadOptions) -> FiguresFrom:
     return "journals" if options.wanted_workers == options.workers else "locust"
 
 
+def parts_of(options: LoadOptions) -> dict[str, str]:
+    """What a report says of a load whose devices have nothing but an LwM2M server."""
+    return {OPTION_PARTS: LWM2M_ALONE} if options.server and not options.uplink else {}
+
+
 def write_load_report(
     options: LoadOptions, directory: Path, ended: Ended, clock: Clock, console: Console
 ) -> int:
@@ -97,7 +102,8 @@ def write_load_report(
     if figures_from(options) == "locust":
         assert ended.totals is not None
         report = locust_report(options, ended.totals, directory.name)
-        write_atomically(directory / "report.json", encode_report(report))
+        write_locust_report(directory, report)
+        print_summary(report, directory, console)
     else:
         journal = _finished_journal(directory, ended.totals, clock)
         checks = checks_of(options, has_secrets=bool(ended.secrets))
@@ -112,6 +118,12 @@ def write_load_report(
         console.out(f"Locust ended with exit code {ended.exit_code}: {log} says why")
         return ended.exit_code
     return report.exit_code
+
+
+def write_locust_report(directory: Path, report: Report) -> None:
+    """The files that can be made without the journals of all fleets: `report.html` cannot."""
+    write_atomically(directory / "report.json", encode_report(report))
+    write_atomically(directory / "junit.xml", junit_xml(report))
 
 
 def _finished_journal(directory: Path, totals: Totals | None, clock: Clock) -> Journal:
@@ -198,6 +210,7 @@ def locust_report(options: LoadOptions, totals: Totals, run_id: str) -> Report:
             "spawn_rate_per_s": f"{options.spawn_rate_per_s:g}",
             "workers": str(options.wanted_workers),
             "server": options.server,
+            **parts_of(options),
         },
         started_at=began.replace(microsecond=0).isoformat(),
         duration_s=round(max(0.0, totals.ended_at_unix_s - totals.began_at_unix_s), 3),

@@ -18,7 +18,7 @@ from gevent.event import Event
 from gevent.fileobject import FileObject
 from locust import events
 from locust.env import Environment
-from locust.runners import MasterRunner
+from locust.runners import STATE_MISSING, MasterRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from contracts.journal import DeviceStarted, Record
@@ -144,7 +144,7 @@ class Master:
         if self._is_settling:
             return
         self._is_settling = True
-        workers = {client.id for client in self._runner.clients.all}
+        workers = set(self._ready)
         again = self._web_ui is not None and not self._is_over
         say({"testing": False})
         if self._config.bench_journals:
@@ -152,8 +152,10 @@ class Master:
             gevent.sleep(_COMMANDS_END_WITHIN_S)
         self._ready.clear()
         self._runner.send_message(SETTLE, msgspec.to_builtins(Settle(again)))
+        # Who is gone is not waited for.
         self._wait(
-            lambda: workers <= self._settled.keys(), self._config.settle_within_s + READY_WITHIN_S
+            lambda: not (workers - self._settled.keys()) & self._heard(),
+            self._config.settle_within_s + READY_WITHIN_S,
         )
         self._missing = len(workers - self._settled.keys())
         if self._missing:
@@ -168,6 +170,10 @@ class Master:
         # Locust writes its CSV files once a second, and not at the end.
         gevent.sleep(CSV_STATS_INTERVAL_SEC + _LOOK_EVERY_S)
         self._is_settling = False
+
+    def _heard(self) -> set[str]:
+        """The workers that Locust still hears of; those that it does not it calls missing."""
+        return {client.id for client in self._runner.clients.all if client.state != STATE_MISSING}
 
     def _worker_settled(self, environment: Environment, msg: Any, **_: object) -> None:
         self._note(
@@ -245,7 +251,8 @@ class Master:
     def _wait(self, condition: Callable[[], bool], within_s: float) -> None:
         with gevent.Timeout(within_s, False):
             while not condition():
-                self._changed.wait()
+                # Locust tells nobody that a worker is missing.
+                self._changed.wait(_LOOK_EVERY_S)
                 self._changed.clear()
 
 

@@ -81,6 +81,8 @@ class LoadOptions:
         run_time_s(self.run_time)
         if not self.locustfile.is_file():
             raise ScenarioError(f"--locustfile {self.locustfile}: there is no such file")
+        if self.locustfile.suffix != ".py":
+            raise ScenarioError(f"--locustfile {self.locustfile}: Locust wants a name in .py")
         for argument in self.locust_arguments:
             if argument.partition("=")[0] in _OURS:
                 raise ScenarioError(

@@ -8,14 +8,21 @@ from typing import Final
 import msgspec
 
 from contracts.journal import RunStarted, SecretsScanned
-from contracts.report import Report, encode_report
+from contracts.load import LWM2M_ALONE, OPTION_PARTS
+from contracts.report import Report
 from harness.errors import HarnessError
 from harness.journal import Journal
 from harness.load.config import EARLIER, Totals
-from harness.load.figures import CLAIM, SCENARIO, checks_of, locust_report, since_last_test
+from harness.load.figures import (
+    CLAIM,
+    SCENARIO,
+    checks_of,
+    locust_report,
+    since_last_test,
+    write_locust_report,
+)
 from harness.load.options import LoadOptions
 from harness.reporting import remake_report
-from runtime.files import write_atomically
 
 TOTALS_FILE: Final = "locust.json"
 _ELSEWHERE: Final = "elsewhere"
@@ -30,7 +37,7 @@ def remake_load_report(directory: Path, journal: Journal) -> Report:
     options = options_of(journal.run, directory)
     if journal.run.options.get("figures_from") == "locust":
         report = locust_report(options, read_totals(directory / TOTALS_FILE), directory.name)
-        write_atomically(directory / "report.json", encode_report(report))
+        write_locust_report(directory, report)
         return report
     if list((directory / "journal" / EARLIER).glob("*.jsonl")):
         journal = since_last_test(journal)
@@ -56,6 +63,7 @@ def options_of(run: RunStarted, directory: Path) -> LoadOptions:
             devices_file=directory if server else None,
             master_host=_ELSEWHERE if is_part else "",
             seed=run.seed,
+            uplink=told.get(OPTION_PARTS) != LWM2M_ALONE,
         )
     except (KeyError, ValueError) as error:
         raise HarnessError(

@@ -18,6 +18,7 @@ import psutil
 from rich.console import Console
 
 from contracts.journal import ProcessSample, ProcessStarted, RunStarted
+from contracts.report import EXIT_OTHER
 from harness.bench.bench import bench_up
 from harness.bench.process import BenchProcess, Side
 from harness.bench.state import temporary_state
@@ -25,7 +26,14 @@ from harness.errors import HarnessError
 from harness.load.checks import CHECKS
 from harness.load.commander import MODEL, Commander
 from harness.load.config import MasterConfig, Totals, WorkerConfig
-from harness.load.figures import CLAIM, SCENARIO, Ended, figures_from, write_load_report
+from harness.load.figures import (
+    CLAIM,
+    SCENARIO,
+    Ended,
+    figures_from,
+    parts_of,
+    write_load_report,
+)
 from harness.load.operations import NO_ANSWER, REGISTERED
 from harness.load.options import (
     SETTLE_WITHIN_S,
@@ -34,6 +42,7 @@ from harness.load.options import (
     run_time_s,
     worker_arguments,
 )
+from harness.load.ports import check_ports
 from harness.load.target import Target, bench_target, plan_of, url_target
 from harness.runner.cohort import choose
 from harness.runner.execute import make_run_directory, point_latest_to
@@ -52,6 +61,8 @@ _MASTER_READY_WITHIN_S: Final = 60.0
 # Locust takes its time to stop thousands of users, and writes its pages then.
 _LOCUST_ENDS_WITHIN_S: Final = 30.0
 _COMMANDS_END_WITHIN_S: Final = 10.0
+# Locust asks sixty times for a master that is not there, every five seconds.
+_CONNECTS_WITHIN_S: Final = 330.0
 # The command line asks again every few seconds until it is heard: this is longer than an end takes.
 _CANCELS_MAX: Final = 20
 
@@ -114,6 +125,7 @@ class _Stop:
 
 async def _load(options: LoadOptions, console: Console, stop: _Stop) -> Loaded:
     clock = SystemClock()
+    await check_ports(options)
     directory = make_run_directory(options.out, _SCENARIO, RunOptions(seed=options.seed), clock)
     journal = JournalFile(directory / "journal" / "runner.jsonl")
     try:
@@ -190,8 +202,10 @@ async def _record(
                 commander = Commander(lamps, options.commands_per_s, journal, clock, control)
         processes = _Processes(options, places, target, journal, clock, console, stop)
         await stack.enter_async_context(processes.up())
-        # Of a master elsewhere nobody here hears when its test begins.
-        stop.has_test = stop.has_test or bool(options.master_host)
+        if options.master_host:
+            await processes.until_connected()
+            # Nobody here hears when the test of a master elsewhere begins.
+            stop.has_test = True
         await _commanded(commander, live, processes, stop)
         return Ended(processes.totals(), processes.exit_code, target.secrets())
 
@@ -238,15 +252,20 @@ class _Processes:
         self._processes: dict[str, BenchProcess] = {}
         self._fleets: dict[str, psutil.Process] = {}
         self._failure = ""
+        self._lost = asyncio.Event()
+        self._watches: list[asyncio.Task[None]] = []
         self._shown = ""
         self.is_testing = False
 
     @property
     def exit_code(self) -> int:
-        """Of the master, or, where it is elsewhere, the worst of the workers'."""
-        if MASTER in self._processes:
-            return self._processes[MASTER].returncode or 0
-        return max(abs(each.returncode or 0) for each in self._processes.values())
+        """Of the master, or, where it is elsewhere, the worst of the workers'.
+
+        A process that was killed has none of its own: that is `EXIT_OTHER`.
+        """
+        judges = [self._processes[MASTER]] if MASTER in self._processes else self._workers()
+        codes = (each.returncode or 0 for each in judges)
+        return max(code if 0 <= code <= EXIT_OTHER else EXIT_OTHER for code in codes)
 
     def totals(self) -> Totals | None:
         """What Locust counted; None where the master is elsewhere. Raises `HarnessError`."""
@@ -254,8 +273,11 @@ class _Processes:
             return None
         file = self._directory / TOTALS_FILE
         if not file.exists():
-            why = self._failure or self._processes[MASTER].last_words()
-            raise HarnessError(f"Locust ended before anything was counted: {why}")
+            master = self._processes[MASTER]
+            why = self._failure or f"its master ended (code {master.returncode})"
+            raise HarnessError(
+                f"Locust ended before anything was counted: {why}; {master.last_words()}"
+            )
         return msgspec.json.decode(file.read_bytes(), type=Totals)
 
     @contextlib.asynccontextmanager
@@ -270,36 +292,62 @@ class _Processes:
             for number in range(self._options.workers):
                 name = f"worker-{number + 1}"
                 await self._start(f"locust-{name}", "instruments", "worker", self._worker(name))
+                if MASTER in self._processes:
+                    watch = self._watch(self._processes[f"locust-{name}"])
+                    self._watches.append(asyncio.create_task(watch))
             yield
         finally:
-            sampler.cancel()
+            for task in (sampler, *self._watches):
+                task.cancel()
             await asyncio.gather(*(each.stop() for each in self._processes.values()))
+
+    async def until_connected(self) -> None:
+        """Wait until a master elsewhere has the workers. Raises `BenchFailed` when it has not."""
+        host, port = self._options.master_host, self._options.master_port
+        self._console.print(f"connecting to the master at {host}:{port} …", highlight=False)
+        await asyncio.gather(
+            *(each.until_ready(_CONNECTS_WITHIN_S) for each in self._workers()),
+        )
 
     async def until_over(self, live: Live, stop: _Stop) -> None:
         """Wait until the test has ended, by itself or by `stop`. Raises why the bench failed."""
         leaders = [self._processes[MASTER]] if MASTER in self._processes else self._workers()
-        ends = asyncio.ensure_future(asyncio.gather(*(each.until_ended() for each in leaders)))
+        ends = asyncio.create_task(_until_ended(leaders))
         stopped = asyncio.create_task(stop.asked.wait())
+        lost = asyncio.create_task(self._lost.wait())
         failure = asyncio.create_task(live.until("the bench fails", lambda: False, 1e9))
         try:
-            waits: set[asyncio.Future[Any]] = {ends, stopped, failure}
+            waits: set[asyncio.Future[Any]] = {ends, stopped, lost, failure}
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if failure.done():
                 failure.result()
+            if lost.done():
+                raise HarnessError(self._failure)
             if not ends.done():
                 for leader in leaders:
                     leader.tell({"end": {}})
                 await asyncio.wait({ends}, timeout=SETTLE_WITHIN_S + _LOCUST_ENDS_WITHIN_S)
         finally:
-            for task in (ends, stopped, failure):
+            for task in (ends, stopped, lost, failure):
                 task.cancel()
-        # Workers hear of the end from their master.
-        await self._await_all(self._workers())
+        # Workers hear of the end from their master: not from one that was killed.
+        if all(each.returncode is None or each.returncode >= 0 for each in leaders):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOCUST_ENDS_WITHIN_S):
+                    await _until_ended(self._workers())
 
-    async def _await_all(self, processes: Iterable[BenchProcess]) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LOCUST_ENDS_WITHIN_S):
-                await asyncio.gather(*(each.until_ended() for each in processes))
+    async def _watch(self, worker: BenchProcess) -> None:
+        """Say it when a worker ends that should not have: its devices are gone with it."""
+        code = await worker.until_ended()
+        # When all is over, and when it gave a reason, there is nothing to add.
+        if self._failure or (self._stop.has_test and not self.is_testing):
+            return
+        told = f"{worker.name} ended (code {code}): {worker.last_words()}"
+        if self._stop.has_test:
+            self._console.out(f"{told}. Its devices are gone", style="yellow", highlight=False)
+        else:
+            self._failure = told
+            self._lost.set()
 
     def _workers(self) -> list[BenchProcess]:
         return [each for name, each in self._processes.items() if name != MASTER]
@@ -405,6 +453,10 @@ class _Processes:
                     )
 
 
+async def _until_ended(processes: Iterable[BenchProcess]) -> None:
+    await asyncio.gather(*(each.until_ended() for each in processes))
+
+
 def _reachable(host: str) -> str:
     return "127.0.0.1" if host in ("*", "0.0.0.0") else host  # compared, not bound
 
@@ -434,5 +486,6 @@ def _run_started(options: LoadOptions, directory: Path, clock: Clock) -> RunStar
             "security": options.security if not options.server else "by URL",
             "report_every_s": f"{options.reporting_interval_s():g}",
             "taps": "on" if options.taps and not options.server else "off",
+            **parts_of(options),
         },
     )

@@ -77,8 +77,12 @@ def url_target(options: LoadOptions, private: Path) -> Target:
         if options.devices_file is not None:
             check_owner_only(options.devices_file)
         found = read_devices(devices)
+        if options.trust_anchors_file is not None:
+            options.trust_anchors_file.read_bytes()
     except ConfigError as error:
         raise ScenarioError(str(error)) from error
+    except OSError as error:
+        raise ScenarioError(f"cannot read {error.filename}: {error.strerror}") from error
     trust = options.trust_anchors_file
     fleet = _fleet(options, options.server, None if trust is None else str(trust))
     secrets = [bytes.fromhex(line.psk) for line in found if line.psk]

@@ -32,7 +32,8 @@ def print_summary(report: Report, directory: Path, console: Console) -> None:
             console.print(_check(check))
     for note in report.notes:
         console.print(Text(f"! {note}", style="yellow"))
-    console.print(Text(f"The report: {directory / 'report.html'}"), soft_wrap=True)
+    name = "report.json" if _is_from_locust(report) else "report.html"
+    console.print(Text(f"The report: {directory / name}"), soft_wrap=True)
 
 
 def _verdict(report: Report) -> Panel:
@@ -90,7 +91,10 @@ def _figures(report: Report) -> Table:
     )
     of_platform = {
         "devices": f"{report.devices.online:,} of {report.devices.total:,} online, {rate} a second",
-        "readings": _readings(report.readings),
+        # Locust counts packs: what became of the readings in them it does not know.
+        "readings": "not counted: the journals of the fleets are elsewhere"
+        if _is_from_locust(report)
+        else _readings(report.readings),
         "commands": f"{commands.succeeded:,} of {commands.issued:,} succeeded",
         "alarms": ", ".join(
             f"{words(alarm)} {counts.raised}↑ {counts.cleared}↓"
@@ -115,6 +119,11 @@ def _figures(report: Report) -> Table:
     for name, text in rows.items():
         table.add_row(Text(name, style="dim"), Text(text))
     return table
+
+
+def _is_from_locust(report: Report) -> bool:
+    """Whether the fleets' journals, which a page is made from, are on other machines."""
+    return report.options.get("figures_from") == "locust"
 
 
 def _is_lwm2m_alone(report: Report) -> bool:

@@ -351,7 +351,7 @@ def run_started(
         at_unix_us=clock.wall_us(),
         options={
             **({"rate_per_s": f"{options.rate_per_s:g}"} if options.rate_per_s else {}),
-            **({"telemetry_s": f"{options.telemetry_s:g}"} if options.telemetry_s else {}),
+            **({} if options.telemetry_s is None else {"telemetry_s": f"{options.telemetry_s:g}"}),
             "report_every_s": f"{options.reporting_interval_s(len(cohort.rows)):g}",
             "manifest": _manifest_name(scenario, options),
             **({} if scenario.with_platform else {OPTION_PARTS: LWM2M_ALONE}),

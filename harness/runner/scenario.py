@@ -101,6 +101,10 @@ class RunOptions:
             return min(86_400.0, max(0.05, devices / per_s))
         return self.report_every_s or max(1.0, devices / PACKS_PER_S)
 
+    def lasts_s(self, usual_s: float) -> float:
+        """`--duration`, also one of 0 s; what is usual for the scenario where there is none."""
+        return usual_s if self.telemetry_s is None else self.telemetry_s
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -118,6 +122,10 @@ class Scenario:
     # From the command to the report, with that many devices on two cores that do nothing else: for
     # `lamplighter list`. It limits nothing.
     takes_s: float | None = None
+    # Whether it was measured so. False: it is reckoned from what the story waits for.
+    takes_is_measured: bool = False
+    # The shortest `--duration` that it can be told in.
+    lasts_s_min: float = 0.0
     # Only street lamps.
     only_lamps: bool = False
     # False: only the LwM2M server and the fleet; no broker, no platform, and no manifest. Its
@@ -143,7 +151,8 @@ def told_size(scenario: Scenario) -> str:
     if scenario.devices is not None:
         told.append(f"{scenario.devices:,} devices")
     if scenario.takes_s is not None:
-        told.append(f"about {_told_duration(scenario.takes_s)}")
+        estimated = "" if scenario.takes_is_measured else " (estimated)"
+        told.append(f"about {_told_duration(scenario.takes_s)}{estimated}")
     return ", ".join(told)
 
 
@@ -157,10 +166,22 @@ def _told_duration(seconds: float) -> str:
 def sized(options: RunOptions, scenario: Scenario) -> RunOptions:
     """The options with the scenario's number of devices where the user chose none.
 
-    Raises `ScenarioError` for what a scenario without a platform cannot do.
+    Raises `ScenarioError` for what a scenario without a platform cannot do, and for a duration in
+    which the scenario's cannot happen.
     """
+    if options.lasts_s(scenario.lasts_s_min) < scenario.lasts_s_min:
+        raise ScenarioError(
+            f"--duration {options.telemetry_s:g}: {scenario.name} needs "
+            f"{scenario.lasts_s_min:g} s or more"
+        )
     if not scenario.with_platform:
-        for name, given in (("--manifest", options.manifest), ("--defect", options.defect)):
+        for name, given in (
+            ("--manifest", options.manifest),
+            ("--defect", options.defect),
+            ("--report-every", options.report_every_s),
+            ("--target", options.target),
+            ("--broker", None if options.broker == "embedded" else options.broker),
+        ):
             if given is not None:
                 raise ScenarioError(
                     f"{scenario.name} has no {name}: it runs the LwM2M server and the fleet alone"

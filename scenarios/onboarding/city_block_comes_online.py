@@ -40,4 +40,5 @@ SCENARIO = Scenario(
     checks=checks.MAIN_JOB,
     devices=200,
     takes_s=20.0,
+    takes_is_measured=True,
 )

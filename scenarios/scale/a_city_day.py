@@ -37,7 +37,7 @@ def write_day(run: Run) -> Path:
     options = run.options
     manifest = str(options.manifest) if options.manifest else CITY
     city = load_city(manifest, options.seed, len(run.rows))
-    speed = DAY_S / (options.telemetry_s or LASTS_S)
+    speed = DAY_S / options.lasts_s(LASTS_S)
     window = make_window(DATE, "00:00", "24:00", speed, city.longitude)
     file = run.bench.plan.output_dir / SCHEDULE_FILE
     write_schedule(city, window, DATE, file)
@@ -54,4 +54,5 @@ SCENARIO = Scenario(
     checks=checks.CITY,
     devices=500,
     takes_s=640.0,
+    lasts_s_min=1.0,
 )

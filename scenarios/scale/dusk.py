@@ -16,7 +16,7 @@ STORED_AFTER_S = 5.0
 async def story(run: Run) -> None:
     """Bring all lamps online, let it get dark, and drain."""
     lamps = run.lamps()
-    minute_s = run.options.telemetry_s or MINUTE_S
+    minute_s = run.options.lasts_s(MINUTE_S)
     run.want(**{DUSK_WITHIN_S: minute_s + STORED_AFTER_S})
     file = write_events(
         run, dusk(lamps, run.options.seed, within_s=minute_s), run.rows, lasts_s=minute_s
@@ -41,5 +41,6 @@ SCENARIO = Scenario(
     checks=checks.DUSK,
     devices=1_000,
     takes_s=110.0,
+    lasts_s_min=1.0,
     only_lamps=True,
 )

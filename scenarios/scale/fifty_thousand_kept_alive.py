@@ -15,7 +15,7 @@ HELD_S = 300.0
 async def story(run: Run) -> None:
     """Switch all on, and let them update in good time."""
     await all_register(run, "fifty_thousand", ARRIVALS_PER_S)
-    await hold(run, LIFETIME_S, run.options.telemetry_s or HELD_S)
+    await hold(run, LIFETIME_S, run.options.lasts_s(HELD_S))
     await end(run)
 
 

@@ -16,7 +16,7 @@ RETURNS_PER_S = 50.0
 RETURN_WITHIN_S_MIN = 5.0
 # From a device's own return: it registers, connects, reports, and the report is stored.
 BACK_S = 30.0
-# Reports go on for so long after the last return.
+# Reports go on for so long after the last return; `--duration` takes another length.
 AFTER_S = 15.0
 
 
@@ -26,7 +26,7 @@ async def story(run: Run) -> None:
     return_within_s = max(
         RETURN_WITHIN_S_MIN, len(rows) / (run.options.rate_per_s or RETURNS_PER_S)
     )
-    ends_s = BEGINS_S + OUTAGE_S + return_within_s + AFTER_S
+    ends_s = BEGINS_S + OUTAGE_S + return_within_s + run.options.lasts_s(AFTER_S)
     run.want(**{BACK_WITHIN_S: BACK_S})
     events = power_cut(
         [row.endpoint for row in rows],

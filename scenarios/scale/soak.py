@@ -14,7 +14,7 @@ COMMANDS_PER_S = 2.0
 
 async def story(run: Run) -> None:
     """Bring all online, let them report and be read, and drain."""
-    lasts_s = run.options.telemetry_s or LASTS_S
+    lasts_s = run.options.lasts_s(LASTS_S)
     rate_per_s = run.options.rate_per_s or DEVICES_PER_S
     await run.provision_rows()
     await run.start_fleet(profile=soak_profile(len(run.rows), rate_per_s, lasts_s))
@@ -45,4 +45,5 @@ SCENARIO = Scenario(
     checks=checks.SOAK,
     devices=200,
     takes_s=640.0,
+    lasts_s_min=1.0,
 )

@@ -19,7 +19,7 @@ async def story(run: Run) -> None:
     """Switch all on at an open rate, let them be for a while, and count."""
     run.want(**{REGISTERED_P99_MS: P99_MS})
     await all_register(run, "ten_thousand_lamps", ARRIVALS_PER_S)
-    await hold(run, LIFETIME_S, run.options.telemetry_s or HELD_S)
+    await hold(run, LIFETIME_S, run.options.lasts_s(HELD_S))
     await end(run)
 
 

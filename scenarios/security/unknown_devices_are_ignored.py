@@ -22,7 +22,7 @@ async def story(run: Run) -> None:
     run.switch_on()
     await run.until_online(len(run.rows))
     await run.until_registered(len(everybody))
-    await run.let_telemetry_flow(run.options.telemetry_s or 5.0)
+    await run.let_telemetry_flow(run.options.lasts_s(5.0))
     await run.drain()
     await run.end_fleet()
 

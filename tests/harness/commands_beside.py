@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from harness.run_device import DeviceOptions
+from tests.processes import WITHIN_S
 
 
 class Command:
@@ -40,7 +41,7 @@ class Command:
     async def until(self, pattern: str) -> re.Match[str]:
         """Where its text matches, once it does."""
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(WITHIN_S):
                 while (found := re.search(pattern, self._text.getvalue())) is None:
                     if self._task.done():
                         await self._task

@@ -13,6 +13,7 @@ import uvloop
 
 from harness.serve import ServeOptions, serve
 from tests.harness.commands_beside import Command
+from tests.processes import WITHIN_S
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.search(r"```sh\n(.*?)```", (ROOT / "docs" / "quickstart.md").read_text(), re.DOTALL)
@@ -43,7 +44,7 @@ def test_a_program_of_others_registers_by_the_command_of_the_page(
                 assert found is not None
                 real = real.replace(f"{scheme}://127.0.0.1:{shown}", found[0])
             process = await asyncio.create_subprocess_exec("bash", "-c", real, cwd=tmp_path)
-            await asyncio.wait_for(process.wait(), 30)
+            await asyncio.wait_for(process.wait(), WITHIN_S)
             endpoint = re.search("ep=([a-z0-9-]+)", command)
             assert endpoint is not None
             if "tcp" not in command:  # a trace is of datagrams

@@ -26,8 +26,9 @@ from runtime.component import ConfigError
 from runtime.files import write_secret
 from runtime.http import PortInUse
 from tests.harness.commands_beside import Command, device_options
+from tests.processes import WITHIN_S
 
-CURL_WITHIN_S = 30.0
+CURL_WITHIN_S = 60.0
 
 
 @pytest.mark.parametrize("security", ["psk", "x509", "none"])
@@ -241,7 +242,7 @@ def test_a_device_with_the_wrong_credentials_is_told_what_to_look_at(
             heard = Heard("no DTLS session")
             logging.getLogger("fake_devices").addHandler(heard)
             async with Command(lambda console: run_device(device, console)):
-                await asyncio.wait_for(heard.event.wait(), 30)
+                await asyncio.wait_for(heard.event.wait(), WITHIN_S)
             logging.getLogger("fake_devices").removeHandler(heard)
 
     uvloop.run(story())

@@ -14,9 +14,10 @@ import pytest
 
 from tests.interop.credentials import Credential
 from tests.interop.processes import TextProcess
+from tests.processes import WITHIN_S
 
 _FLAVOURS = ("openssl", "gnutls", "notls")
-_WITHIN_S = 8
+_WITHIN_S = 60
 # What the client prints of a message: "v:1 t:ACK c:2.05 i:1f5d {01} [ options ] :: 'payload'".
 _MESSAGE = re.compile(r"v:1 t:(\w+) c:(\S+) i:(\w+) \{\w*\} \[(.*?)\](?: :: '?(.*))?$")
 
@@ -47,7 +48,9 @@ def version() -> str:
     if found is None:
         return ""
     # It has no option for that: any usage error prints it.
-    said = subprocess.run([found, "-?"], capture_output=True, text=True, check=False, timeout=10)
+    said = subprocess.run(
+        [found, "-?"], capture_output=True, text=True, check=False, timeout=WITHIN_S
+    )
     matched = re.search(r"v(\d[\w.]*)", said.stdout + said.stderr)
     return matched[1] if matched else ""
 
@@ -105,7 +108,7 @@ def ask(
         [*command, *security_options(credential, body_file.parent), uri],
         capture_output=True,
         check=False,
-        timeout=_WITHIN_S * 3,
+        timeout=_WITHIN_S + WITHIN_S,
     )
     text = (done.stdout + done.stderr).decode(errors="replace")
     body = body_file.read_bytes() if body_file.exists() else b""

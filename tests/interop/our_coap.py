@@ -22,7 +22,7 @@ from lwm2m.transport import EndpointDriver, open_udp
 from lwm2m.transport.dtls import DtlsClientLink, PskCredentials
 from tests.interop.credentials import Credential
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 Answer = Callable[[RequestReceived], Response]
 
 
@@ -113,7 +113,7 @@ async def _dtls_link(client: Client, credential: Credential) -> DtlsClientLink:
     return link
 
 
-def run(story: Callable[[], Coroutine[Any, Any, None]], within_s: float = 40.0) -> None:
+def run(story: Callable[[], Coroutine[Any, Any, None]], within_s: float = 4 * WITHIN_S) -> None:
     """Run one story on a loop of its own, within a bound."""
     asyncio.run(asyncio.wait_for(story(), within_s))
 

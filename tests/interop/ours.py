@@ -184,6 +184,7 @@ class OurServer:
         answer = httpx.get(
             f"http://{self.addresses['admin']}/v1/registrations",
             headers=_AUTHORIZED,
+            timeout=WITHIN_S,
         )
         found: list[Mapping[str, Any]] = answer.json()["registrations"]
         return found
@@ -226,7 +227,7 @@ class OurServer:
     def command(self, endpoint: str, operation: str, **fields: Any) -> Outcome:
         """Have an operation carried out; its outcome."""
         number = f"interop-{next(self._ids)}"
-        fields.setdefault("expires_at_us", int(time.time() * 1e6) + 30_000_000)
+        fields.setdefault("expires_at_us", int(time.time() * 1e6) + 120_000_000)
         command = msgspec.convert(
             {
                 "type": "command",
@@ -333,6 +334,7 @@ class OurBootstrapServer:
             f"http://{self.addresses['admin']}/v1/bootstrap/{endpoint}",
             json=entry,
             headers=_AUTHORIZED,
+            timeout=WITHIN_S,
         )
         assert answer.status_code == 204, answer.text
 
@@ -354,7 +356,7 @@ def _secure_listen(directory: Path) -> dict[str, Any]:
 def _admit(admin: str, credential: Credential) -> None:
     row = {"identity": credential.identity, "key": base64.b64encode(credential.key).decode()}
     url = f"http://{admin}/v1/security/{credential.endpoint}"
-    answer = httpx.put(url, json=row, headers=_AUTHORIZED)
+    answer = httpx.put(url, json=row, headers=_AUTHORIZED, timeout=WITHIN_S)
     assert answer.status_code == 204, answer.text
 
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-WITHIN_S = 10.0
-_END_WITHIN_S = 5.0
+WITHIN_S = 60.0
+_END_WITHIN_S = 30.0
 
 Line = dict[str, Any]
 

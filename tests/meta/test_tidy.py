@@ -35,6 +35,10 @@ def _untidy(file: Path) -> Iterator[str]:
     tree = ast.parse(file.read_text())
     if not ast.get_docstring(tree):
         yield "1 no sentence at the top that says what the module owns"
+    yield from _long_functions(tree)
+
+
+def _long_functions(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
@@ -59,6 +63,11 @@ def test_a_module_is_small_and_its_name_says_something(folder: str) -> None:
 @pytest.mark.parametrize("folder", CODE)
 def test_a_module_says_what_it_owns_and_its_functions_are_small(folder: str) -> None:
     assert faults(CODE[folder], _untidy) == []
+
+
+@pytest.mark.parametrize("folder", TESTS)
+def test_the_functions_of_tests_are_small_too(folder: str) -> None:
+    assert faults(TESTS[folder], lambda file: _long_functions(ast.parse(file.read_text()))) == []
 
 
 @pytest.mark.parametrize("folder", [*CODE, *TESTS])

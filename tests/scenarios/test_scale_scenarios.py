@@ -14,7 +14,7 @@ from contracts.report import Report
 from harness.runner.scenario import RunOptions
 from tests.scenarios.test_scenarios import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.bench, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.bench, pytest.mark.timeout(600)]
 
 
 def broken(report: Report) -> dict[str, str]:

@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(not can_fork(), reason="this system has no pidfd_open"),
 ]
 
-FAILED_WITHIN_S = 10.0
+FAILED_WITHIN_S = WITHIN_S
 FORK_SERVER = "fork-server-bench"
 
 Story = Callable[[Bench, list[str]], Awaitable[None]]

@@ -46,6 +46,6 @@ def test_a_killed_process_leaves_no_key_behind() -> None:
         # The janitor holds the pipe's other end: it is done when the directory's inode is gone.
         gone = subprocess.run(
             ["/bin/sh", "-c", _WAIT, str(state)],
-            check=False, timeout=10,
+            check=False, timeout=WITHIN_S,
         )  # fmt: skip
         assert gone.returncode == 0

@@ -16,7 +16,7 @@ from tests.city_platform.stores.conftest import moto
 from tests.scenarios.test_scenarios import MAIN_JOB, broken, run
 
 __all__ = ["moto"]
-pytestmark = [pytest.mark.slow, pytest.mark.bench, pytest.mark.moto, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.bench, pytest.mark.moto, pytest.mark.timeout(600)]
 
 DEVICES = 4
 TARGET = """\
@@ -32,6 +32,7 @@ iot = "{iot}"
 
 [stores.limits]
 registry_per_s = 1000.0
+call_s = 120.0
 """
 
 Endpoints = tuple[str, str]

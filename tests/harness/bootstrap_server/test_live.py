@@ -38,6 +38,7 @@ from tests.harness.lwm2m_server.test_live_security import (
     put_key,
     secure,
 )
+from tests.processes import WITHIN_S
 
 ENDPOINT = "lamp-1"
 SHORT_SERVER_ID = 101
@@ -61,7 +62,7 @@ async def bootstrap_served(
 ) -> AsyncIterator[Mapping[str, str]]:
     told: asyncio.Future[Mapping[str, str]] = asyncio.get_running_loop().create_future()
     task = asyncio.ensure_future(run(config, SystemClock(), told.set_result, wrap=wrap))
-    await asyncio.wait([task, told], return_when=asyncio.FIRST_COMPLETED, timeout=10)
+    await asyncio.wait([task, told], return_when=asyncio.FIRST_COMPLETED, timeout=WITHIN_S)
     if task.done():
         task.result()
     try:
@@ -270,11 +271,11 @@ def test_a_device_with_a_certificate_is_bootstrapped_under_its_own_name_alone(
                 device.driver.send_request(
                     device.server, Request(codes.POST, ("bs",), (f"ep={name}",))
                 )
-                answer = await asyncio.wait_for(device.responses.get(), 10)
+                answer = await asyncio.wait_for(device.responses.get(), WITHIN_S)
                 assert answer.code == expected
             # Its session ends, and with it what was bootstrapped over it.
             device.driver.close()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN_S):
                 while (await sessions(client))[0]["state"] != "failed":
                     continue  # each turn waits for an answer
             counters = (await client.get("/v1/counters")).json()
@@ -298,7 +299,7 @@ def test_a_device_asks_over_a_connection_and_its_end_ends_the_session(tmp_path: 
                 answer = await device.ask(("bs",), f"ep={ENDPOINT}")
                 assert answer is not None
                 assert answer.code == codes.CHANGED
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN_S):
                 while (await sessions(client))[0]["state"] == "running":
                     continue  # each turn waits for an answer
             counters = (await client.get("/v1/counters")).json()
@@ -327,7 +328,7 @@ def test_a_trace_sees_what_passes(tmp_path: Path) -> None:
             device.driver.send_request(
                 device.server, Request(codes.POST, ("bs",), (f"ep={ENDPOINT}",))
             )
-            answer = await asyncio.wait_for(device.responses.get(), 10)
+            answer = await asyncio.wait_for(device.responses.get(), WITHIN_S)
             assert answer.code == codes.BAD_REQUEST
             device.driver.close()
 

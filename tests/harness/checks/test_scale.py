@@ -192,6 +192,7 @@ HONEST: list[tuple[Check, Callable[[], list[Record]]]] = [
     (checks.every_device_registers, registered),
     (checks.registrations_are_answered_in_time, registered),
     (checks.no_registration_lapses, registered),
+    (checks.every_device_updates, registered),
     (checks.every_event_is_delivered, registered),
     (checks.reads_return_the_devices_own_value, operated),
     (checks.updates_run, operated),
@@ -280,6 +281,26 @@ def test_the_last_update_counts_to_the_end() -> None:
 def test_whoever_registers_again_has_lapsed() -> None:
     again = DeviceRegistered(at_ns=40 * S, endpoint="lamp-0", location="/rd/9")
     broken(checks.no_registration_lapses, Journal([*registered(), again]), "lamp-0")
+
+
+def test_a_device_that_never_updated_though_it_was_time_to_is_named() -> None:
+    records = [
+        each
+        for each in registered()
+        if not (isinstance(each, DeviceUpdated) and each.endpoint == "lamp-2")
+    ]
+    broken(checks.every_device_updates, Journal(records), "lamp-2")
+
+
+def test_registrations_that_nobody_had_to_update_yet_show_nothing() -> None:
+    records = [
+        msgspec.structs.replace(each, at_ns=10 * S) if isinstance(each, DeviceEnded) else each
+        for each in registered()
+        if not isinstance(each, DeviceUpdated)
+    ]
+    verdict = checks.every_device_updates(Journal(records))
+    assert verdict.outcome == "inconclusive"
+    assert verdict.summary.endswith("choose a --duration of 60 or more")
 
 
 def test_a_registration_that_the_server_let_expire_is_a_lapse() -> None:

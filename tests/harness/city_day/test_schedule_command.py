@@ -149,7 +149,7 @@ def test_the_page_asks_for_nothing_from_outside(tmp_path: Path, manifest: Path) 
 @settings(
     max_examples=12,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(begins=st.integers(0, 1_439), length=st.integers(1, 1_440), speed=st.floats(0.5, 100_000.0))
 def test_any_hours_at_any_speed_give_a_readable_file(
@@ -220,7 +220,9 @@ def test_what_cannot_be_done_is_told(tmp_path: Path, manifest: Path) -> None:
         (ScheduleOptions(str(manifest), begins="soon"), "--from 'soon'"),
         (ScheduleOptions(str(manifest), out=tmp_path / "no" / "x"), "choose another --out"),
         (
-            ScheduleOptions(str(manifest), ends="00:10", html=tmp_path / "no" / "x"),
+            ScheduleOptions(
+                str(manifest), ends="00:10", html=tmp_path / "no" / "x", out=tmp_path / "day"
+            ),
             "choose another --html",
         ),
     ):

@@ -6,6 +6,7 @@ from contracts.journal import DeviceRegistered, DeviceRegistrationFailed, Device
 from harness.journal import Journal
 from harness.load.checks import (
     counted_in_journal,
+    every_worker_counted,
     locust_counts_what_the_journal_says,
     operations_succeed,
     totals_notes,
@@ -53,6 +54,22 @@ def test_a_line_that_no_journal_has_is_found() -> None:
 def test_what_the_loader_and_the_bench_add_is_left_out() -> None:
     verdict = locust_counts_what_the_journal_says(journal(entry(2, 1), entry(7, 0, "loader")))
     assert verdict.outcome == "holds"
+
+
+def test_totals_that_a_lost_worker_made_too_low_are_no_verdict_on_the_platform() -> None:
+    totals = Totals(entries=[entry(1)], workers_missing=1)
+    lost = Journal([*RECORDS, *totals_notes(totals, at_ns=9)])
+    assert locust_counts_what_the_journal_says(lost).outcome == "inconclusive"
+    verdict = every_worker_counted(lost)
+    assert (verdict.outcome, verdict.summary) == (
+        "inconclusive",
+        "1 did not: their devices are gone with them",
+    )
+
+
+def test_workers_that_all_counted_are_told() -> None:
+    assert every_worker_counted(journal(entry(2, 1))).outcome == "holds"
+    assert every_worker_counted(Journal(RECORDS)).outcome == "inconclusive"
 
 
 def test_without_totals_nothing_is_decided() -> None:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
+from rich.console import Console
+
 from contracts.journal import DeviceStarted, LoopSample, ReadingsStored, RunStarted
-from contracts.report import decode_report, encode_report
+from contracts.report import EXIT_OTHER, decode_report, encode_report
 from harness.journal import Journal
 from harness.load.config import Entry, Figures, Totals
-from harness.load.figures import locust_report, percentiles_of, since_last_test
+from harness.load.figures import (
+    Ended,
+    locust_report,
+    percentiles_of,
+    since_last_test,
+    write_load_report,
+)
 from harness.load.health import LOOP_DELAY, START_LAG, FleetHealth
 from harness.load.options import LoadOptions
+from harness.reporting import print_summary
+from runtime.clock import SystemClock
 
 OPTIONS = LoadOptions(users=4, expect_workers=4)
 KEPT_UP = Figures(worker="worker-1", devices=4, start_lag_p99_ms=3.0, loop_delay_p99_ms=2.0)
@@ -40,6 +53,31 @@ def test_it_has_stages_with_percentiles_and_says_where_they_are_from() -> None:
     assert (stage.since_start.p50, stage.since_start.max) == (1.5, 90.062)
     assert report.throughput["registered"].peak_per_s == 3.0
     assert decode_report(encode_report(report)) == report
+
+
+def test_of_workers_elsewhere_the_verdict_is_told_and_no_reading_claimed(tmp_path: Path) -> None:
+    slow = Figures(worker="worker-2", devices=2, faults=["start lag p99 80.0 ms, over 50 ms"])
+    told = Console(file=io.StringIO(), width=200)
+    ended = Ended(totals(KEPT_UP, slow), EXIT_OTHER, ())
+    assert write_load_report(OPTIONS, tmp_path, ended, SystemClock(), told) == EXIT_OTHER
+    assert isinstance(told.file, io.StringIO)
+    text = told.file.getvalue()
+    assert "SATURATED" in text
+    assert "start lag p99 80.0 ms" in text
+    assert "none lost" not in text
+    assert f"The report: {tmp_path / 'report.json'}" in text
+    assert b"loader_kept_up" in (tmp_path / "junit.xml").read_bytes()
+
+
+def test_devices_without_an_uplink_are_told_as_registered(tmp_path: Path) -> None:
+    options = LoadOptions(
+        users=4, expect_workers=4, server="coap://h:1", devices_file=tmp_path, uplink=False
+    )
+    told = Console(file=io.StringIO(), width=200)
+    print_summary(locust_report(options, totals(KEPT_UP), "run"), tmp_path, told)
+    assert isinstance(told.file, io.StringIO)
+    assert "4 of 4 registered" in told.file.getvalue()
+    assert "online" not in told.file.getvalue().replace("`online`", "")
 
 
 def test_no_percentile_is_above_the_largest() -> None:

@@ -38,6 +38,7 @@ from tests.processes import WITHIN_S
         ({"workers": 0}, "--workers 0 needs --server"),
         ({"expect_workers": 1}, "--expect-workers 1"),
         ({"locustfile": Path("nowhere.py")}, "nowhere.py"),
+        ({"locustfile": Path(__file__).parents[3] / "README.md"}, "a name in .py"),
         ({"locust_arguments": ("--run-time=5s",)}, "--run-time=5s behind --"),
         ({"locust_arguments": ("--processes", "4")}, "--processes behind --"),
     ],

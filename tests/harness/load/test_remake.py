@@ -55,8 +55,9 @@ def test_a_load_with_journals_is_judged_by_its_own_checks(tmp_path: Path) -> Non
     folder = write(tmp_path, [*loaded(), *totals_notes(TOTALS, 1)])
     report = remake_load_report(folder, read_run(folder))
     names = [check.name for check in report.checks]
-    assert names[:3] == [
-        "operations_succeed", "locust_counts_what_the_journal_says", "loader_kept_up",
+    assert names[:4] == [
+        "operations_succeed", "every_worker_counted",
+        "locust_counts_what_the_journal_says", "loader_kept_up",
     ]  # fmt: skip
     assert "nothing_left_behind" in names
     assert report.scenario == "load"

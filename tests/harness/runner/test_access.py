@@ -54,7 +54,9 @@ async def asked(bench: Bench, component: str, path: str, bearer: str | None, **m
     """An answer that refuses, which is an RFC 9457 problem."""
     headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
     address = bench.address(component, "http")
-    async with httpx.AsyncClient(base_url=f"http://{address}", headers=headers) as client:
+    async with httpx.AsyncClient(
+        base_url=f"http://{address}", headers=headers, timeout=WITHIN_S
+    ) as client:
         answer = await client.request(more.pop("method", "GET"), path, **more)
     assert answer.headers["content-type"] == "application/problem+json"
     found = answer.json()

@@ -40,9 +40,29 @@ def test_a_scenario_has_its_own_size_unless_the_user_says_otherwise() -> None:
 
 
 def test_what_only_a_platform_can_do_is_refused_without_one() -> None:
-    for options in (RunOptions(manifest=Path("x.csv")), RunOptions(defect="lose_one")):
+    for options in (
+        RunOptions(manifest=Path("x.csv")),
+        RunOptions(defect="lose_one"),
+        RunOptions(report_every_s=1.0),
+        RunOptions(broker="mosquitto"),
+    ):
         with pytest.raises(ScenarioError, match="the LwM2M server and the fleet alone"):
             sized(options, ALONE)
+
+
+def test_a_duration_is_taken_as_it_is_given_also_when_it_is_none() -> None:
+    assert RunOptions().lasts_s(60.0) == 60.0
+    assert RunOptions(telemetry_s=0.0).lasts_s(60.0) == 0.0
+    assert RunOptions(telemetry_s=7.0).lasts_s(60.0) == 7.0
+
+
+@pytest.mark.parametrize("name", ["scale.a_city_day", "scale.dusk", "scale.soak"])
+def test_a_duration_too_short_for_what_the_scenario_tells_is_refused(name: str) -> None:
+    scenario = find_scenarios()[name]
+    with pytest.raises(ScenarioError, match=f"--duration 0.5: {name} needs 1 s or more"):
+        sized(RunOptions(telemetry_s=0.5), scenario)
+    assert sized(RunOptions(telemetry_s=1.0), scenario).telemetry_s == 1.0
+    assert sized(RunOptions(), scenario).telemetry_s is None
 
 
 def test_taps_that_would_cost_more_than_they_watch_are_off_whatever_the_user_says() -> None:

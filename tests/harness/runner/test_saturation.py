@@ -19,8 +19,12 @@ from harness.latency import decode
 from harness.runner.execute import execute
 from harness.runner.scenario import RunOptions, Scenario
 
-DEVICES = 20
+DEVICES = 60
 PAUSE_S = 0.6
+# What stands still stands still longer.
+STRICT = LoaderLimits(lag_p99_ms=400.0, loop_delay_p99_ms=400.0, loop_delay_max_ms=450.0)
+# The machine that runs this has other things to do.
+GENEROUS = LoaderLimits(lag_p99_ms=30_000.0, loop_delay_p99_ms=30_000.0, loop_delay_max_ms=30_000.0)
 
 
 def run(story, options: RunOptions):
@@ -33,12 +37,11 @@ def run(story, options: RunOptions):
     return uvloop.run(execute(scenario, options, Console(file=io.StringIO())))
 
 
-def options(out: Path, **more) -> RunOptions:
+def options(out: Path, limits: LoaderLimits, **more) -> RunOptions:
     profile = LoadProfile(
-        name="twenty",
-        registrations=(Constant(rate_per_s=10, duration_s=2),),
-        # Generous: the machine that runs this has other things to do.
-        limits=LoaderLimits(lag_p99_ms=400.0, loop_delay_p99_ms=400.0, loop_delay_max_ms=450.0),
+        name="sixty",
+        registrations=(Constant(rate_per_s=10, duration_s=6),),
+        limits=limits,
     )
     return RunOptions(profile=profile, out=out, security="none", taps=False, **more)
 
@@ -50,7 +53,7 @@ def test_a_fleet_that_stands_still_ends_saturated_with_exit_3(tmp_path):
         await run.start_fleet()
         run.switch_on()
         [fleet] = run.bench.fleets
-        await run.until_registered(DEVICES // 4)
+        await run.until_registered(5)
         fleet.pid_signal(signal.SIGSTOP)
         await asyncio.sleep(PAUSE_S)
         fleet.pid_signal(signal.SIGCONT)
@@ -58,7 +61,7 @@ def test_a_fleet_that_stands_still_ends_saturated_with_exit_3(tmp_path):
         await run.drain()
         await run.end_fleet()
 
-    report = run(story, options(tmp_path)).report
+    report = run(story, options(tmp_path, STRICT)).report
     assert (report.verdict, report.exit_code) == ("inconclusive", EXIT_OTHER)
     assert report.loader.saturated
     assert any("over 4" in fault for fault in report.loader.faults)
@@ -81,12 +84,12 @@ def test_two_fleets_switch_all_devices_of_a_profile_on(tmp_path):
         await run.drain()
         await run.end_fleet()
 
-    report = run(story, options(tmp_path, fleet_processes=2)).report
+    report = run(story, options(tmp_path, GENEROUS, fleet_processes=2)).report
     assert report.exit_code == EXIT_HOLDS, report.loader
     assert (report.loader.fleet_processes, report.loader.addresses) == (2, "shared")
-    assert report.loader.profile == "twenty"
+    assert report.loader.profile == "sixty"
     assert report.loader.intended == {"registrations": DEVICES}
-    assert report.loader.limits.lag_p99_ms == 400
+    assert report.loader.limits.lag_p99_ms == 30_000
     assert report.devices.total == report.stages["registered"].count == DEVICES
     assert {p.process for p in report.processes if p.side == "fleet"} == {"fleet", "fleet-2"}
 
@@ -102,20 +105,20 @@ def test_a_server_that_stands_still_for_a_second_shows_in_p99_and_max(tmp_path):
         server.pid_signal(signal.SIGSTOP)
         await asyncio.sleep(1.0)
         server.pid_signal(signal.SIGCONT)
-        await run.until_registered(180)
+        await run.until_registered(360)
         await run.end_fleet()
 
     profile = LoadProfile(
-        name="three seconds",
-        registrations=(Constant(rate_per_s=60, duration_s=3),),
-        limits=LoaderLimits(lag_p99_ms=2000.0, loop_delay_p99_ms=2000.0),
+        name="six seconds",
+        registrations=(Constant(rate_per_s=60, duration_s=6),),
+        limits=GENEROUS,
     )
     chosen = RunOptions(profile=profile, out=tmp_path, security="none", taps=False)
     report = run(story, chosen).report
     assert not report.loader.saturated
     registered = report.stages["registered"]
-    # A third of all was meant to begin while the server stood still.
-    assert registered.count == 180
+    # A sixth of all was meant to begin while the server stood still.
+    assert registered.count == 360
     assert registered.since_start.max >= 950
     assert registered.since_start.p99 >= 900
     assert any(second.max_ms >= 950 for second in registered.seconds)

@@ -46,8 +46,17 @@ def test_the_list_has_every_scenario_with_its_size_and_duration() -> None:
 def test_a_size_is_told_in_round_figures(
     devices: int | None, takes_s: float | None, expected: str
 ) -> None:
-    scenario: Scenario = dataclasses.replace(SCENARIOS[MAIN_JOB], devices=devices, takes_s=takes_s)
+    scenario: Scenario = dataclasses.replace(
+        SCENARIOS[MAIN_JOB], devices=devices, takes_s=takes_s, takes_is_measured=True
+    )
     assert told_size(scenario) == expected
+
+
+def test_a_duration_that_nobody_measured_is_told_as_an_estimate() -> None:
+    scenario: Scenario = dataclasses.replace(
+        SCENARIOS[MAIN_JOB], devices=200, takes_s=60.0, takes_is_measured=False
+    )
+    assert told_size(scenario) == "200 devices, about 60 s (estimated)"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from harness.runner.simulate import (
 )
 from runtime.http_client import HttpClient
 from tests.harness.commands_beside import Command
+from tests.processes import WITHIN_S
 
 ROWS = choose(None, DEFAULT_DEVICES, seed=1).rows
 DAY_S = 86_400.0
@@ -133,7 +134,7 @@ async def ask(address: str, token: str, path: str) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.bench
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_simulated_devices_come_online_report_and_do_what_they_are_told(tmp_path: Path) -> None:
     def token(role: str) -> str:
         return (tmp_path / "state" / "operator_tokens" / role).read_text().strip()
@@ -146,7 +147,7 @@ def test_simulated_devices_come_online_report_and_do_what_they_are_told(tmp_path
             # Whose key is printed is nobody that is simulated.
             free = (await bench.until("lamplighter device --endpoint ([a-z0-9-]+)"))[1]
             await bench.until("All 4 simulated devices are connected")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(WITHIN_S):
                 while True:
                     states = await ask(ingestion, token("analyst"), "/v1/states")
                     online = {row[0] for row in states["states"] if row[2] == "online"}
@@ -158,7 +159,7 @@ def test_simulated_devices_come_online_report_and_do_what_they_are_told(tmp_path
             async with HttpClient(control, token("controller")) as client:
                 asked = b'{"operation": "write", "path": "/3416/0/1", "value": 40}'
                 record = await client.send("POST", f"/v1/devices/{lamp}/commands", asked, dict)
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(WITHIN_S):
                     while record["state"] not in ("succeeded", "refused", "expired", "unknown"):
                         await asyncio.sleep(0.05)
                         record = await client.get(f"/v1/commands/{record['id']}", dict)

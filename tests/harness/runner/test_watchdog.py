@@ -11,6 +11,7 @@ from contracts.journal import Note
 from harness.bench.process import BenchProcess
 from harness.runner.watchdog import EVERY_S, SILENT_S, STOPPED_S, Watchdog
 from runtime.clock import SystemClock
+from tests.processes import WITHIN_S
 
 # Says that it is ready, then nothing, until its input ends.
 SILENT = "import sys; print('{\"ready\": {}}', flush=True); sys.stdin.read()"
@@ -65,7 +66,7 @@ def with_process(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         while not condition():  # noqa: ASYNC110 # of the state of a process there is no event
             await asyncio.sleep(0)
 

@@ -322,7 +322,7 @@ def test_both_of_our_sides_meet_over_tcp_and_notice_when_the_other_is_gone() -> 
 @pytest.mark.slow
 def test_garbage_is_aborted_and_silence_is_cut_off() -> None:
     async def story() -> None:
-        side = _Side(_answer, ConnectionLimits(opening_s=0.2, half_open_max=2))
+        side = _Side(_answer, ConnectionLimits(opening_s=2.0, half_open_max=2))
         server = await open_tcp_server("127.0.0.1", 0, side.driver)
         reader, writer = await asyncio.open_connection(*server.address)
         writer.write(b"GET / HTTP/1.1\r\n\r\n")

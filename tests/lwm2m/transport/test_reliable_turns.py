@@ -14,6 +14,7 @@ from lwm2m.coap import RequestReceived, Response, TransmissionParameters, codes
 from lwm2m.transport.reliable import ReliableEndpoint, TcpDriver, encode_frame, open_tcp_server
 from lwm2m.transport.reliable.exchanges import MESSAGES_PER_TURN
 from lwm2m.transport.reliable.signaling import PING, PONG, settings_message, signaling_message
+from tests.processes import WITHIN_S
 
 PINGS = 20_000
 
@@ -42,7 +43,7 @@ async def flooded() -> None:
         greedy[1].write(settings_message(2_000) + signaling_message(PING) * PINGS)
         modest[1].write(settings_message(2_000) + encode_frame(codes.GET, b"m", b""))
         said = len(settings_message(TransmissionParameters().payload_bytes_max + 4_096))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WITHIN_S):
             answer = encode_frame(codes.CONTENT, b"m", b"")
             assert (await modest[0].readexactly(said + len(answer))).endswith(answer)
             # Nothing of what the other one sent is forgotten.

@@ -15,6 +15,7 @@ from lwm2m.transport import (
     open_many_addresses,
     open_udp,
 )
+from lwm2m.transport.many_addresses import PLACES_KEPT
 from lwm2m.transport.udp import DATAGRAMS_PER_TURN, DATAGRAMS_PER_WAKE, SEND_QUEUE_MAX
 
 if TYPE_CHECKING:
@@ -178,6 +179,23 @@ def test_a_local_address_outside_the_loopback_network_is_refused(local: str) -> 
         link = await open_many_addresses(Inbox().receive)
         with pytest.raises(NotLoopback):
             link.send([(b"x", (local, "127.0.0.1", 9))])
+        link.close()
+
+    asyncio.run(story())
+
+
+def test_one_socket_remembers_few_of_the_many_that_it_has_spoken_with() -> None:
+    async def story() -> None:
+        link = await open_many_addresses(Inbox().receive)
+        for port in range(1, 3 * PLACES_KEPT):
+            place = port.to_bytes(2, "big") + bytes((127, 0, 0, 9))
+            local = bytes((127, 0, port >> 8, port & 255))
+            peer = link._make_peer(place, local)
+            assert peer == (f"127.0.{port >> 8}.{port & 255}", "127.0.0.9", port)
+            assert place in link._make_envelope(peer)
+            assert local in link._make_envelope(peer)
+        assert len(link._heads) <= PLACES_KEPT
+        assert len(link._places) <= PLACES_KEPT
         link.close()
 
     asyncio.run(story())

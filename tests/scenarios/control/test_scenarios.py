@@ -13,7 +13,7 @@ from contracts.report import Report
 from harness.runner.execute import execute
 from harness.runner.scenario import RunOptions, find_scenario
 
-pytestmark = [pytest.mark.slow, pytest.mark.bench, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.bench, pytest.mark.timeout(600)]
 
 
 def run(name: str, options: RunOptions) -> Report:
