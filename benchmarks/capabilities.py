@@ -44,6 +44,11 @@ def _broker(name: str, security: str | None = None) -> Callable[[Line], bool]:
     )
 
 
+def _is_as_fast_as_can_be(line: Line) -> bool:
+    """Registrations that no rate of arrivals held back: compared with others' in the same run."""
+    return "times_aiocoap" in line
+
+
 def _onboards(name: str, security: str) -> Callable[[Line], bool]:
     """Bootstrapped, and not online as well, which is what the run was for then."""
     is_of = _broker(name, security)
@@ -78,9 +83,14 @@ CAPABILITIES: tuple[Capability, ...] = (
         (
             Figure(
                 "Registers, every event delivered", "register.per_s_with_events", "/s", 20_000,
-                ratio="times_aiocoap", than="the aiocoap pair's rate",
+                only=_is_as_fast_as_can_be,
             ),
-            Figure("times the aiocoap pair's rate", "times_aiocoap", "×", least=15),
+            # Of 10,000 offered: the last of them are there when the last event is not.
+            Figure(
+                "Registers of those offered", "register.per_s", "/s", 9_900,
+                only=lambda line: not _is_as_fast_as_can_be(line),
+            ),
+            Figure("times the aiocoap pair's rate, answered", "times_aiocoap", "×", least=15),
             Figure("p99 of a Register", "register.p99_ms", "ms"),
             Figure("Updates, every event delivered", "update.per_s_with_events", "/s"),
             Figure("gaps in the events", "events.gaps", "", most=0),
