@@ -72,6 +72,29 @@ def test_the_same_id_with_another_token_is_another_request() -> None:
     assert [answer.token for answer in talk.sent()] == [b"a", b"b", b""]
 
 
+def test_a_first_request_is_taken_also_from_who_has_been_asked_before() -> None:
+    talk = ByHand()
+    talk.send(Request(codes.GET, ("3", "0")))
+    talk.sent_one()
+    taken = talk.endpoint.take_request(_datagram(7), PEER, talk.now)
+    assert taken is not None
+    talk.endpoint.answer_request(taken, _datagram(7), codes.CHANGED, b"")
+    assert talk.sent_one().message_id == 7
+    assert talk.endpoint.take_request(_datagram(7), PEER, talk.now) is None
+
+
+def test_copies_of_any_of_several_requests_of_a_peer_are_answered_again() -> None:
+    talk = ByHand()
+    for message_id in (1, 2, 3):
+        taken = talk.endpoint.take_request(_datagram(message_id), PEER, talk.now)
+        assert taken is not None
+        talk.endpoint.answer_request(taken, _datagram(message_id), codes.CHANGED, b"")
+    assert talk.endpoint.messages_remembered == 3
+    for message_id in (2, 3, 1):
+        assert talk.endpoint.take_request(_datagram(message_id), PEER, talk.now) is None
+    assert [answer.message_id for answer in talk.sent()] == [1, 2, 3, 2, 3, 1]
+
+
 def test_a_copy_is_known_although_all_before_it_was_forgotten_just_then() -> None:
     talk = ByHand()
     for message_id, wait_s in ((1, 300.0), (2, 0.0)):

@@ -8,6 +8,7 @@ import cbor2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lwm2m.codecs import Node, PackReader, content_formats, decode_payload, encode_payload
 from lwm2m.errors import LwM2mError
@@ -16,6 +17,7 @@ from lwm2m.objects import (
     ObjectLink,
     ObjectPath,
     Value,
+    ValueRange,
     builtin_models,
     check_value,
     resource_model,
@@ -200,6 +202,31 @@ def test_what_is_out_of_the_ordinary_is_left_to_the_long_way(records: Any) -> No
     reader = PackReader(MODELS)
     for _ in range(2):
         assert reader.values(parse("/18831"), cbor2.dumps(records)) is None
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        # What is executed has no value.
+        {-2: "/3/0/", 0: "4", 2: 1},
+        {-2: "/3442/0/", 0: "130", 2: float("nan")},
+        {-2: "/3442/0/", 0: "130", 2: float("-inf")},
+        {-2: "/3442/0/", 0: "170", "vlo": "0" * 12 + "3:0"},
+    ],
+    ids=repr,
+)
+def test_what_is_no_value_of_its_resource_is_left_to_the_long_way(record: Any) -> None:
+    assert PackReader(MODELS).values(None, cbor2.dumps([record])) is None
+
+
+def test_numbers_that_a_resource_lists_are_held_against_its_list() -> None:
+    publication = MODELS[18831]
+    listed = replace(publication.resources[3], range=ValueRange(allowed=(0, 2)))
+    models = {**MODELS, 18831: replace(publication, resources={**publication.resources, 3: listed})}
+    reader = PackReader(models)
+    packs = {number: cbor2.dumps([{-2: "/18831/0/", 0: "3", 2: number}]) for number in (1, 2)}
+    assert reader.values(None, packs[2]) == {ObjectPath(18831, 0, 3): 2}
+    assert reader.values(None, packs[1]) is None
 
 
 def test_the_instance_without_a_number_is_named_as_such() -> None:

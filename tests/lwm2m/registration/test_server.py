@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from lwm2m.coap.codes import code_text
 from lwm2m.errors import IllegalTransition, RegistrationRefused, UnknownRegistration
 from lwm2m.registration import (
+    NO_CHANGE,
     Registered,
     RegisterRequest,
     RegistrationEnded,
@@ -89,6 +90,23 @@ def test_an_empty_update_renews_only() -> None:
     assert updated.registration.objects is before.objects
     assert table.expire_registrations(60.0) == []
     assert _ids(table.expire_registrations(119.0)) == ["r1"]
+
+
+@pytest.mark.parametrize(("lifetime_s", "expires_at"), [(60, 110.0), (0, math.inf)])
+@pytest.mark.parametrize("peer", [PEER, OTHER])
+def test_an_update_that_says_nothing_renews_and_changes_nothing_but_the_address(
+    lifetime_s: int, expires_at: float, peer: tuple[str, int]
+) -> None:
+    table = _table()
+    before = table.register(_request(lifetime_s=lifetime_s), PEER, "lamp", now=0.0).registration
+    renewed = table.update("r1", NO_CHANGE, peer, "lamp", now=50.0)
+    assert renewed.before is before
+    after = renewed.registration
+    assert table.by_id("r1") is table.by_endpoint("lamp") is after
+    assert (after.peer, after.renewed_at, after.expires_at) == (peer, 50.0, expires_at)
+    assert (after.registered_at, after.objects) == (0.0, before.objects)
+    assert table.expire_registrations(now=60.0) == []
+    assert _ids(table.expire_registrations(now=110.0)) == (["r1"] if lifetime_s else [])
 
 
 def test_update_and_deregister_after_expiry_are_answered_not_found() -> None:
