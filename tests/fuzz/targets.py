@@ -19,6 +19,7 @@ from lwm2m.coap.message import HEADER_BYTES, decode_message, encode_message
 from lwm2m.coap.plain import read_plain_request
 from lwm2m.coap.requests import read_request
 from lwm2m.codecs import (
+    PackReader,
     cbor,
     decode_composite_write,
     decode_paths,
@@ -137,6 +138,20 @@ def _payload(content_format: int) -> Callable[[bytes], None]:
         assert sorted(found, key=repr) == sorted(nodes, key=repr)
 
     return _refusing(decode)
+
+
+def _known_packs(data: bytes) -> None:
+    """What the short way of packs gives, also when it has met their names, the long way gives."""
+    base = BASES[data[0] % len(BASES)] if data else BASES[0]
+    reader = PackReader(MODELS)
+    found = reader.values(base, data[1:])
+    assert reader.values(base, data[1:]) == found
+    if found is not None:
+        try:
+            nodes = decode_payload(112, base, data[1:], MODELS)
+        except LwM2mError as error:
+            raise AssertionError("the short way gives what the long way refuses") from error
+        assert list(found.items()) == [tuple(node) for node in nodes]
 
 
 def _timed(content_format: int) -> Callable[[bytes], None]:
@@ -386,6 +401,7 @@ TARGETS: dict[str, Target] = {
     ),
     "reliable_settings": Target(_refusing(_settings), (b"\x22\x04\x80\x20", b"\xffbye")),
     "senml_cbor": Target(_payload(112), _based(_CBOR_NODES)),
+    "senml_cbor_known": Target(_known_packs, _based(_CBOR_NODES)),
     "senml_cbor_packs": Target(
         _refusing(lambda data: senml_cbor.resolve(data, NOW)),
         (*_hex("senml/rfc8428.json"), *_CBOR_NODES),
