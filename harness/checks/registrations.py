@@ -212,8 +212,10 @@ def every_device_updates(journal: Journal) -> Verdict:
     first = {each.endpoint: each.at_ns for each in reversed(journal.of(DeviceRegistered))}
     updated = {each.endpoint for each in journal.of(DeviceUpdated)}
     silent = {endpoint: at_ns for endpoint, at_ns in first.items() if endpoint not in updated}
-    held_s = (_ends_ns(journal) - min(silent.values(), default=0)) / 1e9
-    if silent and held_s < lifetime_s:
+    ends_ns = _ends_ns(journal)
+    due = {name: at_ns for name, at_ns in silent.items() if ends_ns - at_ns >= lifetime_s * 1e9}
+    if silent and not due:
+        held_s = (ends_ns - min(silent.values())) / 1e9
         return _ALL_UPDATE.inconclusive(
             f"{len(silent):,} of {len(first):,} devices had no need to within {held_s:.0f} s: "
             f"choose a --duration of {lifetime_s:g} or more"
@@ -225,7 +227,7 @@ def every_device_updates(journal: Journal) -> Verdict:
             expected="one at least",
             at_s=journal.since_start_s(at_ns),
         )
-        for endpoint, at_ns in silent.items()
+        for endpoint, at_ns in due.items()
     ]
     return _ALL_UPDATE.judge(
         faults,
