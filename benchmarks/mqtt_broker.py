@@ -40,6 +40,7 @@ from cryptography.x509.oid import NameOID
 from benchmarks.child_process import terminated
 from contracts.names import service_identity
 from contracts.topics import Topics, fill
+from harness.bench.parent import die_with_parent
 from harness.mqtt_broker.mosquitto import find_mosquitto
 from mqtt.packets import ConnAck, Connect, Parser, encode
 from mqtt.transport import MqttClient, client_tls
@@ -101,8 +102,11 @@ class Pki:
         return self._sign(subject, key, constraints).public_bytes(serialization.Encoding.DER)
 
     def context(self, name: str) -> ssl.SSLContext:
-        """A client context of `name`."""
-        return client_tls(self.ca_file, *self.pair(name))
+        """A client context of `name`, of the standard library."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self.ca_file)
+        context.load_cert_chain(*self.pair(name))
+        return context
 
     def _sign(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType
@@ -141,11 +145,14 @@ async def broker_up(kind: str, pki: Pki) -> AsyncIterator[tuple[tuple[str, int],
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "harness.mqtt_broker", "--config", str(file),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            env=os.environ | {"LAMPLIGHTER_LOG": "ERROR"},
+            env=os.environ | {"LAMPLIGHTER_LOG": "ERROR"}, preexec_fn=die_with_parent(),
         )  # fmt: skip
         try:
             assert process.stdout is not None
-            said = json.loads(await asyncio.wait_for(process.stdout.readline(), WITHIN_S))
+            line = await asyncio.wait_for(process.stdout.readline(), WITHIN_S)
+            if not line:
+                raise EOFError(f"the {kind} broker ended before it was ready")
+            said = json.loads(line)
             host, _, port = said["ready"]["mqtt"].rpartition(":")
             yield (host, int(port)), process.pid
         finally:
@@ -205,7 +212,7 @@ def make_client(pki: Pki, name: str, address: tuple[str, int], **fields: Any) ->
     return MqttClient(
         client_id=name,
         address=address,
-        tls=pki.context(name),
+        tls=client_tls(pki.ca_file, *pki.pair(name)),
         clock=SystemClock(),
         chance=random.Random(1).random,
         **fields,

@@ -30,14 +30,18 @@ from contracts.topics import Topics, fill
 from fake_devices.device.account import BrokerAccount
 from fake_devices.device.actions import OpenUplink
 from fake_devices.device.outbox import Pack
-from fake_devices.fleet.tls import TlsContexts, TlsPipe
+from fake_devices.fleet.tls import TlsContexts
 from fake_devices.fleet.uplink import Uplink
+from mqtt.tls import ClientEnd
 from runtime.clock import Clock
 from runtime.component import Ready, read_config, run_process, say
 
 # Handshakes at one time: more only wait for each other's CPU until they are given up.
 CONNECTING_AT_ONCE: Final = 20
 RECONNECT_S: Final = 1.0
+# A broker that is gone, or refuses somebody for good, ends the process; less time is its starter's.
+CONNECTED_WITHIN_S: Final = 600.0
+PUBLISHED_WITHIN_S: Final = 600.0
 # Labels of RFC 8428 §6.
 _BASE_NAME, _BASE_TIME, _NAME, _UNIT, _VALUE = -2, -3, 0, 1, 2
 
@@ -75,9 +79,9 @@ class CountedContexts(TlsContexts):
 
     def __init__(self) -> None:
         super().__init__()
-        self.opened: list[TlsPipe] = []
+        self.opened: list[ClientEnd] = []
 
-    def open(self, **wanted: Any) -> TlsPipe:
+    def open(self, **wanted: Any) -> ClientEnd:
         """See `TlsContexts.open`."""
         pipe = super().open(**wanted)
         self.opened.append(pipe)
@@ -176,7 +180,7 @@ class Publishers:
         """Connect all of them, some at a time; the seconds that it took."""
         began_ns = self._clock.now_ns()
         self._open_all()
-        await self._all_connected.wait()
+        await self._until(self._all_connected, CONNECTED_WITHIN_S)
         return (self._clock.now_ns() - began_ns) / 1e9
 
     async def connect_again(self, packs: int, *, resumes: bool) -> dict[str, float]:
@@ -197,7 +201,7 @@ class Publishers:
         self._all_ended.clear()
         began_ns = self._clock.now_ns()
         self._open_all()
-        await self._all_ended.wait()
+        await self._until(self._all_ended, PUBLISHED_WITHIN_S)
         took_s = (self._clock.now_ns() - began_ns) / 1e9
         self._packs_at_connection = 0
         return {
@@ -216,7 +220,7 @@ class Publishers:
         began_ns = self._clock.now_ns()
         for publisher in self._publishers:
             publisher.begin(packs)
-        await self._all_ended.wait()
+        await self._until(self._all_ended, PUBLISHED_WITHIN_S)
         return {
             "acknowledged": packs * len(self._publishers),
             "took_s": (self._clock.now_ns() - began_ns) / 1e9,
@@ -260,6 +264,17 @@ class Publishers:
         return self._clock.now_ns() / 1e9
 
     # ---- inside ----
+
+    async def _until(self, event: asyncio.Event, within_s: float) -> None:
+        """Wait for it. Raises `TimeoutError`, which says how many are missing."""
+        try:
+            async with asyncio.timeout(within_s):
+                await event.wait()
+        except TimeoutError:
+            raise TimeoutError(
+                f"after {within_s:g} s {self._missing} of {len(self._publishers)} devices are not "
+                f"connected and {self._running} have packs that are not acknowledged"
+            ) from None
 
     def _open_all(self) -> None:
         self._missing = len(self._publishers)

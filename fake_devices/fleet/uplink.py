@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 from contracts.presence import PresenceCause, PresenceMessage, encode_presence
 from fake_devices.device.account import BrokerAccount
 from fake_devices.device.actions import OpenUplink
 from fake_devices.device.outbox import Pack
-from fake_devices.fleet.tls import CredentialsUnusable, PeerNotTrusted, TlsContexts, TlsPipe
+from fake_devices.fleet.tls import TlsContexts
 from mqtt.connection import (
     ClientConnection,
     ConnectionAccepted,
@@ -25,9 +25,7 @@ from mqtt.connection import (
     State,
 )
 from mqtt.packets import Connect, Will
-
-if TYPE_CHECKING:
-    from OpenSSL import SSL
+from mqtt.tls import ClientEnd, Session, TlsFailed, UnusableCredentials
 
 CONNECT_TIMEOUT_S: Final = 15.0
 # What a broker may send a device that subscribes to nothing.
@@ -82,7 +80,7 @@ class Uplink:
         self._link: _Link | None = None
         self._opening: asyncio.Task[None] | None = None
         # The TLS session of the last connection, and whose it is; only between connections.
-        self._resumable: tuple[BrokerAccount, SSL.Session] | None = None
+        self._resumable: tuple[BrokerAccount, Session] | None = None
         self._deadline: float | None = None
         # The session's own state is already ENDED when the broker broke the protocol.
         self._was_accepted = False
@@ -252,7 +250,7 @@ class Uplink:
         if session is not None:
             self._resumable = (link.account, session)
 
-    def _take_resumable(self, account: BrokerAccount) -> SSL.Session | None:
+    def _take_resumable(self, account: BrokerAccount) -> Session | None:
         resumable, self._resumable = self._resumable, None
         # Another account must not go on with this one's proof.
         return resumable[1] if resumable is not None and resumable[0] == account else None
@@ -280,13 +278,13 @@ class _Link(asyncio.Protocol):
         uplink: Uplink,
         account: BrokerAccount,
         contexts: TlsContexts,
-        session: SSL.Session | None,
+        session: Session | None,
     ) -> None:
         self.uplink: Uplink | None = uplink
         self.account = account
         self._session = session
         self._contexts = contexts
-        self._pipe: TlsPipe | None = None
+        self._pipe: ClientEnd | None = None
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -308,7 +306,7 @@ class _Link(asyncio.Protocol):
                 key=account.secret_key,
                 session=session,
             )
-        except (CredentialsUnusable, PeerNotTrusted) as error:
+        except (UnusableCredentials, TlsFailed) as error:
             uplink.fail(str(error))
             return
         tcp.write(self._pipe.data_to_send())
@@ -323,7 +321,7 @@ class _Link(asyncio.Protocol):
         was_established = pipe.is_established
         try:
             plain = pipe.receive(data)
-        except PeerNotTrusted as error:
+        except TlsFailed as error:
             self._write_raw()  # the alert that says why
             uplink.fail(str(error))
             return
@@ -349,13 +347,13 @@ class _Link(asyncio.Protocol):
             return
         try:
             self._pipe.send(plain)
-        except PeerNotTrusted as error:
+        except TlsFailed as error:
             if self.uplink is not None:
                 self.uplink.fail(str(error))
             return
         self._write_raw()
 
-    def end_tls(self) -> SSL.Session | None:
+    def end_tls(self) -> Session | None:
         """What a later connection may resume; after `close` or `abort`."""
         pipe, self._pipe = self._pipe, None
         return None if pipe is None else pipe.end()

@@ -16,6 +16,7 @@ from harness.mqtt_broker.shell import BrokerConnection
 from harness.mqtt_broker.standard_input import Reloader, obey
 from harness.mqtt_broker.steps import Both, Gates, Tamper
 from harness.mqtt_broker.trust import Trust, read_trust
+from mqtt.tls import Certificate
 from runtime.clock import Clock
 from runtime.component import Ready, say
 from runtime.journal import JournalFile, JournalSink, NoJournal
@@ -68,7 +69,7 @@ class _Serving:
         read = await asyncio.get_running_loop().run_in_executor(None, read_trust, self._config)
         # From here on who sends CONNECT is judged by the new list, also on a connection of before.
         self._trust = read.after(self._trust)
-        await self._listener.renew(self._trust.context)
+        self._listener.renew(self._trust.context)
         ended = 0
         for connection in list(self._connections):
             objection = connection.objection()
@@ -84,10 +85,11 @@ class _Serving:
     def close(self) -> None:
         """End it all."""
         self._listener.close()
+        _log.info("handshakes that failed: %s", dict(self._listener.counts))
         for connection in list(self._connections):
             connection.abort()
 
-    def _objection(self, certificate: bytes) -> str | None:
+    def _objection(self, certificate: Certificate) -> str | None:
         return self._trust.objection(certificate)
 
 

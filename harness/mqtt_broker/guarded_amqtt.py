@@ -122,7 +122,7 @@ class _Guard:
         """
         read = await asyncio.get_running_loop().run_in_executor(None, read_trust, self._config)
         self._trust = read.after(self._trust)
-        await self._listener.renew(self._trust.context)
+        self._listener.renew(self._trust.context)
         ended = [writer for writer in self._writers if self._objection(writer) is not None]
         for writer in ended:
             writer.transport.abort()
@@ -141,7 +141,7 @@ class _Guard:
         return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), self.accept, loop=loop)
 
     def _objection(self, writer: asyncio.StreamWriter) -> str | None:
-        certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        certificate = writer.get_extra_info("peer_certificate")
         return None if certificate is None else self._trust.objection(certificate)
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,7 +152,7 @@ class _Guard:
         except (TimeoutError, MalformedPacket, OSError, EOFError):
             writer.close()
             return
-        is_itself = _is_itself(connect, common_name(writer.get_extra_info("peercert")))
+        is_itself = _is_itself(connect, common_name(writer.get_extra_info("peer_certificate")))
         if not is_itself or self._objection(writer) is not None:
             writer.write(encode(ConnAck(session_present=False, return_code=REFUSED_NOT_AUTHORIZED)))
             writer.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from contracts.names import Principal
 from contracts.policy import Policy
@@ -13,6 +13,8 @@ from mqtt.packets import PACKET_ID_MAX, Will, as_duplicate, encode_publish, publ
 
 if TYPE_CHECKING:  # the two know each other
     from harness.mqtt_broker.core import Connection
+
+_WILDCARDS: Final = frozenset("+#")
 
 
 class Message(NamedTuple):
@@ -69,8 +71,10 @@ class Session:
         self.policy = policy
         # A device's topics have no wildcards: its publishes are decided by one look.
         self._allowed = frozenset(policy.publish)
-        # A service's have: one pattern for all of them.
-        self._allowed_form = _form_of(policy.publish)
+        # A service's have: one pattern for all of them. To make one costs what a TLS session does
+        # that is resumed, so there is none of topics that are whole.
+        wild = tuple(one for one in policy.publish if _WILDCARDS.intersection(one))
+        self._allowed_form = _form_of(wild) if wild else _matches_nothing
         self.in_flight_max = in_flight_max
         self.is_clean = True
         self.filters: dict[str, int] = {}
@@ -184,4 +188,8 @@ def _form_of(filters: tuple[str, ...]) -> Callable[[str], re.Match[str] | None] 
     if any("#" in one or one.startswith("+") for one in filters):
         return None
     forms = ("[^/]*".join(map(re.escape, one.split("+"))) for one in filters)
-    return re.compile("|".join(forms) if filters else "(?!)", re.DOTALL).fullmatch
+    return re.compile("|".join(forms), re.DOTALL).fullmatch
+
+
+def _matches_nothing(_: str) -> None:
+    return None

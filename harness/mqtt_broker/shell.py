@@ -11,6 +11,7 @@ from typing import cast
 from harness.mqtt_broker.core import Broker
 from harness.mqtt_broker.session import Session
 from mqtt.packets import Connect, MalformedPacket, Packet, Parser
+from mqtt.tls import Certificate
 
 GOOD_BYE_S_MAX = 2.0
 _NEVER = float("inf")
@@ -23,7 +24,7 @@ class BrokerConnection(asyncio.Protocol):
         self,
         broker: Broker,
         open_connections: set[BrokerConnection],
-        objection: Callable[[bytes], str | None] = lambda _: None,
+        objection: Callable[[Certificate], str | None] = lambda _: None,
     ) -> None:
         self.session: Session | None = None
         self.is_held = False
@@ -33,7 +34,7 @@ class BrokerConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = Parser(broker.limits.packet_bytes_max)
         self._transport: asyncio.Transport | None = None
-        self._identity: str | None = None
+        self._certificate: Certificate | None = None
         self._has_begun = self._ended = False
         self._packets: deque[Packet] = deque()
         self._held_bytes = 0
@@ -54,14 +55,13 @@ class BrokerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TLS is established: the certificate has been verified against the platform's CA."""
-        # uvloop's TLS transport is one in all but its ancestry.
         transport = self._transport = cast(asyncio.Transport, transport)
         self._broker.counts["secured"] += 1
         if self._ended:  # the handshake took all the time there was
             transport.abort()
             return
         transport.set_write_buffer_limits(high=self._broker.limits.write_buffer_bytes)
-        self._identity = common_name(transport.get_extra_info("peercert"))
+        self._certificate = transport.get_extra_info("peer_certificate")
         self._open_connections.add(self)
         if len(self._open_connections) > self._broker.limits.connections_max:
             self._broker.counts["too_many_connections"] += 1
@@ -164,8 +164,7 @@ class BrokerConnection(asyncio.Protocol):
 
     def objection(self) -> str | None:
         """Why the client's certificate may not be used now; None when it may."""
-        secured = None if self._transport is None else self._transport.get_extra_info("ssl_object")
-        certificate = None if secured is None else secured.getpeercert(binary_form=True)
+        certificate = self._certificate
         return None if certificate is None else self._objection(certificate)
 
     def cut(self, reason: str) -> None:
@@ -196,7 +195,7 @@ class BrokerConnection(asyncio.Protocol):
         objection = self.objection()
         if objection is not None:
             self._broker.refuse(self, packet, objection)
-        elif self._broker.connect(self, packet, self._identity):
+        elif self._broker.connect(self, packet, common_name(self._certificate)):
             self._has_begun = True
             self._heard_at = self._loop.time()
             # §3.1.2.10: one and a half times the keep-alive; 0 turns it off.
@@ -250,9 +249,7 @@ class BrokerConnection(asyncio.Protocol):
             self._broker.room_again(self)
 
 
-def common_name(certificate: dict[str, object] | None) -> str | None:
+def common_name(certificate: Certificate | None) -> str | None:
     """The one common name in a verified certificate's subject; None when there is not just one."""
-    subject = (certificate or {}).get("subject", ())
-    assert isinstance(subject, tuple)
-    names = [value for part in subject for name, value in part if name == "commonName"]
-    return str(names[0]) if len(names) == 1 else None
+    names = () if certificate is None else certificate.common_names
+    return names[0] if len(names) == 1 else None

@@ -7,16 +7,18 @@ told to; nobody watches them.
 from __future__ import annotations
 
 import hashlib
-import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from contracts.api import RevokedList
 from harness.mqtt_broker.config import BrokerConfig
+from mqtt.tls import Certificate, ServerContext, UnusableCredentials, read_key
 from runtime.component import ConfigError
 
 REVOKED = "certificate revoked"
@@ -28,7 +30,7 @@ class Trust:
     """What the files say. `context` is for new connections; the rest is for certificates that they,
     or connections of before, were let in with."""
 
-    context: ssl.SSLContext
+    context: ServerContext
     # Key identifiers (RFC 5280 §4.2.1.2) of the anchors, in the order of the file.
     anchors: tuple[bytes, ...]
     # SHA-256 of the DER, hexadecimal.
@@ -38,11 +40,11 @@ class Trust:
     # Anchors of an earlier reading that this one has no more.
     withdrawn: frozenset[bytes] = field(default_factory=frozenset)
 
-    def objection(self, certificate: bytes) -> str | None:
-        """Why a certificate (DER) that TLS has verified may not be used now; None when it may."""
-        if self.revoked and hashlib.sha256(certificate).hexdigest() in self.revoked:
+    def objection(self, certificate: Certificate) -> str | None:
+        """Why a certificate that TLS has verified may not be used now; None when it may."""
+        if self.revoked and certificate.sha256.hex() in self.revoked:
             return REVOKED
-        if self.withdrawn and _issuer_key_id(certificate) in self.withdrawn:
+        if self.withdrawn and _issuer_key_id(certificate.der()) in self.withdrawn:
             return NOT_TRUSTED_ANY_MORE
         return None
 
@@ -58,9 +60,10 @@ class Trust:
 def read_trust(config: BrokerConfig) -> Trust:
     """Read the files of a configuration. Raises `ConfigError` that names the file."""
     files = (config.ca_file, config.certificate_file, config.key_file)
+    anchors = _certificates("the CA certificates", config.ca_file)
     return Trust(
-        server_tls(*files),
-        tuple(_anchor_key_ids(Path(config.ca_file))),
+        _server_context(anchors, config.certificate_file, config.key_file),
+        tuple(_key_id(anchor) for anchor in anchors),
         frozenset() if config.revoked_file is None else read_revoked(Path(config.revoked_file)),
         _digest(files),
     )
@@ -80,35 +83,70 @@ def read_revoked(path: Path) -> frozenset[str]:
     return frozenset(entry.sha256 for entry in found.revoked)
 
 
-def server_tls(ca_file: str, certificate_file: str, key_file: str) -> ssl.SSLContext:
-    """A context that asks every client for a certificate of the platform's CA (TLS 1.2 and up).
+def _server_context(
+    anchors: Sequence[x509.Certificate], certificate_file: str, key_file: str
+) -> ServerContext:
+    """A context that asks every client for a certificate of the platform's CA (TLS 1.2 and up)."""
+    chain = _completed(_certificates("the certificate", certificate_file), anchors)
+    key = _private_key(key_file)
+    try:
+        return ServerContext(
+            anchors=[anchor.public_bytes(Encoding.DER) for anchor in anchors],
+            chain=[each.public_bytes(Encoding.DER) for each in chain],
+            key=key,
+        )
+    except UnusableCredentials as error:
+        raise ConfigError(f"cannot use {certificate_file} with {key_file}: {error}") from error
 
-    Raises `ConfigError`.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
+
+def _certificates(what: str, file: str) -> list[x509.Certificate]:
     try:
-        context.load_verify_locations(ca_file)
-    except OSError as error:  # TLS's errors are some
-        raise ConfigError(f"cannot use the CA certificates {ca_file}: {_why(error)}") from error
-    try:
-        context.load_cert_chain(certificate_file, key_file)
+        return x509.load_pem_x509_certificates(Path(file).read_bytes())
     except OSError as error:
-        raise ConfigError(
-            f"cannot use {certificate_file} with {key_file}: {_why(error)}"
-        ) from error
-    return context
+        raise ConfigError(f"cannot read {what} {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"cannot use {what} {file}: it is not PEM") from error
 
 
-def _anchor_key_ids(path: Path) -> Iterable[bytes]:
+def _private_key(file: str) -> bytes:
     try:
-        found = x509.load_pem_x509_certificates(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot use the CA certificates {path}: {_why(error)}") from error
-    return [
-        x509.SubjectKeyIdentifier.from_public_key(anchor.public_key()).digest for anchor in found
-    ]
+        return read_key(Path(file).read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read the key {file}: {error.strerror}") from error
+    except UnusableCredentials as error:
+        raise ConfigError(f"cannot use the key {file}: {error}") from None
+
+
+def _completed(
+    chain: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate]
+) -> list[x509.Certificate]:
+    """The own certificate with what leads to an anchor: who trusts only the last one needs it all.
+
+    A file may hold the certificate alone and the CA's file what is between it and its root.
+    """
+    whole = list(chain)
+    while len(whole) <= len(chain) + len(anchors):
+        between = [
+            each
+            for each in anchors
+            if each not in whole and each.subject != each.issuer and _has_signed(each, whole[-1])
+        ]
+        if not between:
+            break
+        whole.append(between[0])
+    return whole
+
+
+def _has_signed(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _key_id(anchor: x509.Certificate) -> bytes:
+    return x509.SubjectKeyIdentifier.from_public_key(anchor.public_key()).digest
 
 
 def _digest(files: Iterable[str]) -> str:
@@ -125,9 +163,3 @@ def _issuer_key_id(certificate: bytes) -> bytes | None:
         return found.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
     except (ValueError, x509.ExtensionNotFound):
         return None
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or "it is not PEM").lower().replace("_", " ")
-    return error.strerror or str(error) if isinstance(error, OSError) else "it is not PEM"

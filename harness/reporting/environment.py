@@ -13,7 +13,7 @@ from contracts.journal import Note
 NOTE_VERSION = "version:"
 NOTE_MACHINE = "machine:"
 # What the figures of a run depend on most.
-_PACKAGES = ("lamplighter", "uvloop", "msgspec", "cbor2", "cryptography", "pyOpenSSL", "uvicorn")
+_PACKAGES = ("lamplighter", "uvloop", "msgspec", "cbor2", "cryptography", "uvicorn")
 
 
 def environment_notes(at_ns: int) -> list[Note]:

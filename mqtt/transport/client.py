@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
@@ -25,28 +24,29 @@ from mqtt.connection import (
     SubscriptionsAnswered,
 )
 from mqtt.packets import Will
+from mqtt.tls import ClientContext, TlsFailed, UnusableCredentials, read_certificates, read_key
+from mqtt.transport.secured import Failure, SecuredConnection
 from runtime.clock import Clock
 
 _log = logging.getLogger(__name__)
 _NS: Final = 1_000_000_000
 GOOD_BYE_S_MAX: Final = 1.0
-# What is read at one time: some hundred packs, or one packet that is as long as may be in parts.
-READ_BYTES: Final = 65_536
+_NOT_TRUSTED: Final = "certificate verify failed: "
 
 
 def client_tls(
     ca_file: str | Path, certificate_file: str | Path, key_file: str | Path
-) -> ssl.SSLContext:
+) -> ClientContext:
     """A context that shows one's own certificate and takes servers of that CA only (TLS 1.2+).
 
-    Making one costs a millisecond: one per identity, not per connection, unless the files may be
-    exchanged meanwhile. Raises `OSError` for files that cannot be used.
+    One per identity, not per connection, unless the files may be exchanged meanwhile. Raises
+    `OSError` for files that cannot be read, `UnusableCredentials` for what is in them.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(ca_file)
-    context.load_cert_chain(certificate_file, key_file)
-    return context
+    return ClientContext(
+        read_certificates(Path(ca_file).read_bytes()),
+        chain=read_certificates(Path(certificate_file).read_bytes()),
+        key=read_key(Path(key_file).read_bytes()),
+    )
 
 
 def _ignore(*_: object) -> None:
@@ -64,7 +64,8 @@ class MqttClient:
     `refused: bad identity`. `chance` draws from [0, 1) and spreads reconnects.
 
     A `tls` that is a function is called for every connection, so that files which were exchanged
-    count from the next one on; what it raises as `OSError` is a failed attempt.
+    count from the next one on; what it raises as `OSError` or `UnusableCredentials` is a failed
+    attempt.
 
     With `gather_s` the socket is not read again for so long after something was read: what comes
     meanwhile is handled in one go, for half of what a wake-up for each message costs. A message
@@ -76,7 +77,7 @@ class MqttClient:
         *,
         client_id: str,
         address: tuple[str, int],
-        tls: ssl.SSLContext | Callable[[], ssl.SSLContext] | None,
+        tls: ClientContext | Callable[[], ClientContext] | None,
         clock: Clock,
         chance: Callable[[], float],
         clean_session: bool = True,
@@ -179,38 +180,32 @@ class MqttClient:
 
     async def _open(self, ended: asyncio.Future[str]) -> str:
         """Open the transport. Returns why it could not be, or nothing."""
+        protocol: asyncio.BaseProtocol = _Protocol(self, ended)
         try:
             tls = self._tls() if callable(self._tls) else self._tls
+            if tls is not None:
+                protocol = self._secured(tls, protocol, ended)
             async with asyncio.timeout(self._connect_timeout_s):
-                if self.gather_s:
-                    await self._open_gathering(ended, tls)
-                else:
-                    await ended.get_loop().create_connection(
-                        lambda: _Protocol(self, ended), *self.address, ssl=tls
-                    )
+                await ended.get_loop().create_connection(lambda: protocol, *self.address)
         except TimeoutError:
-            return f"unreachable: no connection within {self._connect_timeout_s:g} s"
-        except OSError as error:  # TLS's errors are some
+            return self._too_late()
+        except (OSError, UnusableCredentials) as error:
             return failure_reason(error)
         return ""
 
-    async def _open_gathering(self, ended: asyncio.Future[str], tls: ssl.SSLContext | None) -> None:
-        """The same with the socket's own transport in hand: beneath TLS it can be left unread."""
-        loop, (host, port) = ended.get_loop(), self.address
-        socket, _ = await loop.create_connection(asyncio.Protocol, host, port)
-        protocol = _Protocol(self, ended)
-        protocol.socket = socket
-        transport: asyncio.Transport | None = socket
-        try:
-            if tls is None:
-                socket.set_protocol(protocol)
-            else:
-                transport = await loop.start_tls(socket, protocol, tls, server_hostname=host)
-        except BaseException:
-            socket.abort()
-            raise
-        assert transport is not None
-        protocol.connection_made(transport)
+    def _secured(
+        self, tls: ClientContext, protocol: asyncio.BaseProtocol, ended: asyncio.Future[str]
+    ) -> SecuredConnection:
+        def failed(error: Failure) -> None:
+            if not ended.done():
+                late = isinstance(error, TimeoutError)
+                ended.set_result(self._too_late() if late else failure_reason(error))
+
+        end = tls.open(self.address[0])
+        return SecuredConnection(end, protocol, self._connect_timeout_s, failed)
+
+    def _too_late(self) -> str:
+        return f"unreachable: no connection within {self._connect_timeout_s:g} s"
 
     async def _say_good_bye(self) -> None:
         if self._session.state is not State.CONNECTED or self._protocol is None:
@@ -336,42 +331,31 @@ _EVENTS: Final[dict[type[Event], Callable[[MqttClient, Any], None]]] = {
 }
 
 
-class _Protocol(asyncio.BufferedProtocol):
-    """One transport of a client; after `end` it passes nothing on.
-
-    It lends the transport a buffer to read into. Without one uvloop takes memory for each TLS
-    record anew, more than the allocator keeps, and a broker that sends a record a message made
-    that cost more than all else of a message.
-    """
+class _Protocol(asyncio.Protocol):
+    """One transport of a client; after `end` it passes nothing on."""
 
     def __init__(self, client: MqttClient, ended: asyncio.Future[str]) -> None:
         self.loop = ended.get_loop()
         self.lost = asyncio.Event()
         self.is_paused = False
-        # What is left unread for a while, if anything is.
-        self.socket: asyncio.Transport | None = None
         self._client = client
         self._ended = ended
-        self._buffer = memoryview(bytearray(READ_BYTES))
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's TLS transport is one by its methods, and not by its class.
+        # uvloop's transport is one by its methods, and not by its class.
         self._transport = cast(asyncio.Transport, transport)
         if self._ended.cancelled():
             self._transport.abort()
         else:
             self._client.opened(self)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: bytes) -> None:
         if not self._ended.done():
-            self._client.received(bytes(self._buffer[:nbytes]))
-            if self.socket is not None:
-                self._gather(self.socket)
+            self._client.received(data)
+            if self._client.gather_s:
+                self._gather()
 
     def pause_writing(self) -> None:
         self.is_paused = True
@@ -389,12 +373,13 @@ class _Protocol(asyncio.BufferedProtocol):
         if self._transport is not None and data:
             self._transport.write(data)
 
-    def _gather(self, socket: asyncio.Transport) -> None:
-        if socket.is_closing():
+    def _gather(self) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
             return
-        socket.pause_reading()
+        transport.pause_reading()
         # Not cancelled by `close`: TLS says good-bye by what is read then.
-        self.loop.call_later(self._client.gather_s, _read_on, socket)
+        self.loop.call_later(self._client.gather_s, _read_on, transport)
 
     def set_timer(self) -> None:
         if self._timer is not None:
@@ -419,18 +404,18 @@ class _Protocol(asyncio.BufferedProtocol):
             self._transport.close()
 
 
-def _read_on(socket: asyncio.Transport) -> None:
-    if not socket.is_closing():
-        socket.resume_reading()
+def _read_on(transport: asyncio.Transport) -> None:
+    if not transport.is_closing():
+        transport.resume_reading()
 
 
 def failure_reason(error: BaseException) -> str:
     """One line for a person: why a connection could not be made or went away."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"server not trusted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        what: str = getattr(error, "reason", None) or str(error)
-        return f"TLS failed: {what.lower().replace('_', ' ')}"
+    if isinstance(error, TlsFailed):
+        _, was_not_trusted, why = str(error).partition(_NOT_TRUSTED)
+        return f"server not trusted: {why}" if was_not_trusted else str(error)
+    if isinstance(error, UnusableCredentials):
+        return f"TLS is not possible: {error}"
     if isinstance(error, ConnectionRefusedError):
         return "unreachable: nobody listens there"
     if isinstance(error, ConnectionResetError | BrokenPipeError):

@@ -45,7 +45,7 @@ def test_an_unknown_component_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     [
         ("bridge", ("starlette", "sqlite3", "joserfc", "pydantic", "amqtt")),
         ("bootstrap", ("joserfc", "pydantic", "amqtt", "city_platform.control")),
-        ("control", ("cryptography", "pydantic", "amqtt", "city_platform.bootstrap")),
+        ("control", ("pydantic", "amqtt", "city_platform.bootstrap", "city_platform.sealing")),
     ],
 )
 def test_a_component_pays_only_for_what_it_uses(name: str, unwanted: tuple[str, ...]) -> None:

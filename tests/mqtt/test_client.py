@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
@@ -25,6 +24,7 @@ from mqtt.packets import (
     Subscribe,
     encode,
 )
+from mqtt.tls import TlsFailed, UnusableCredentials
 from mqtt.transport import MqttClient
 from mqtt.transport.client import failure_reason
 from runtime.clock import SystemClock
@@ -455,11 +455,16 @@ def test_cancelling_says_good_bye() -> None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] x"), "TLS failed: "),
+        (TlsFailed("TLS failed: tlsv13 alert certificate required"), "TLS failed: "),
+        (
+            TlsFailed("TLS handshake failed: certificate verify failed: certificate has expired"),
+            "server not trusted: certificate has expired",
+        ),
+        (UnusableCredentials("the key is not the certificate's"), "TLS is not possible: the key"),
         (ConnectionResetError(), "lost: reset by the broker"),
         (OSError("no route"), "unreachable: no route"),
     ],
 )
-def test_failures_are_told_in_one_line(error: OSError, reason: str) -> None:
+def test_failures_are_told_in_one_line(error: Exception, reason: str) -> None:
     assert failure_reason(error).startswith(reason)
     assert "\n" not in failure_reason(error)
