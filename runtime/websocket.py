@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import secrets
 import struct
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -26,7 +27,7 @@ from websockets.protocol import CLOSED, OPEN
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from runtime.websocket_frames import FrameReader
+from runtime.websocket_frames import FrameReader, masked
 
 _log = logging.getLogger(__name__)
 # The library logs headers and frames at DEBUG: they hold tokens and keys.
@@ -151,10 +152,13 @@ class WebSocketConnection(asyncio.Protocol):
             return
         if self._masks:
             for text in texts:
-                self._texts.append(Frame(Opcode.TEXT, text).serialize(mask=True))
+                self._texts.append(masked(_text_header(len(text)), text, secrets.token_bytes(4)))
         else:
-            for text in texts:
-                self._texts += (_text_header(len(text)), text)
+            said = list(texts)
+            framed = [b""] * (2 * len(said))
+            framed[0::2] = map(_text_header, map(len, said))
+            framed[1::2] = said
+            self._texts += framed
         if not self._flush_scheduled:
             self._flush_scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)

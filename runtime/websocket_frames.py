@@ -17,6 +17,14 @@ _MASKED: Final = 0x80
 _MASK_BYTES: Final = 4
 
 
+def masked(header: bytes, text: bytes, mask: bytes) -> bytes:
+    """A frame as a client sends it. `header` is what it would be unmasked; `mask`, four bytes, must
+    be such that nobody can foresee them (RFC 6455 §5.3)."""
+    return b"".join(
+        (header[:1], bytes((header[1] | _MASKED,)), header[2:], mask, apply_mask(text, mask))
+    )
+
+
 class FrameReader:
     """Bytes after the handshake in, frames out, in order; a frame that is not whole is kept.
 

@@ -91,8 +91,10 @@ class Lot:
         self.identity_of = identity_of
         self.phase_of = phase_of
         self.address_of = address_of
-        self._settings: dict[tuple[ServerAccount, ...], Setting] = {}
-        # Most lots have one set of accounts for all: found again without a look at its fields.
+        # By what accounts have but for keys.
+        self._settings: dict[tuple[object, ...], Setting] = {}
+        # Most lots have one set of accounts for all, and a device with keys of its own asks twice
+        # and three times: found again without a look at its fields.
         self._latest_accounts: tuple[ServerAccount, ...] | None = None
         self._latest = _NO_SETTING
 
@@ -114,7 +116,7 @@ class Lot:
         """The setting of such accounts, with keys or without."""
         if accounts is self._latest_accounts:
             return self._latest
-        return self._settings.get(tuple([_without_keys(each) for each in accounts]))
+        return self._settings.get(_kinds(accounts))
 
     def _born_values(
         self, endpoint: str, number: int, accounts: Sequence[ServerAccount]
@@ -134,14 +136,16 @@ class Lot:
         """
         if accounts is self._latest_accounts:
             return self._latest
-        shape = tuple([_without_keys(each) for each in accounts])
-        found = self._settings.get(shape)
+        kinds = _kinds(accounts)
+        found = self._settings.get(kinds)
         if found is None:
-            found = self._settings[shape] = self._read_setting(endpoint, number, shape)
-        if shape == accounts:
-            self._latest_accounts, self._latest = accounts, found
-            return found
-        return Setting(_with_keys(found.plan, accounts), found.object_list, found.instances)
+            shape = tuple([_without_keys(each) for each in accounts])
+            found = self._settings[kinds] = self._read_setting(endpoint, number, shape)
+        if any(each.identity or each.key or each.server_key for each in accounts):
+            plan = _with_keys(found.plan, accounts)
+            found = Setting(plan, found.object_list, found.instances)
+        self._latest_accounts, self._latest = accounts, found
+        return found
 
     def _read_setting(
         self, endpoint: str, number: int, accounts: tuple[ServerAccount, ...]
@@ -164,6 +168,20 @@ def _with_keys(plan: ServerPlan, accounts: Sequence[ServerAccount]) -> ServerPla
         None if bootstrap is None else whole(bootstrap),
         tuple([(whole(account), rules, life_s) for account, rules, life_s in plan.servers]),
     )
+
+
+def _kinds(accounts: Sequence[ServerAccount]) -> tuple[object, ...]:
+    """What accounts say when only which keys there are counts; equal where `_without_keys` is."""
+    return tuple(
+        [
+            (
+                each.short_server_id, each.uri, each.security_mode, each.hold_off_s,
+                each.account_timeout_s, each.sni,
+                not each.identity, not each.key, not each.server_key,
+            )
+            for each in accounts
+        ]
+    )  # fmt: skip
 
 
 def _without_keys(account: ServerAccount) -> ServerAccount:

@@ -118,10 +118,10 @@ class Device(Management):
 
     def next_timer(self) -> float | None:
         """When `handle_timer` is due, monotonic seconds."""
-        at = self.next_management_timer()
-        if self._is_generating and self._reporter is not None:
-            at = earlier(at, self._reporter.next_sample_at)
-        return at if self._uplink is None else earlier(at, self._uplink.next_timer())
+        at, reporter, uplink = self.next_management_timer(), self._reporter, self._uplink
+        if reporter is not None and reporter.next_sample_at is not None and self._is_generating:
+            at = earlier(at, reporter.next_sample_at)
+        return at if uplink is None else earlier(at, uplink.next_timer())
 
     @property
     def uplink_state(self) -> UplinkState:
@@ -397,7 +397,10 @@ class Device(Management):
     def _refresh_uplink(self, moment: Moment, *, at_once: bool = False) -> None:
         settings = self.environment.settings
         account, streams, is_whole = read_uplink(
-            self.tree, settings.topics, self._lot.own_keys.get(self.endpoint, b"")
+            self.tree,
+            settings.topics,
+            self.endpoint,
+            self._lot.own_keys.get(self.endpoint, b""),
         )
         if streams or self._reporter is not None:
             self._reporting().set_streams(streams, moment.now)

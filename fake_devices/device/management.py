@@ -20,7 +20,7 @@ from fake_devices.device.lot import Lot
 from fake_devices.device.moment import Moment
 from fake_devices.device.observing import Observing
 from fake_devices.device.registered import Registered
-from fake_devices.device.registrar import BINDING, Registrar, RegistrationOutcome
+from fake_devices.device.registrar import BINDING, AtRest, Registrar, RegistrationOutcome
 from fake_devices.device.send import is_send_muted, readings_of, send_request
 from fake_devices.device.servers import ServerAccount
 from fake_devices.device.uplink import earlier
@@ -90,7 +90,10 @@ class Management(Registered):
 
     def next_management_timer(self) -> float | None:
         """When to call `handle_management_timer` next."""
-        at = self.next_registration_timer()
+        held = self._held_servers
+        at: float | None = None
+        if held is not None:
+            at = held.update_at if isinstance(held, AtRest) else held.next_timer()
         if self._bootstrapping is not None:
             at = earlier(at, self._bootstrapping.next_timer())
         if self._firmware is not None:

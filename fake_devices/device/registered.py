@@ -37,13 +37,6 @@ class Registered(Made):
         servers = self._servers
         return None if servers is None else servers.account_at(uri)
 
-    def next_registration_timer(self) -> float | None:
-        """When a registration has something to send."""
-        held = self._held_servers
-        if held is None:
-            return None
-        return held.update_at if isinstance(held, AtRest) else held.next_timer()
-
     def rest(self) -> bool:
         """Keep only what has to be known of a registration, when there is nothing to send and
         nobody has looked into the device: what it was born with is then what it has. Whether it

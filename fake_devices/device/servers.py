@@ -166,6 +166,9 @@ class Servers:
 
     def next_timer(self) -> float | None:
         """When `take_requests` has to be called."""
+        registrars = self.registrars
+        if self._order is None and len(registrars) == 1:
+            return registrars[0].next_timer()
         at = None if self._order is None else self._order.next_timer()
         for registrar in self.registrars:
             due_at = registrar.next_timer()

@@ -46,8 +46,8 @@ class ModelTemplate:
     objects, with all resources that the registry knows, and delete those of `deletable` ones. Of
     other objects a device has the resources that it was born with, and `supported` ones, as
     (object id, resource id), that have no value at first. `object_lists` caches the encoded
-    object list of a registration by its instances, `sources` the parsed link lists
-    of publications. `packs` reads what servers write by these definitions.
+    object list of a registration by its instances. `packs` reads what servers write by these
+    definitions.
 
     `columns` says where in a device's row the value of each path in `values` is; `row` are those
     values. `created_later` are the creatable objects that no device is born with.
@@ -71,7 +71,6 @@ class ModelTemplate:
         "packs",
         "paths",
         "row",
-        "sources",
         "supported",
         "values",
     )
@@ -112,7 +111,6 @@ class ModelTemplate:
         self._shapes: dict[tuple[ObjectPath, ...], Shape] = {}
         self.packs = PackReader(models, self.shared)
         self.object_lists: dict[tuple[ObjectPath, ...], bytes] = {}
-        self.sources: dict[str, tuple[ObjectPath, ...] | None] = {}
 
     def shared(self, path: ObjectPath) -> ObjectPath:
         """The shared copy of `path`, or `path` itself when servers make up ever new instances."""

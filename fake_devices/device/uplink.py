@@ -92,6 +92,8 @@ class UplinkLife(msgspec.Struct, gc=False, eq=False):
 
     def next_timer(self) -> float | None:
         """When the next of its waits is over."""
+        if self.pause_at is None and self.drain_at is None:
+            return self.settle_at
         return earlier(earlier(self.pause_at, self.drain_at), self.settle_at)
 
 

@@ -23,6 +23,8 @@ Receive = Callable[[Iterable[tuple[bytes, Hashable]]], None]
 # 127.0.x.y is left to servers; .0 and .255 to nobody, as on a real network.
 _FIRST_SECOND_BYTE: Final = 16
 _HOSTS: Final = 254
+# Some hundred kilobytes; of those who are set up at a time there are fewer.
+_NUMBERS_KEPT: Final = 8_192
 SHARED_DEVICES_MAX: Final = (256 - _FIRST_SECOND_BYTE) * _HOSTS * _HOSTS
 
 
@@ -42,6 +44,8 @@ class Peers(Sequence[Hashable], ABC):
         self._port = port
         self._devices = devices
         self._first = first
+        # Of those who spoke lately: they are likely to go on.
+        self._numbers: dict[Hashable, int] = {}
 
     def __len__(self) -> int:
         return self._devices
@@ -59,10 +63,18 @@ class Peers(Sequence[Hashable], ABC):
 
     def number_of(self, peer: Hashable) -> int | None:
         """The device that this peer is the server of; None for another peer."""
+        number = self._numbers.get(peer)
+        if number is not None:
+            return number
         match peer:
             case (local, host, port) if port == self._port and host == self._host:
                 number = self._number(local)
-                return number if 0 <= number < self._devices else None
+                if not 0 <= number < self._devices:
+                    return None
+                if len(self._numbers) >= _NUMBERS_KEPT:
+                    self._numbers.clear()
+                self._numbers[peer] = number
+                return number
             case _:
                 return None
 

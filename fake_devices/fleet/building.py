@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from fake_devices.device import (
     DEFAULT_ACCOUNT,
@@ -45,6 +45,9 @@ def make_devices(
     )
     lots = _Lots(config, environment, city_s, peers, _incidents_by_endpoint(config, lines))
     return [lots.make(number, line) for number, line in enumerate(lines)]
+
+
+_BOOT_ID_BITS: Final = 48
 
 
 class _Roll:
@@ -178,13 +181,10 @@ def _incidents_by_endpoint(
 def boot_ids(seed: int, clock: Clock) -> Callable[[], str]:
     """A source of boot ids."""
     # New at every start of the process too, so the moment of it goes in beside the seed.
-    began = f"{seed}/{clock.wall_us()}"
-    count = 0
+    draw_bits = random.Random(f"{seed}/boot/{clock.wall_us()}").getrandbits
 
     def draw() -> str:
-        nonlocal count
-        count += 1
-        return hashlib.sha256(f"{began}/{count}".encode()).hexdigest()[:12]
+        return f"{draw_bits(_BOOT_ID_BITS):012x}"
 
     return draw
 

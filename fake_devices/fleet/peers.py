@@ -47,7 +47,7 @@ class PeerBook:
 
     def uri_of(self, peer: Hashable) -> str:
         """The server's URI as the device's account has it."""
-        account = self._accounts.get(peer)
+        account = self._accounts.get(peer) if self._accounts else None
         return self.main_uri if account is None else account.uri
 
     def account_of(self, peer: Hashable) -> ServerAccount | None:

@@ -52,19 +52,22 @@ class TimerWheel:
 
     def set(self, number: int, deadline: float | None) -> None:
         """Wake device `number` at `deadline`; None: not at all."""
-        at = inf if deadline is None else deadline
         deadlines = self._deadlines
         if number >= len(deadlines):
             if deadline is None:
                 return
             deadlines.extend([inf] * (max(number + 1, 2 * len(deadlines)) - len(deadlines)))
         before = deadlines[number]
-        if before == at:
-            return
-        self._live += (before == inf) - (at == inf)
-        deadlines[number] = at
         if deadline is None:
+            if before != inf:
+                deadlines[number] = inf
+                self._live -= 1
             return
+        if before == deadline:
+            return
+        if before == inf:
+            self._live += 1
+        deadlines[number] = deadline
         if self._entries > _STALE_RATIO_MAX * (self._live + 64):
             self._make_anew()
         else:

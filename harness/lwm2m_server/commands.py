@@ -81,6 +81,7 @@ class CommandEntry:
     """One command. Its values are dropped once it has ended."""
 
     __slots__ = (
+        "bare",
         "command",
         "exchange",
         "intent",
@@ -93,6 +94,8 @@ class CommandEntry:
 
     def __init__(self, command: Command, *, secret: bool) -> None:
         self.command = command
+        # The command without its values, once it was wanted.
+        self.bare: Command | None = None
         # Whether its values may not be kept anywhere.
         self.secret = secret
         self.state = CommandState.QUEUED
@@ -106,6 +109,12 @@ class CommandEntry:
 
     def __repr__(self) -> str:
         return f"CommandEntry(id={self.command.id!r}, state={self.state.name})"
+
+    def without_values(self) -> Command:
+        """The command as it may be kept for long."""
+        if self.bare is None:
+            self.bare = without_values(self.command)
+        return self.bare
 
     @property
     def has_ended(self) -> bool:
@@ -213,7 +222,8 @@ class CommandTable:
         entry.outcome = outcome
         entry.intent = None
         entry.exchange = -1
-        entry.command = without_values(entry.command)
+        entry.command = entry.without_values()
+        entry.bare = None
         self._open -= 1
 
     def next_deadline_us(self) -> int | None:

@@ -34,7 +34,7 @@ from harness.lwm2m_server.recovery import ServerState, state_records
 from harness.lwm2m_server.registrar import Registrar
 from harness.lwm2m_server.sends import ROOT as SEND_ROOT
 from harness.lwm2m_server.sends import Sends
-from harness.lwm2m_server.short_way import short_way
+from harness.lwm2m_server.short_way import NOT_CONFIRMABLE, ShortWay, short_way
 from harness.lwm2m_server.tamper import Tamper
 from harness.lwm2m_server.wakefulness import Wakefulness
 from harness.lwm2m_server.writer import TurnWriter
@@ -132,17 +132,33 @@ class ServerCore:
         """Take what came on the CoAP sockets. Never raises, whatever the bytes."""
         now = self._writer.now()
         receive = self.endpoints.datagrams.receive_datagram
-        is_deaf_to = self.gates.is_deaf_to
-        quick = self._short_way.take if self._short_way is not None else None
         now_us = self._writer.clock.wall_us()
-        for data, peer in datagrams:
-            if self.gates.held is not None and is_deaf_to(peer):
+        quick = self._quick_way()
+        arrivals = list(datagrams)
+        if quick is not None:
+            del arrivals[: quick.take_newcomers(arrivals, now, now_us)]
+        for data, peer in arrivals:
+            # What is not confirmable, as an answer of a device, is none of what it takes.
+            if quick is not None and data < NOT_CONFIRMABLE and quick.take(data, peer, now, now_us):
                 continue
-            if quick is not None and quick(data, peer, now, now_us):
+            if self.gates.held is not None and self.gates.is_deaf_to(peer):
                 continue
             receive(data, peer, now)
             # Before the next is looked at: the short way must not overtake.
             self.handle_events()
+            quick = self._quick_way()
+
+    def _quick_way(self) -> ShortWay | None:
+        """How to take what looks as most datagrams do; None while a gate holds."""
+        if self._short_way is None or self.gates.held is not None:
+            return None
+        # A fleet registers and updates with nothing of this going on: it should cost nothing then.
+        self._short_way.is_awaited = bool(
+            self._wakefulness.registration_ids
+            or self._observations.of_device
+            or self._dispatcher.table.open_count
+        )
+        return self._short_way
 
     def handle_events(self) -> None:
         """Take what the endpoints tell; an endpoint beside the datagram one calls it."""
@@ -296,13 +312,7 @@ class ServerCore:
 
     def take_watched(self) -> list[Outcome]:
         """Outcomes that were waited for. Call it when the turn's records are on disk."""
-        watched = self._dispatcher.watched
-        if not watched:
-            return []
-        found = [outcome for outcome in watched.values() if outcome is not None]
-        for outcome in found:
-            del watched[outcome.id]
-        return found
+        return self._dispatcher.take_watched()
 
     def counters(self) -> dict[str, int]:
         """How often what happened, and how full what is."""
@@ -439,7 +449,6 @@ class ServerCore:
 
     def _spoke(self, device: Device, now: float) -> None:
         """A device was heard: it is awake, and takes what waited for it."""
-        # A fleet registers and updates with nothing of this going on: it should cost nothing then.
         if self._wakefulness.registration_ids or device.held.queue_mode:
             self._wakefulness.heard_from(device, now)
         if self._observations.of_device:

@@ -140,6 +140,8 @@ class DataInterface:
         if session.state is SessionState.ENDED:
             return None
         frame = self._decode(session, text)
+        if type(frame) is Command and session.state is SessionState.FLOWING:
+            return frame  # as nearly all do
         if isinstance(frame, Resume):
             self._resume(session, frame)
             return None
@@ -281,12 +283,14 @@ class DataInterface:
         while room > 0 and session.cursor <= last:
             count = min(_EVENTS_AT_ONCE, last - session.cursor + 1)
             events = log.frames(session.cursor, count)
-            sizes = list(accumulate(map(len, events)))
-            # The one that exceeds the room is sent as well.
-            taken = min(bisect_left(sizes, room) + 1, len(events))
-            frames += events[:taken]
-            session.cursor += taken
-            room -= sizes[taken - 1]
+            size = sum(map(len, events))
+            if size > room:
+                # The one that exceeds the room is sent as well.
+                taken = bisect_left(list(accumulate(map(len, events))), room) + 1
+                events = events[:taken]
+            frames += events
+            session.cursor += len(events)
+            room -= size
 
     def _end_fatally(self, session: BridgeSession, code: int, detail: str) -> None:
         session.answers.append(encode(ErrorFrame(detail=detail, fatal=True)))

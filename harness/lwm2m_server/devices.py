@@ -94,4 +94,4 @@ def parse_address(text: str) -> Address:
 
 def is_lasting(peer: Hashable) -> bool:
     """Whether the peer means something to the next incarnation: a plain address does."""
-    return not isinstance(peer, SecurePeer) and isinstance(peer, tuple)
+    return isinstance(peer, tuple) and not isinstance(peer, SecurePeer)

@@ -17,7 +17,6 @@ from harness.lwm2m_server.commands import (
     CommandsFull,
     CommandState,
     CommandTable,
-    without_values,
 )
 from harness.lwm2m_server.config import ServerLimits
 from harness.lwm2m_server.devices import Device, Devices, is_lasting, peer_text
@@ -103,9 +102,10 @@ class Dispatcher:
         self._tap.received(command, repeated=known is not None)
         if known is not None:
             return known.outcome
-        self._check(command)
+        device = self._devices.find(command.endpoint)
+        self._check(command, device)
         entry = self.table.add(command, secret=is_secret_command(command))
-        problem = self._problem(command)
+        problem = self._problem(command, device)
         if problem is not None:
             self.end(entry, CommandEvent.REFUSED, failed(command, *problem))
             return None
@@ -131,6 +131,16 @@ class Dispatcher:
         self.dispatch(entry.command.endpoint)
         return None
 
+    def take_watched(self) -> list[Outcome]:
+        """Those that were waited for and have come since the last call."""
+        watched = self.watched
+        if not watched:
+            return []
+        found = [outcome for outcome in watched.values() if outcome is not None]
+        for outcome in found:
+            del watched[outcome.id]
+        return found
+
     # ---- from the registration interface ----
 
     def device_spoke(self, endpoint: str) -> None:
@@ -155,7 +165,8 @@ class Dispatcher:
     # ---- from CoAP and the clock ----
 
     def answered(self, exchange: int, response: Response) -> str | None:
-        """A device answered a request of ours; returns whose answer it was, if it was one."""
+        """A device answered a request of ours; returns whose answer it was, if it was one: what
+        waits for that device goes out by `device_spoke`."""
         entry = self.by_exchange.pop(exchange, None)
         if entry is None:
             return None
@@ -163,15 +174,14 @@ class Dispatcher:
         device = self._devices.find(self._tamper.target(command))
         target = self._payloads.target(device)
         outcome = outcome_of(command, response, target, self._payloads, secret=entry.secret)
-        if command.operation in OBSERVING and outcome.succeeded:
-            self._observations.begin(command, exchange)
         event = CommandEvent.REFUSED
         if outcome.succeeded:
             event = CommandEvent.SUCCEEDED
+            if command.operation in OBSERVING:
+                self._observations.begin(command, exchange)
         elif outcome.is_unreadable:
             event = CommandEvent.LOST
         self.end(entry, event, outcome)
-        self.dispatch(command.endpoint)
         return command.endpoint
 
     def not_answered(self, exchange: int, reason: FailureReason) -> None:
@@ -218,7 +228,8 @@ class Dispatcher:
             if not self._wakefulness.can_be_asked(device, self._writer.now()):
                 return  # until it speaks
             try:
-                self._begin(entry, device)
+                if self._begin(entry, device):
+                    return  # the next one waits for its end
             except (InvalidCommand, LwM2mError, ValueError) as error:
                 detail = "the values do not fit" if entry.secret else str(error)
                 self.end(entry, CommandEvent.REFUSED, failed(command, "invalid", detail))
@@ -239,26 +250,20 @@ class Dispatcher:
             self.watched[command.id] = outcome
         device = self._devices.find(command.endpoint)
         registration_id = device.registration_id if device is not None else None
-        self._writer.emit(
-            "result", command.endpoint, registration_id=registration_id, result=outcome
-        )
+        self._writer.emit_result(command.endpoint, registration_id, outcome)
         self._tap.ended(command, outcome)
-        if command.completes is not None and outcome.succeeded:
-            self._writer.emit(
-                "bootstrap",
-                command.endpoint,
-                registration_id=registration_id,
-                completed=command.completes,
-            )
+        if command.completes is not None and event is CommandEvent.SUCCEEDED:
+            self._writer.emit_bootstrap(command.endpoint, registration_id, command.completes)
             self._tap.bootstrapped(command.endpoint, command.completes.version)
 
     # ---- inside ----
 
-    def _check(self, command: Command) -> None:
+    def _check(self, command: Command, device: Device | None) -> None:
         """Return when a command is taken. Raises `CommandRefused`."""
         if not (0 < len(command.id) <= COMMAND_ID_LENGTH_MAX and command.id.isprintable()):
             raise CommandRefused(f"an id has 1 to {COMMAND_ID_LENGTH_MAX} printable characters")
-        if not is_endpoint_name(command.endpoint):
+        # Nothing registers under another name.
+        if device is None and not is_endpoint_name(command.endpoint):
             raise CommandRefused(f"{command.endpoint[:40]!r} is not an endpoint name")
         horizon_us = self._writer.clock.wall_us() + self._limits.command_lifetime_s_max * 1e6
         if command.expires_at_us > horizon_us:
@@ -270,9 +275,8 @@ class Dispatcher:
         except CommandsFull as error:
             raise CommandRefused(f"full: {error}") from None
 
-    def _problem(self, command: Command) -> tuple[Stage, str] | None:
+    def _problem(self, command: Command, device: Device | None) -> tuple[Stage, str] | None:
         """Why a command that is taken will not be sent."""
-        device = self._devices.find(command.endpoint)
         if device is None:
             return "not_registered", "this server does not hold the device"
         holder = command.holder
@@ -282,18 +286,19 @@ class Dispatcher:
             return "not_registered", "the named holder no longer holds the device"
         return None
 
-    def _begin(self, entry: CommandEntry, device: Device) -> None:
-        """Send the request of a command, or do at once what needs none."""
+    def _begin(self, entry: CommandEntry, device: Device) -> bool:
+        """Send the request of a command, or do at once what needs none. Whether it is out."""
         command = entry.command
         now = self._writer.now()
         if command.operation == "cancel_observation":
             self._cancel_observation(entry, device, now)
-            return
+            return not entry.has_ended
         if command.operation in OBSERVING:
             self._observations.check_room(command)
         request = request_of(command, self._payloads.target(device), self._payloads)
         exchange = self._endpoints.send_request(device.peer, request, now)
         self._mark_sent(entry, device.peer, exchange)
+        return True
 
     def _cancel_observation(self, entry: CommandEntry, device: Device, now: float) -> None:
         command = entry.command
@@ -313,20 +318,19 @@ class Dispatcher:
         command, endpoints = entry.command, self._endpoints
         # Without an id when an earlier exchange with the same address still blocks it (NSTART).
         message_id = endpoints.message_id_of(exchange)
-        lasts = is_lasting(peer)
-        may_be_sent_again = lasts and may_be_repeated(entry)
+        lasts, may_be_sent_again = is_lasting(peer), may_be_repeated(entry)
         intent = CommandIntent(
             id=command.id,
             address=peer_text(peer),
             message_id=-1 if message_id is None else message_id,
             sent_at_us=self._writer.clock.wall_us(),
-            datagram=endpoints.datagram_of(exchange) if may_be_sent_again else None,
+            datagram=endpoints.datagram_of(exchange) if lasts and may_be_sent_again else None,
             in_session=not lasts,
         )
         self.by_exchange[exchange] = entry
         self.table.mark_sent(entry, intent, exchange)
         # What is never sent again needs its values no longer.
-        self._write_accepted(entry, has_values=may_be_repeated(entry))
+        self._write_accepted(entry, has_values=may_be_sent_again)
         self._writer.write(intent)
         if message_id is not None and (lasts or security_of(peer).mode == "oscore"):
             used = MessageIdUsed(intent.address, message_id, intent.sent_at_us)
@@ -364,7 +368,7 @@ class Dispatcher:
     def _write_accepted(self, entry: CommandEntry, *, has_values: bool) -> None:
         if not entry.logged:
             entry.logged = True
-            command = entry.command if has_values else without_values(entry.command)
+            command = entry.command if has_values else entry.without_values()
             self._writer.write(CommandAccepted(command, entry.secret))
 
 

@@ -125,9 +125,10 @@ class Endpoints:
     def events(self) -> list[tuple[int, list[Event]]]:
         """What happened since the last call, by endpoint: (its number, its events); empty when
         nothing did."""
-        found = []
-        for number, endpoint in enumerate(self._all):
-            events = endpoint.events()
+        events = self.datagrams.events()
+        found = [(0, events)] if events else []
+        for number in range(1, len(self._all)):
+            events = self._all[number].events()
             if events:
                 found.append((number, events))
         return found

@@ -28,8 +28,7 @@ class EventLog:
         # Events that went unacknowledged because a bound was reached.
         self.dropped = 0
         self._kept_max = kept_max
-        self._bytes_max = bytes_max
-        self._bytes = 0
+        self._bytes_left = bytes_max
         self._frames: list[bytes] = []
         self._skip = 0
         # Up to here there is room for all from `oldest` on.
@@ -46,8 +45,16 @@ class EventLog:
         """Keep the frame of event `newest` + 1."""
         self.newest = newest = self.newest + 1
         self._frames.append(frame)
-        self._bytes = kept_bytes = self._bytes + len(frame)
-        if kept_bytes > self._bytes_max or newest > self._newest_max:
+        self._bytes_left = left = self._bytes_left - len(frame)
+        if left < 0 or newest > self._newest_max:
+            self._make_room()
+
+    def extend(self, frames: Sequence[bytes]) -> None:
+        """`append` each."""
+        self.newest += len(frames)
+        self._frames += frames
+        self._bytes_left -= sum(map(len, frames))
+        if self._bytes_left < 0 or self.newest > self._newest_max:
             self._make_room()
 
     def acknowledge(self, seq: int) -> bool:
@@ -65,14 +72,14 @@ class EventLog:
 
     def _make_room(self) -> None:
         kept = len(self._frames) - self._skip
-        while kept > self._kept_max or (self._bytes > self._bytes_max and kept > 1):
+        while kept > self._kept_max or (self._bytes_left < 0 and kept > 1):
             self.dropped += 1
             self._forget(1)
             kept -= 1
 
     def _forget(self, count: int) -> None:
         end = self._skip + count
-        self._bytes -= sum(map(len, self._frames[self._skip : end]))
+        self._bytes_left += sum(map(len, self._frames[self._skip : end]))
         self._skip = end
         self._newest_max += count
         if self._skip > _TRIM_AT and self._skip * 2 > len(self._frames):

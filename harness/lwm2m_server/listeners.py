@@ -16,6 +16,7 @@ from lwm2m.transport import UdpLink, open_udp
 from lwm2m.transport.link import Link
 from lwm2m.transport.peers import SecurePeer
 from lwm2m.transport.tracing import Wrap
+from lwm2m.transport.udp import DATAGRAMS_PER_WAKE
 from runtime.component import ConfigError
 from runtime.http import PortInUse
 
@@ -67,6 +68,8 @@ class Listeners:
         except OSError as error:
             raise port_in_use(listen, error) from error
         self._plain.enlarge_receive_buffer(buffer_bytes)
+        # They are answered once a turn of the loop, when what they made is on disk.
+        self._plain.datagrams_per_turn = DATAGRAMS_PER_WAKE
         self._plain_out = wrap_link(self._plain)
         return address_text(self._plain.address)
 

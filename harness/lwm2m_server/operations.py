@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Final
 
 from contracts.data_interface import Command, Operation
@@ -27,6 +28,7 @@ PATHS_MAX: Final = 128
 # LwM2M Core §6.3.5: digits that differ, each with a value in quotes or none.
 _ARGUMENT: Final = r"[0-9](='[!#-&(-\[\]-~]*')?"
 _ARGUMENTS: Final = re.compile(rf"{_ARGUMENT}(,{_ARGUMENT})*", re.ASCII)
+_get_path: Final = attrgetter("path")
 _DIGIT: Final = re.compile(r"(?:^|,)([0-9])(?=[=,]|$)", re.ASCII)
 
 
@@ -58,7 +60,7 @@ def paths_of(command: Command) -> list[ObjectPath | None]:
 
 def is_secret_command(command: Command) -> bool:
     """Whether what the command carries may not be kept or recorded."""
-    return touches_secret([value.path for value in command.values or ()])
+    return touches_secret(map(_get_path, command.values or ()))
 
 
 # ---- device management ----

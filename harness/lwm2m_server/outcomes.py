@@ -27,6 +27,9 @@ class _Content(NamedTuple):
     links: list[ObjectLink] | None = None
 
 
+_NO_CONTENT: Final = _Content()
+
+
 def failed(command: Command, stage: Stage, detail: str, *, code: str | None = None) -> Outcome:
     """An outcome that is no success."""
     return Outcome(
@@ -83,7 +86,7 @@ def _content(command: Command, response: Response, target: Target, payloads: Pay
         return _Content(values=values)
     if command.operation == "discover":
         return _Content(links=payloads.read_links(target, response.payload))
-    return _Content()
+    return _NO_CONTENT
 
 
 def _fault(command: Command, response: Response, target: Target) -> str | None:

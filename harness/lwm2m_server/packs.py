@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import cbor2
@@ -29,13 +30,13 @@ from lwm2m.codecs.senml_cbor import (
 from lwm2m.errors import LwM2mError
 from lwm2m.objects import NULL_ID, ObjectLink, ObjectPath, ResourceModel, ValueType
 
-# Places where values are written to, and resources of each; more are found out each time.
-_BASES_KEPT: Final = 1_024
-_RESOURCES_KEPT: Final = 256
+# Places that values are written to, lists of paths of so many values at each, and values of one; of
+# others, what follows is found out each time.
+_PLACES_KEPT: Final = 1_024
+_SHAPES_KEPT: Final = 4
+_VALUES_KEPT: Final = 64
 _LINKS_KEPT: Final = 256
-# Values of a resource that are remembered with their records: most are the same for a whole fleet,
-# such as the broker's address. What is a device's own fills this once, and is written anew then.
-_VALUES_KEPT: Final = 16
+_HEADS_KEPT: Final = 4_096
 _RECORD_BYTES_KEPT: Final = 1_024
 
 _ARRAY, _MAP, _TEXT, _BYTES, _UNSIGNED = 4, 5, 3, 2, 0
@@ -49,41 +50,102 @@ class _Unusual(Exception):
 
 
 class _Slot(NamedTuple):
-    """One resource in the packs of one base: all of its record but the value.
+    """One value of a shape: its record up to the value, with the heads that stand before it."""
 
-    `known` are whole records of values that came before; None where they are secret.
-    """
-
-    head: bytes
+    before: bytes
+    text: str
     type_name: str
     model: ResourceModel
     encode: Callable[[Raw, ResourceModel], bytes]
-    raw_type: type
-    known: dict[Raw, bytes] | None
+    is_secret: bool
 
-    def record(self, raw: Raw) -> bytes:
-        """The record with this value. Raises `_Unusual` or `LwM2mError`."""
-        known = self.known
+
+class _Shape:
+    """The packs of values at the same paths.
+
+    A value counts as the whole fleet's, such as the broker's address, until another comes in its
+    place: only what differs is encoded anew. What is secret, or long, is never kept.
+    """
+
+    __slots__ = ("_common", "_end", "_known", "_pick", "_plain", "_records", "_slots", "_varying")
+
+    def __init__(self, slots: Sequence[_Slot], values: Sequence[Value]) -> None:
+        """Raises `_Unusual` or `LwM2mError` for values that do not fit."""
+        self._slots = slots
+        self._known: list[Value | None] = []
+        self._records: list[bytes] = []
+        for slot, value in zip(slots, values, strict=True):
+            if value.type != slot.type_name:
+                raise _Unusual
+            record = slot.before + slot.encode(value.value, slot.model)
+            is_kept = not slot.is_secret and len(record) <= _RECORD_BYTES_KEPT
+            self._known.append(value if is_kept else None)
+            self._records.append(record if is_kept else b"")
+        self._join()
+
+    def is_of(self, values: Sequence[Value]) -> bool:
+        """Whether these values are at its paths, and said to be of its types."""
+        return all(
+            value.path == slot.text and value.type == slot.type_name
+            for slot, value in zip(self._slots, values, strict=True)
+        )
+
+    def pack(self, values: Sequence[Value]) -> bytes | None:
+        """The pack of so many values; None when they do not go by it as it is. Raises `_Unusual` or
+        `LwM2mError`."""
+        if self._pick is not None and self._pick(values) != self._common:
+            return None
         # 1 and True are equal, and not the same value.
-        if known is None or type(raw) is not self.raw_type:
-            return self.head + self.encode(raw, self.model)
-        found = known.get(raw)
-        if found is None:
-            found = self.head + self.encode(raw, self.model)
-            if len(known) < _VALUES_KEPT and len(found) <= _RECORD_BYTES_KEPT:
-                known[raw] = found
-        return found
+        for at, raw in self._plain:
+            if values[at].value is not raw:
+                return None
+        parts: list[bytes] = []
+        for before, at, slot in self._varying:
+            value = values[at]
+            if value.path != slot.text or value.type != slot.type_name:
+                return None
+            parts += (before, slot.encode(value.value, slot.model))
+        parts.append(self._end)
+        return b"".join(parts)
+
+    def tell_apart(self, values: Sequence[Value]) -> None:
+        """What differs here, in values that it `is_of`, differs from now on."""
+        for at, (value, known) in enumerate(zip(values, self._known, strict=True)):
+            if known is None or value != known or not _is_the_same(value.value, known.value):
+                self._known[at] = None
+        self._join()
+
+    def _join(self) -> None:
+        """Put together what is common."""
+        self._varying: list[tuple[bytes, int, _Slot]] = []
+        piece = b""
+        for at, (slot, known) in enumerate(zip(self._slots, self._known, strict=True)):
+            if known is not None:
+                piece += self._records[at]
+                continue
+            self._records[at] = b""
+            self._varying.append((piece + slot.before, at, slot))
+            piece = b""
+        self._end = piece
+        common = {at: known for at, known in enumerate(self._known) if known is not None}
+        self._pick: Callable[[Sequence[Value]], object] | None = None
+        self._common: object = None
+        if common:
+            self._pick = itemgetter(*common)
+            self._common = self._pick(self._known)
+        self._plain = [(at, one.value) for at, one in common.items() if type(one.value) is not str]
 
 
 class PackWriter:
     """Packs of values by one set of definitions, those of `reader`."""
 
-    __slots__ = ("_reader", "_slots")
+    __slots__ = ("_reader", "_shapes")
 
     def __init__(self, reader: ValueReader) -> None:
         self._reader = reader
-        # By the instance or resource that is addressed, and that values must lie beneath.
-        self._slots: dict[tuple[ObjectPath, ObjectPath, bool], dict[str, _Slot]] = {}
+        # By the instance or resource that is addressed, what values must lie beneath, whether they
+        # are new, and how many: those that were met.
+        self._shapes: dict[tuple[ObjectPath, ObjectPath, bool, int], list[_Shape]] = {}
 
     def pack(
         self, addressed: ObjectPath, beneath: ObjectPath, values: Sequence[Value], *, is_new: bool
@@ -92,60 +154,83 @@ class PackWriter:
 
         `is_new`: they are of an instance that is created. None: take the long way.
         """
-        slots = self._slots_of((addressed, beneath, is_new))
-        parts = []
+        shapes = self._shapes.get((addressed, beneath, is_new, len(values)), ())
         try:
-            for value in values:
-                slot = slots.get(value.path)
-                if slot is None:
-                    slot = self._found(slots, addressed, beneath, value.path, is_new)
-                if value.type != slot.type_name:
-                    return None
-                parts.append(slot.record(value.value))
+            for shape in shapes:
+                packed = shape.pack(values)
+                if packed is not None:
+                    return packed
+            for shape in shapes:
+                if shape.is_of(values):
+                    shape.tell_apart(values)
+                    return shape.pack(values)
+            return self._learn(addressed, beneath, values, is_new).pack(values)
         except (_Unusual, LwM2mError):
             return None
-        if not parts:
-            return None
-        base_name = _head(_MAP, 3) + _base_name(addressed)
-        return _head(_ARRAY, len(parts)) + base_name + _SECOND_MAP.join(parts)
 
-    def _slots_of(self, key: tuple[ObjectPath, ObjectPath, bool]) -> dict[str, _Slot]:
-        found = self._slots.get(key)
-        if found is None:
-            if len(self._slots) >= _BASES_KEPT:
-                self._slots.clear()
-            found = self._slots[key] = {}
-        return found
+    def _learn(
+        self, addressed: ObjectPath, beneath: ObjectPath, values: Sequence[Value], is_new: bool
+    ) -> _Shape:
+        """Raises `_Unusual` or `LwM2mError` for values that are not for the short way."""
+        shape = _Shape(self._slots_of(addressed, beneath, values, is_new), values)
+        if len(values) > _VALUES_KEPT:
+            return shape
+        key = (addressed, beneath, is_new, len(values))
+        if key not in self._shapes and len(self._shapes) >= _PLACES_KEPT:
+            self._shapes.clear()
+        shapes = self._shapes.setdefault(key, [])
+        if len(shapes) >= _SHAPES_KEPT:
+            del shapes[0]
+        shapes.append(shape)
+        return shape
 
-    def _found(
-        self,
-        slots: dict[str, _Slot],
-        addressed: ObjectPath,
-        beneath: ObjectPath,
-        text: str,
-        is_new: bool,
-    ) -> _Slot:
+    def _slots_of(
+        self, addressed: ObjectPath, beneath: ObjectPath, values: Sequence[Value], is_new: bool
+    ) -> list[_Slot]:
         """Raises `_Unusual` or an error of the definitions."""
-        path, model = self._reader.place_of_value(text, new_instance=is_new)
-        # Beneath an object values are of one instance or more, which must then have their ids.
-        if beneath.depth < 2 and path.instance_id == NULL_ID:
+        if not values:
             raise _Unusual
-        if path.depth != 3 or model is None or model.multiple:
-            raise _Unusual
-        if path[: beneath.depth] != beneath[: beneath.depth] or not addressed.contains(path):
-            raise _Unusual
-        found = _ENCODERS.get(model.type)
-        if found is None or path == addressed:
-            raise _Unusual
-        name = str(path).removeprefix(f"{addressed}/")
-        head = cbor2.dumps(NAME) + cbor2.dumps(name) + cbor2.dumps(found[0])
-        known: dict[Raw, bytes] | None = None if is_secret(text) else {}
-        slot = _Slot(head, model.type.value, model, found[1], found[2], known)
-        if len(slots) < _RESOURCES_KEPT:
-            slots[text] = slot
-        return slot
+        slots: list[_Slot] = []
+        for value in values:
+            path, model = self._reader.place_of_value(value.path, new_instance=is_new)
+            # Beneath an object values are of one instance or more, which must then have their ids.
+            if beneath.depth < 2 and path.instance_id == NULL_ID:
+                raise _Unusual
+            if path.depth != 3 or model is None or model.multiple:
+                raise _Unusual
+            if path[: beneath.depth] != beneath[: beneath.depth] or not addressed.contains(path):
+                raise _Unusual
+            slots.append(_slot(addressed, path, model, value.path, len(slots), len(values)))
+        return slots
 
 
+def _slot(
+    addressed: ObjectPath, path: ObjectPath, model: ResourceModel, text: str, at: int, count: int
+) -> _Slot:
+    """The value at `path`, of which `text` is the name, as number `at` of `count`. Raises
+    `_Unusual`."""
+    found = _ENCODERS.get(model.type)
+    is_whole = path == addressed
+    if found is None or (is_whole and count > 1):
+        raise _Unusual
+    heads = _head(_MAP, 2)
+    if at == 0:
+        # RFC 8428 §4.5.1: the base name stands before all names; of one value it is all of it.
+        base = str(addressed) if is_whole else f"{addressed}/"
+        heads = _head(_ARRAY, count) + _head(_MAP, 2 if is_whole else 3) + _base_name(base)
+    name = (
+        b"" if is_whole else cbor2.dumps(NAME) + cbor2.dumps(str(path)[len(str(addressed)) + 1 :])
+    )
+    before = heads + name + cbor2.dumps(found[0])
+    return _Slot(before, text, model.type.value, model, found[1], is_secret(text))
+
+
+def _is_the_same(raw: Raw, known: Raw) -> bool:
+    """Of what is equal: 1 and True are, and not the same value."""
+    return type(raw) is str or raw is known
+
+
+@lru_cache(_HEADS_KEPT)
 def _head(major: int, number: int) -> bytes:
     """The head of a CBOR item (RFC 8949 §3.1), as short as it can be."""
     kind = major << 5
@@ -158,12 +243,8 @@ def _head(major: int, number: int) -> bytes:
     return bytes((kind | 26,)) + number.to_bytes(4)
 
 
-_SECOND_MAP: Final = _head(_MAP, 2)
-
-
-@lru_cache(_BASES_KEPT)
-def _base_name(addressed: ObjectPath) -> bytes:
-    return cbor2.dumps(BASE_NAME) + cbor2.dumps(f"{addressed}/")
+def _base_name(base: str) -> bytes:
+    return cbor2.dumps(BASE_NAME) + cbor2.dumps(base)
 
 
 def _require_length(model: ResourceModel, length: int) -> None:
@@ -214,15 +295,14 @@ def _encoded_link(raw: str) -> bytes:
     return cbor2.dumps(str(ObjectLink.parse(raw)))
 
 
-# The label that a value of a type has, what follows it, and its type in JSON. Floats take the long
-# way.
-_ENCODERS: Final[dict[ValueType, tuple[int | str, Callable[[Raw, ResourceModel], bytes], type]]] = {
-    ValueType.STRING: (STRING_VALUE, _text, str),
-    ValueType.CORE_LINK: (STRING_VALUE, _text, str),
-    ValueType.OPAQUE: (DATA_VALUE, _opaque, str),
-    ValueType.BOOLEAN: (BOOLEAN_VALUE, _boolean, bool),
-    ValueType.INTEGER: (VALUE, _whole_number, int),
-    ValueType.UNSIGNED: (VALUE, _whole_number, int),
-    ValueType.TIME: (VALUE, _whole_number, int),
-    ValueType.OBJECT_LINK: (OBJECT_LINK_VALUE, _object_link, str),
+# The label that a value of a type has, and what follows it. Floats take the long way.
+_ENCODERS: Final[dict[ValueType, tuple[int | str, Callable[[Raw, ResourceModel], bytes]]]] = {
+    ValueType.STRING: (STRING_VALUE, _text),
+    ValueType.CORE_LINK: (STRING_VALUE, _text),
+    ValueType.OPAQUE: (DATA_VALUE, _opaque),
+    ValueType.BOOLEAN: (BOOLEAN_VALUE, _boolean),
+    ValueType.INTEGER: (VALUE, _whole_number),
+    ValueType.UNSIGNED: (VALUE, _whole_number),
+    ValueType.TIME: (VALUE, _whole_number),
+    ValueType.OBJECT_LINK: (OBJECT_LINK_VALUE, _object_link),
 }

@@ -7,6 +7,7 @@ the path that its objects lie under.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from contracts.data_interface import Command, ObjectLink, Value
@@ -59,6 +60,8 @@ _REMOVING: Final = {
 _READERS_KEPT: Final = 64
 # Lists of objects that devices registered: a model has one before its credentials and one after.
 _TARGETS_KEPT: Final = 256
+# Paths that requests go to: a fleet has few.
+_PATHS_KEPT: Final = 4_096
 
 
 class Target(NamedTuple):
@@ -71,18 +74,25 @@ class Target(NamedTuple):
 
     def segments(self, path: ObjectPath | None) -> tuple[str, ...]:
         """The Uri-Path of an object path; None is the root."""
-        below = () if path is None else path.segments
+        below = () if path is None else _segments(path)
         return (*self.root.split("/")[1:], *below) if self.root else below
 
     def preferred_format(self, *, is_composite: bool = False) -> int:
         """The format to use when the command names none."""
-        preferred = _PREFERRED[self.lwm2m_version]
-        if is_composite:
-            preferred = tuple(one for one in preferred if one in _COMPOSITE)
-        for one in preferred:
-            if one in self.content_formats:
-                return one
-        return preferred[0]
+        return _preferred_format(self.lwm2m_version, self.content_formats, is_composite)
+
+
+@lru_cache(_TARGETS_KEPT)
+def _preferred_format(lwm2m_version: str, announced: tuple[int, ...], is_composite: bool) -> int:
+    preferred = _PREFERRED[lwm2m_version]
+    if is_composite:
+        preferred = tuple(one for one in preferred if one in _COMPOSITE)
+    return next((one for one in preferred if one in announced), preferred[0])
+
+
+@lru_cache(_PATHS_KEPT)
+def _segments(path: ObjectPath) -> tuple[str, ...]:
+    return path.segments
 
 
 class Payloads:

@@ -6,8 +6,9 @@ registration is follows from its events; commands have records of their own.
 
 from __future__ import annotations
 
+import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -166,12 +167,14 @@ def frame_json(body: bytes) -> bytes:
     return b"%08x %b\n" % (zlib.crc32(body), body)
 
 
-def frame_all(bodies: Iterable[bytes]) -> bytes:
-    """Already encoded records as lines of the log: `frame_json` of each, without a call for it."""
-    checksum = zlib.crc32
-    pieces: list[bytes] = []
-    for body in bodies:
-        pieces += (b"%08x " % checksum(body), body, b"\n")
+def frame_all(bodies: Sequence[bytes]) -> bytes:
+    """Already encoded records as lines of the log: `frame_json` of each, without a step for it."""
+    count = len(bodies)
+    checksums = struct.pack(f">{count}I", *map(zlib.crc32, bodies)).hex(" ", 4).encode()
+    pieces = [b" "] * (4 * count)
+    pieces[0::4] = checksums.split()
+    pieces[2::4] = bodies
+    pieces[3::4] = [b"\n"] * count
     return b"".join(pieces)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
-from itertools import chain
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Final
 
 import msgspec
@@ -12,25 +13,22 @@ from contracts.data_interface import DeregistrationReason, Registration, Securit
 from contracts.names import SERVICE_PREFIX, is_endpoint_name
 from harness.lwm2m_server.answers import NO_DEVICE, Answer, refusal
 from harness.lwm2m_server.config import ServerLimits
-from harness.lwm2m_server.devices import Device, parse_address, peer_text
+from harness.lwm2m_server.devices import Address, Device, parse_address, peer_text
 from harness.lwm2m_server.object_links import encode_links, json_of, links_of_json
 from harness.lwm2m_server.profiles import Profiles
 from harness.lwm2m_server.recovery import ServerState
-from harness.lwm2m_server.registration_frames import Shape
+from harness.lwm2m_server.registrant import NOSEC, host_of, proven_endpoint_name, security_of
+from harness.lwm2m_server.registration_frames import Shape, list_anew
+from harness.lwm2m_server.registration_ids import registration_ids
 from harness.lwm2m_server.writer import TurnWriter
 from lwm2m import registration as rd
 from lwm2m.coap import Request, Response, codes
 from lwm2m.codecs import DecodedPayloads, LinkFormatLimits, content_formats, link_format
 from lwm2m.errors import RegistrationRefused
-from lwm2m.transport.peers import NOSEC as PLAIN
-from lwm2m.transport.peers import SecurePeer, address_of
+from lwm2m.transport.peers import SecurePeer
 
 ROOT: Final = "rd"
-# What a datagram that came without security proves: nothing.
-NOSEC: Final = Security("nosec")
 _LISTS_CACHED: Final = 4_096
-_ID_BYTES: Final = 6
-_IDS_AT_ONCE: Final = 170
 # What the reader calls it, and what it is counted as.
 _COUNTED_AS: Final = {"foreign_endpoint_name": "identity_mismatch"}
 
@@ -56,7 +54,7 @@ class Registrar:
         bounds = LinkFormatLimits(payload_bytes_max=limits.registration_bytes_max)
         self._bounds = bounds
         self._writer = writer
-        self._emit_registration = writer.emit_registration
+        self._emit_registration, self._emit_new = writer.emit_registration, writer.emit_new
         self._profiles = Profiles(profiles or {})
         self._reader = rd.RegistrationReader(
             msgspec.structs.replace(policy or rd.RegistrationPolicy(), object_list=bounds),
@@ -64,10 +62,12 @@ class Registrar:
         )
         # The reader has looked at every letter, unless it was told of other names.
         is_plain = policy is None or policy.endpoint_name_pattern == rd.ENDPOINT_NAME_PATTERN
-        self._is_name = _is_any if is_plain else is_endpoint_name
+        self._is_name: Callable[[str], bool] = (lambda name: True) if is_plain else is_endpoint_name
+        self.has_short_way = is_plain
         self._link_json = DecodedPayloads(self._encode_links, _LISTS_CACHED)
         self._devices_max = limits.registrations_max
-        self._table = rd.RegistrationTable(_registration_ids(draw), limits.registrations_max)
+        self._table = rd.RegistrationTable(registration_ids(draw), limits.registrations_max)
+        self._register_new = self._table.register_new
         # In the order in which they registered, in which they are listed and kept.
         self._devices: dict[str, Device] = {}
         # How many devices without security there are at each host.
@@ -97,7 +97,7 @@ class Registrar:
             return self._devices.get(self._by_address.get(peer, ""))
         known = self._by_address.get(peer, "")
         device = self._devices.get(peer.endpoint_name or known)
-        if device is None or device.security != _security(peer):
+        if device is None or device.security != security_of(peer):
             return None
         return device
 
@@ -120,11 +120,6 @@ class Registrar:
 
     # ---- the short way, for what is in order; see `ShortWay` ----
 
-    @property
-    def has_short_way(self) -> bool:
-        """Whether endpoint names are what the short way takes them for."""
-        return self._is_name is _is_any
-
     def read_register(
         self, request: Request, proven: str | None
     ) -> tuple[rd.RegisterRequest, msgspec.Raw]:
@@ -141,8 +136,14 @@ class Registrar:
     ) -> Device | None:
         """Register a device under a name that has the letters of one, and tell it; None, and
         nothing has happened, when something speaks against it. `now_us` is Unix time."""
-        devices, has_secrets = self._devices, self.has_key is not None or self.protected
-        if endpoint in devices or type(peer) is not tuple or has_secrets:
+        devices, middle = self._devices, shape.middle
+        if (
+            endpoint in devices
+            or type(peer) is not tuple
+            or middle is None
+            or self.has_key is not None
+            or self.protected
+        ):
             security = self._security_to_register(endpoint, peer)
             if security is None:
                 return None
@@ -153,20 +154,54 @@ class Registrar:
         is_full = count >= self._of_host_max or len(devices) >= self._devices_max
         if is_full or endpoint.startswith(SERVICE_PREFIX):
             return None
-        held = self._table.register_new(shape.said, endpoint, peer, None, now)
-        device = Device(held, peer, NOSEC, shape.links, now_us, shape.middle)
-        devices[endpoint] = device
+        held = self._register_new(shape.said, endpoint, peer, None, now)
+        devices[endpoint] = device = Device(held, peer, NOSEC, shape.links, now_us, middle)
         self._by_address[peer] = endpoint
         of_host[host] = count + 1
-        self._emit_registration("registered", device, now_us)
+        self._emit_new(held, middle, now_us)
         return device
 
+    def is_new(self, endpoint: str) -> bool:
+        """Whether this name may register, as far as the name goes, and replaces nobody."""
+        return endpoint not in self._devices and not endpoint.startswith(SERVICE_PREFIX)
+
+    def enter_all_new(
+        self,
+        endpoints: Sequence[str],
+        shapes: Sequence[Shape],
+        peers: Sequence[Address],
+        now: float,
+        now_us: int,
+    ) -> list[rd.Registration] | None:
+        """`enter_in_order` of many at one moment, each of whom `is_new`, and no two the same; None,
+        and nothing has happened, when something speaks against one."""
+        middles = [shape.middle for shape in shapes if shape.middle is not None]
+        hosts = Counter([host for host, _ in peers])
+        of_host = self._of_host
+        if (
+            self.has_key is not None
+            or self.protected
+            or len(middles) < len(shapes)
+            or len(self._devices) + len(endpoints) > self._devices_max
+            or any(of_host.get(host, 0) + n > self._of_host_max for host, n in hosts.items())
+        ):
+            return None
+        made = self._table.register_all_new([each.said for each in shapes], endpoints, peers, now)
+        links = (shape.links for shape in shapes)
+        devices = map(Device, made, peers, repeat(NOSEC), links, repeat(now_us), middles)
+        self._devices.update(zip(endpoints, devices, strict=True))
+        self._by_address.update(zip(peers, endpoints, strict=True))
+        for host, count in hosts.items():
+            of_host[host] = of_host.get(host, 0) + count
+        self._writer.emit_all_new(made, middles, now_us)
+        return made
+
     def renew_in_order(
-        self, registration_id: str, peer: Hashable, now: float, now_us: int
+        self, registration_id: str, links: bytes, peer: Hashable, now: float, now_us: int
     ) -> Device | None:
-        """Renew a registration by an Update that changes nothing, and tell it; None, and nothing
-        has happened, when something speaks against it."""
-        security = _security(peer)
+        """Renew a registration by an Update that says nothing but its object links, if any, and
+        tell it; None, and nothing has happened, when something speaks against it."""
+        security = security_of(peer)
         held = self._table.living(registration_id, peer, security.identity, now)
         if held is None:
             return None
@@ -176,7 +211,16 @@ class Registrar:
         device = self._devices[endpoint]
         if device.security is not security and device.security != security:
             return None
-        if peer == held.peer:
+        if links:
+            try:
+                said = self._reader.read_update(
+                    (), links, content_formats.LINK_FORMAT, held.lwm2m_version
+                )
+                list_anew(device, self._links(links))
+            except RegistrationRefused:
+                return None
+            device.held = self._table.renew(held, said, peer, now).registration
+        elif peer == held.peer:
             device.held = self._table.renew_unchanged(held, now)
         else:
             device.held = self._table.renew(held, rd.NO_CHANGE, peer, now).registration
@@ -198,7 +242,7 @@ class Registrar:
             if previous is not None and previous.held.identity is not None:
                 return None
             return NOSEC if is_open else None
-        security, proven = _security(peer), _proven_endpoint_name(peer)
+        security, proven = security_of(peer), proven_endpoint_name(peer)
         is_proven = proven == endpoint or (proven is None and security.mode != "x509")
         return security if is_proven and security is not NOSEC else None
 
@@ -310,7 +354,7 @@ class Registrar:
         """Where a device of an earlier incarnation can be asked; None until it comes again."""
         if held.security.mode == "oscore":
             peer = self.protected_peer(held.endpoint, parse_address(held.address))
-            return peer if peer is not None and _security(peer) == held.security else None
+            return peer if peer is not None and security_of(peer) == held.security else None
         # A session or connection ended with the process that held it; an address is still one.
         is_address = held.security.mode == "nosec" and "U" in held.binding
         return parse_address(held.address) if is_address else None
@@ -330,7 +374,7 @@ class Registrar:
         raise RegistrationRefused(codes.NOT_FOUND, "unexpected_path", "only /rd is served")
 
     def _register(self, request: Request, peer: Hashable, now: float) -> Answer:
-        security, proven = _security(peer), _proven_endpoint_name(peer)
+        security, proven = security_of(peer), proven_endpoint_name(peer)
         if proven is None and security.mode == "x509":
             raise RegistrationRefused(
                 codes.BAD_REQUEST, "certificate_without_name", "it names no endpoint"
@@ -368,13 +412,13 @@ class Registrar:
 
     def _has_room_at(self, peer: Hashable, previous: Device | None) -> bool:
         """Whether this host has not all it may have; a device that is there takes no room."""
-        host = _host_of(peer)
+        host = host_of(peer)
         return self._of_host.get(host, 0) < self._of_host_max or (
-            previous is not None and previous.peer is not None and _host_of(previous.peer) == host
+            previous is not None and previous.peer is not None and host_of(previous.peer) == host
         )
 
     def _update(self, request: Request, peer: Hashable, now: float) -> Answer:
-        security = _security(peer)
+        security = security_of(peer)
         held = self._table.find(request.path[1], peer, security.identity, now)
         if security is NOSEC:
             # 4.04 has the device register anew, and that says why it may not.
@@ -403,7 +447,7 @@ class Registrar:
         return self.has_key is not None and self.has_key(endpoint)
 
     def _deregister(self, registration_id: str, peer: Hashable, now: float) -> Answer:
-        identity = _security(peer).identity
+        identity = security_of(peer).identity
         self._leave(self._table.deregister(registration_id, peer, identity, now), None)
         return Answer(_DELETED, NO_DEVICE)
 
@@ -428,10 +472,10 @@ class Registrar:
             of_host, host = self._of_host, peer[0]
             of_host[host] = of_host.get(host, 0) + 1
             return
-        if _proven_endpoint_name(peer) is None:
+        if proven_endpoint_name(peer) is None:
             self._by_address[peer] = device.held.endpoint_name
-        if _security(peer) is NOSEC:
-            host = _host_of(peer)
+        if security_of(peer) is NOSEC:
+            host = host_of(peer)
             self._of_host[host] = self._of_host.get(host, 0) + 1
 
     def _unsettle(self, device: Device) -> None:
@@ -441,8 +485,8 @@ class Registrar:
             return
         if self._by_address.get(peer) == device.held.endpoint_name:
             del self._by_address[peer]
-        if type(peer) is tuple or _security(peer) is NOSEC:
-            host = _host_of(peer)
+        if type(peer) is tuple or security_of(peer) is NOSEC:
+            host = host_of(peer)
             left = self._of_host[host] - 1
             if left:
                 self._of_host[host] = left
@@ -454,33 +498,3 @@ class Registrar:
 
     def _encode_links(self, payload: bytes) -> msgspec.Raw:
         return encode_links(link_format.decode(payload, self._bounds))
-
-
-def _registration_ids(draw: Callable[[int], bytes]) -> Callable[[], str]:
-    """Gives ids that nobody can guess, made by the hundred: a call of ours for each costs more."""
-
-    def draw_some() -> list[str]:
-        figures = draw(_IDS_AT_ONCE * _ID_BYTES).hex()
-        return [figures[at : at + 2 * _ID_BYTES] for at in range(0, len(figures), 2 * _ID_BYTES)]
-
-    return chain.from_iterable(iter(draw_some, [])).__next__
-
-
-def _security(peer: Hashable) -> Security:
-    if type(peer) is not tuple and isinstance(peer, SecurePeer) and peer.security != PLAIN:
-        return Security(peer.security.mode, peer.security.identity)
-    return NOSEC
-
-
-def _proven_endpoint_name(peer: Hashable) -> str | None:
-    if type(peer) is tuple:
-        return None  # what a UDP socket hands out, a registration each
-    return peer.endpoint_name if isinstance(peer, SecurePeer) else None
-
-
-def _is_any(name: str) -> bool:
-    return True
-
-
-def _host_of(peer: Hashable) -> str:
-    return peer[0] if type(peer) is tuple and len(peer) == 2 else address_of(peer)[0]

@@ -7,7 +7,7 @@ it and of what is the device's own. A test holds that against the encoder, byte 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -55,6 +55,16 @@ def middle_of(
     return whole[1:-1].decode()
 
 
+def list_anew(device: Device, links: msgspec.Raw) -> None:
+    """Note that a device has other objects now, while all else is as it was."""
+    device.object_links = links
+    if device.told_middle is not None:
+        held = device.held
+        device.told_middle = middle_of(
+            held.lifetime_s, held.lwm2m_version, held.binding, held.queue_mode, links
+        )
+
+
 class RegistrationFrames:
     """Encodes the registration events of one epoch."""
 
@@ -67,6 +77,7 @@ class RegistrationFrames:
         self._kinds: dict[RegistrationKind, str] = {
             kind: f',"kind":"{kind}","endpoint":"' for kind in ("registered", "updated")
         }
+        self._of_new = self._kinds["registered"]
         # What is said of a time, and how a frame without security ends that has just registered:
         # the datagrams of a turn are all of one time.
         self._at_us = -1
@@ -96,6 +107,22 @@ class RegistrationFrames:
             f"{self._head}{seq}{self._kinds[kind]}{endpoint}{self._at}{registration_id}"
             f'","registration":{{"registration_id":"{registration_id}","endpoint":"{endpoint}",'
             f'{middle},"address":"{address}{end}'
+        ).encode()
+
+    def encode_new(self, seq: int, held: rd.Registration, middle: str, at_us: int) -> bytes:
+        """`encode` of a device that registered at `at_us`, from a host and port without security;
+        `middle` is its `told_middle`."""
+        if at_us != self._at_us:
+            self._note_time(at_us)
+        endpoint, registration_id = held.endpoint_name, held.registration_id
+        peer: Any = held.peer
+        host, port = peer
+        if ":" in host:
+            host = f"[{host}]"
+        return (
+            f"{self._head}{seq}{self._of_new}{endpoint}{self._at}{registration_id}"
+            f'","registration":{{"registration_id":"{registration_id}","endpoint":"{endpoint}",'
+            f'{middle},"address":"{host}:{port}{self._end_of_new}'
         ).encode()
 
     def _note_time(self, at_us: int) -> None:

@@ -16,6 +16,8 @@ class CommandTap:
     def received(self, command: Command, *, repeated: bool) -> None:
         """A command came; `repeated` ones are answered with what is known of them."""
         writer = self._writer
+        if not writer.is_tapped:
+            return
         writer.observed.append(
             CommandReceived(
                 at_ns=writer.clock.now_ns(),
@@ -32,6 +34,8 @@ class CommandTap:
     def sent(self, command: Command, message_id: int) -> None:
         """The request of a command goes out with this turn."""
         writer = self._writer
+        if not writer.is_tapped:
+            return
         writer.observed.append(
             CommandSent(
                 at_ns=writer.clock.now_ns(),
@@ -45,6 +49,8 @@ class CommandTap:
     def ended(self, command: Command, outcome: Outcome) -> None:
         """A command has its outcome."""
         writer = self._writer
+        if not writer.is_tapped:
+            return
         writer.observed.append(
             CommandEnded(
                 at_ns=writer.clock.now_ns(),
@@ -61,6 +67,8 @@ class CommandTap:
     def bootstrapped(self, endpoint: str, version: str) -> None:
         """The last command of a procedure succeeded."""
         writer = self._writer
+        if not writer.is_tapped:
+            return
         writer.observed.append(
             DeviceBootstrapped(
                 at_ns=writer.clock.now_ns(),

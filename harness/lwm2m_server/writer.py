@@ -4,6 +4,8 @@ what the tap observed."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import count, repeat
 
 import msgspec
 
@@ -27,6 +29,8 @@ from harness.lwm2m_server.devices import Device
 from harness.lwm2m_server.event_log import EventLog
 from harness.lwm2m_server.records import EventsAcked, encode_record, frame_all
 from harness.lwm2m_server.registration_frames import RegistrationFrames, RegistrationKind
+from harness.lwm2m_server.result_frames import BootstrapEvent, ResultEvent
+from lwm2m.registration import Registration
 from runtime.clock import Clock
 
 # Beyond so many of one reason the tap only counts: a flood must not fill the journal.
@@ -39,7 +43,7 @@ class TurnWriter:
     def __init__(
         self, server: str, events: EventLog, clock: Clock, *, is_tapped: bool = True
     ) -> None:
-        self._is_tapped = is_tapped
+        self.is_tapped = is_tapped
         self.server = server
         self.events = events
         self.clock = clock
@@ -52,6 +56,7 @@ class TurnWriter:
         self._registrations = RegistrationFrames(server, events.epoch)
         # Bound once: a whole fleet's arrival goes through them.
         self._encode_registration, self._append_event = self._registrations.encode, events.append
+        self._encode_new = self._registrations.encode_new
         self._acknowledged = False
 
     def now(self) -> float:
@@ -72,8 +77,6 @@ class TurnWriter:
         endpoint: str,
         *,
         registration_id: str | None = None,
-        result: Outcome | None = None,
-        completed: Completes | None = None,
         path: str | None = None,
         paths: list[str] | None = None,
         values: list[Value] | None = None,
@@ -94,8 +97,6 @@ class TurnWriter:
             endpoint=endpoint,
             at_us=self.clock.wall_us(),
             registration_id=registration_id,
-            result=result,
-            completed=completed,
             path=path,
             paths=paths,
             values=values,
@@ -112,8 +113,32 @@ class TurnWriter:
         frame = self._encode_registration(kind, self.events.newest + 1, device, at_us)
         self._append_event(frame)
         self._records.append(frame)
-        if self._is_tapped:
+        if self.is_tapped:
             self._tell_event(kind, device.held.endpoint_name)
+
+    def emit_new(self, held: Registration, middle: str, at_us: int) -> None:
+        """`emit_registration` of a device that registered just now; see `encode_new`."""
+        events = self.events
+        frame = self._encode_new(events.newest + 1, held, middle, at_us)
+        events.append(frame)
+        self._records.append(frame)
+        if self.is_tapped:
+            self._tell_event("registered", held.endpoint_name)
+
+    def emit_all_new(
+        self, registrations: Sequence[Registration], middles: Iterable[str], at_us: int
+    ) -> None:
+        """`emit_new` of each."""
+        events = self.events
+        first = events.newest + 1
+        frames = list(map(self._encode_new, count(first), registrations, middles, repeat(at_us)))
+        self._records += frames
+        if not self.is_tapped:
+            events.extend(frames)
+            return
+        for held, frame in zip(registrations, frames, strict=True):
+            events.append(frame)
+            self._tell_event("registered", held.endpoint_name)
 
     def emit_left(self, endpoint: str, registration_id: str, reason: DeregistrationReason) -> None:
         """Log that a registration ended: likewise."""
@@ -121,10 +146,30 @@ class TurnWriter:
         frame = self._registrations.encode_left(seq, endpoint, registration_id, reason, at_us)
         self._log_event("deregistered", endpoint, frame)
 
+    def emit_result(self, endpoint: str, registration_id: str | None, result: Outcome) -> None:
+        """Log how a command ended: likewise."""
+        log, at_us = self.events, self.clock.wall_us()
+        event = ResultEvent(
+            self.server, log.epoch, log.newest + 1, "result", endpoint, at_us, registration_id,
+            result,
+        )  # fmt: skip
+        self._log_event("result", endpoint, encode(event))
+
+    def emit_bootstrap(
+        self, endpoint: str, registration_id: str | None, completed: Completes
+    ) -> None:
+        """Log that a procedure succeeded: likewise."""
+        log, at_us = self.events, self.clock.wall_us()
+        event = BootstrapEvent(
+            self.server, log.epoch, log.newest + 1, "bootstrap", endpoint, at_us, registration_id,
+            completed,
+        )  # fmt: skip
+        self._log_event("bootstrap", endpoint, encode(event))
+
     def _log_event(self, kind: EventKind, endpoint: str, frame: bytes) -> None:
         self.events.append(frame)
         self._records.append(frame)
-        if self._is_tapped:
+        if self.is_tapped:
             self._tell_event(kind, endpoint)
 
     def _tell_event(self, kind: EventKind, endpoint: str) -> None:
@@ -148,7 +193,7 @@ class TurnWriter:
     def refuse(self, reason: str, address: str, count: int = 1) -> None:
         """Count datagrams, registrations or Sends that were refused."""
         self.refusals[reason] += count
-        if self._is_tapped and self.refusals[reason] <= REFUSALS_RECORDED_MAX:
+        if self.is_tapped and self.refusals[reason] <= REFUSALS_RECORDED_MAX:
             now_ns = self.clock.now_ns()
             self.observed.append(
                 DatagramRefused(at_ns=now_ns, server=self.server, reason=reason, address=address)
@@ -158,7 +203,7 @@ class TurnWriter:
         """Count a security session that was refused or broke off."""
         counter = f"handshake_{reason}"
         self.refusals[counter] += 1
-        if self._is_tapped and self.refusals[counter] <= REFUSALS_RECORDED_MAX:
+        if self.is_tapped and self.refusals[counter] <= REFUSALS_RECORDED_MAX:
             self.observed.append(
                 HandshakeRefused(
                     at_ns=self.clock.now_ns(),
@@ -182,7 +227,7 @@ class TurnWriter:
         return lines
 
     def _tell_acknowledged(self) -> None:
-        if not self._is_tapped:
+        if not self.is_tapped:
             return
         self.observed.append(
             EventsAcknowledged(

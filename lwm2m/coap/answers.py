@@ -10,7 +10,8 @@ the new one is refused, as if it had been lost on the way.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 
 import msgspec
 
@@ -97,6 +98,18 @@ class AnswerMemory:
     def has_room(self, peer: Peer, now: float) -> bool:
         """Whether `keep` may follow at once: makes room for one more message of this peer."""
         order = self._order
+        if (
+            peer.recent is None
+            and order
+            and order[0].expires_at > now
+            and len(order) < self._count_max
+            and self._answer_bytes <= self._bytes_max
+        ):
+            return True
+        return self._find_room(peer, now)
+
+    def _find_room(self, peer: Peer, now: float) -> bool:
+        order = self._order
         # Each arrival pays for two expiries: under load no sweep ever has much to do.
         if order and order[0].expires_at <= now:
             self.expire(now, at_most=2)
@@ -127,6 +140,31 @@ class AnswerMemory:
             self._add(peer, recent, entry)
         self._order.append(entry)
         self._answer_bytes += len(answer)
+
+    def has_room_for(self, count: int, now: float) -> bool:
+        """Whether `keep_first` may follow at once for so many, without that any is forgotten."""
+        order = self._order
+        return (
+            (not order or order[0].expires_at > now)
+            and len(order) + count <= self._count_max
+            and self._answer_bytes <= self._bytes_max
+        )
+
+    def keep_first(
+        self,
+        peers: Sequence[Peer],
+        message_ids: Iterable[int],
+        answers: Sequence[bytes],
+        expires_at: float,
+    ) -> None:
+        """`keep` the first message of each of these peers."""
+        entries = list(
+            map(Remembered, peers, message_ids, repeat(b""), repeat(expires_at), answers)
+        )
+        for peer, entry in zip(peers, entries, strict=True):
+            peer.recent = entry
+        self._order += entries
+        self._answer_bytes += sum(map(len, answers))
 
     def store(self, entry: Remembered, answer: bytes) -> None:
         """Keep what was answered; a later answer to the same message replaces it."""

@@ -12,6 +12,7 @@ from lwm2m.coap import codes
 from lwm2m.coap import options as opt
 from lwm2m.coap.blocks import BLOCK_SIZES, Block, MalformedBlock, decode_block, encode_block, szx_of
 from lwm2m.coap.options import Options, decode_uint, encode_uint
+from lwm2m.coap.plain_upload import encode_upload, read_confirmation
 from lwm2m.coap.requests import Request, Response, find_option, without_options
 from lwm2m.errors import LwM2mError
 
@@ -89,6 +90,34 @@ class BlockwiseRequest:
         if self._upload_offset is not None:
             return self._upload_request(self._upload_offset)
         return self._ask_for_size()
+
+    # ---- the short way, of a plain request whose blocks are confirmed as they are ----
+
+    def plain_message(self, message_id: int, token: bytes) -> bytes:
+        """The datagram of `current_request`, while the body of a plain request goes up."""
+        offset = self._upload_offset
+        assert offset is not None
+        return encode_upload(self._request, offset, self._szx, message_id, token)
+
+    def read_confirmation(self, code: int, rest: bytes) -> Response | None:
+        """A response that says of the block that is out that it came, as it was sent, and after the
+        last one that all was taken; `rest` is what follows its token. None for any other."""
+        offset, szx = self._upload_offset, self._szx
+        found = read_confirmation(code, rest)
+        if found is None or offset is None or self._received is not None:
+            return None
+        is_last = offset + (16 << szx) >= len(self._request.payload)
+        if is_last is (code == codes.CONTINUE):
+            return None
+        as_sent = Block(offset >> (szx + 4), not is_last, szx)
+        return found.response if found.block == as_sent else None
+
+    def go_on(self) -> None:
+        """Take a confirmation of a block that is not the last."""
+        assert self._upload_offset is not None
+        self._upload_offset += 16 << self._szx
+
+    # ---- the general way ----
 
     def take_response(self, response: Response) -> Response | None:
         """Take the response to `current_request`.

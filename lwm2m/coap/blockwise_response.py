@@ -6,6 +6,8 @@ RFC 7959 §2.5 (Block1), §2.4 (Block2), §2.9 (response codes).
 from __future__ import annotations
 
 import zlib
+from collections.abc import Hashable
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -14,15 +16,22 @@ from lwm2m.coap import codes
 from lwm2m.coap import options as opt
 from lwm2m.coap.blocks import Block, MalformedBlock, decode_block, encode_block, szx_of
 from lwm2m.coap.core_state import CoreState
-from lwm2m.coap.options import Options, decode_uint, encode_uint
+from lwm2m.coap.options import Options, encode_uint
 from lwm2m.coap.peers import Peer
 from lwm2m.coap.requests import Request, Response, find_option, without_options
-from lwm2m.coap.transfers import Transfer, TransferStore, download_key, upload_key
+from lwm2m.coap.transfers import (
+    Transfer,
+    TransferStore,
+    announced_bytes,
+    download_key,
+    upload_key,
+)
 
 UNLIMITED_BYTES = 1 << 30
 
 _OF_BLOCKS = frozenset({opt.BLOCK1, opt.BLOCK2, opt.SIZE1, opt.SIZE2})
 _SAFE = (codes.GET, codes.FETCH)
+_CONFIRMATIONS_KEPT = 1_024
 
 
 class Negotiated(NamedTuple):
@@ -62,7 +71,7 @@ class BlockwiseResponder:
         if block1 is not None:
             return self._receive_block1(peer, request, block1, block2, now)
         if len(request.payload) > self._core.parameters.payload_bytes_max:
-            return self._too_large(peer, request, None)
+            return self._too_large(peer, None)
         if block2 is not None and block2.number > 0:
             return self._receive_block2(peer, request, block2, now, room_bytes)
         return _admit(request, None, block2)
@@ -70,55 +79,59 @@ class BlockwiseResponder:
     def _receive_block1(
         self, peer: Peer, request: Request, block: Block, block2: Block | None, now: float
     ) -> Response | Admitted:
-        size = len(request.payload)
+        key, announced = upload_key(request), announced_bytes(request)
+        taken = self.take_block(peer, key, block, announced, request.payload, now)
+        if isinstance(taken, Response):
+            return taken
+        return _admit(msgspec.structs.replace(request, payload=taken), block, block2)
+
+    def take_block(
+        self,
+        peer: Peer,
+        key: Hashable,
+        block: Block,
+        announced: int,
+        payload: bytes,
+        now: float,
+    ) -> Response | bytes:
+        """Take one block of a body: the answer to give at once, or with the last the whole body.
+
+        `key` is of the body; `announced` how many bytes it says to have (0: it does not).
+        """
+        size = len(payload)
         if size > block.size or (block.more and size != block.size):
             self._core.reject(peer.address, "malformed", "a block is not as long as it says")
             return Response(codes.BAD_REQUEST)
-        key = upload_key(request)
-        transfer = self.transfers.find(peer, key)
-        if transfer is not None and (block.number == 0 or len(transfer.body) != block.offset):
+        transfers, offset = self.transfers, block.offset
+        transfer = transfers.find(peer, key)
+        if transfer is not None and (block.number == 0 or len(transfer.body) != offset):
             # A first block starts anew; any other out of its order ends the transfer.
-            self.transfers.drop(transfer)
+            transfers.drop(transfer)
             transfer = None
         if transfer is None and block.number > 0:
             # RFC 7959 §2.9.2: blocks before this one are missing.
             return Response(codes.REQUEST_ENTITY_INCOMPLETE)
-        if self._exceeds(request, block):
-            return self._too_large(peer, request, transfer)
+        if max(announced, offset + size) > self._core.parameters.payload_bytes_max:
+            return self._too_large(peer, transfer)
         if transfer is None and not block.more:
-            return _admit(request, block, block2)
-        transfer = transfer or self.transfers.begin(peer, key, now)
-        if transfer is None or not self.transfers.append(transfer, request.payload, now):
+            return payload
+        transfer = transfer or transfers.begin(peer, key, now)
+        if transfer is None or not transfers.append(transfer, payload, now):
             self._core.reject(peer.address, "too_large", "no memory for one more body")
             return Response(codes.REQUEST_ENTITY_TOO_LARGE)
         if block.more:
-            return self._continue(block)
-        return self._complete(transfer, request, block, block2)
+            # RFC 7959 §2.5: the same number, and the size that we prefer for what follows.
+            return _confirmed(block.number, min(block.szx, self._szx))
+        body = bytes(transfer.body)
+        transfers.drop(transfer)
+        return body
 
-    def _exceeds(self, request: Request, block: Block) -> bool:
-        announced = find_option(request.options, opt.SIZE1)
-        total = decode_uint(announced) if announced is not None else 0
-        known = block.offset + len(request.payload)
-        return max(total, known) > self._core.parameters.payload_bytes_max
-
-    def _too_large(self, peer: Peer, request: Request, transfer: Transfer | None) -> Response:
+    def _too_large(self, peer: Peer, transfer: Transfer | None) -> Response:
         if transfer is not None:
             self.transfers.drop(transfer)
         limit = self._core.parameters.payload_bytes_max
         self._core.reject(peer.address, "too_large", f"a body of more than {limit} bytes")
         return Response(codes.REQUEST_ENTITY_TOO_LARGE, options=((opt.SIZE1, encode_uint(limit)),))
-
-    def _continue(self, block: Block) -> Response:
-        # RFC 7959 §2.5: the same number, and the size that we prefer for what follows.
-        confirmed = Block(block.number, True, min(block.szx, self._szx))
-        return Response(codes.CONTINUE, options=((opt.BLOCK1, encode_block(confirmed)),))
-
-    def _complete(
-        self, transfer: Transfer, request: Request, block: Block, block2: Block | None
-    ) -> Admitted:
-        whole = msgspec.structs.replace(request, payload=bytes(transfer.body))
-        self.transfers.drop(transfer)
-        return _admit(whole, block, block2)
 
     def _receive_block2(
         self, peer: Peer, request: Request, block: Block, now: float, room_bytes: int
@@ -164,9 +177,14 @@ class BlockwiseResponder:
             size = encode_uint(len(response.payload))
             response = _with_options(response, ((opt.SIZE2, size),))
         if negotiated is not None and negotiated.block1 is not None:
-            confirmed = encode_block(negotiated.block1._replace(more=False))
-            response = _with_options(response, ((opt.BLOCK1, confirmed),))
+            response = confirming(response, negotiated.block1)
         return response
+
+
+@lru_cache(_CONFIRMATIONS_KEPT)
+def _confirmed(number: int, szx: int) -> Response:
+    """What is answered to a block that others follow."""
+    return Response(codes.CONTINUE, options=((opt.BLOCK1, encode_block(Block(number, True, szx))),))
 
 
 def _szx_within(room_bytes: int) -> int:
@@ -198,6 +216,12 @@ def _has_more(response: Response) -> bool:
 
 def _with_options(response: Response, options: Options) -> Response:
     return msgspec.structs.replace(response, options=response.options + options)
+
+
+def confirming(response: Response, block1: Block) -> Response:
+    """The response to a whole body, whose last block it confirms."""
+    confirmed = encode_block(block1._replace(more=False))
+    return _with_options(response, ((opt.BLOCK1, confirmed),))
 
 
 def _with_etag(response: Response) -> Response:

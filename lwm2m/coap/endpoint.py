@@ -6,7 +6,7 @@ seconds of any monotonic clock, always the same one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from lwm2m.coap.blockwise_response import BlockwiseResponder
 from lwm2m.coap.core_state import CoreState
@@ -111,6 +111,26 @@ class CoapEndpoint:
         gave `taken`, in the acknowledgement; `rest` is what follows the token: encoded options and
         payload."""
         return self._responder.answer_request
+
+    def knows(self, peer: Hashable) -> bool:
+        """Whether anything is kept of a peer."""
+        return peer in self._core.peers.by_address
+
+    def has_room_for(self, count: int, now: float) -> bool:
+        """Whether `answer_first_requests` may follow at once for so many."""
+        return self._responder.has_room_for(count, now)
+
+    def answer_first_requests(
+        self,
+        peers: Sequence[Hashable],
+        requests: Sequence[bytes],
+        code: int,
+        rests: Sequence[bytes],
+        now: float,
+    ) -> None:
+        """Take and answer, as `take_request` and `answer_request` do, the request of each of these
+        peers, of none of which anything is kept, and each of which is there once."""
+        self._responder.answer_first_requests(peers, requests, code, rests, now)
 
     @property
     def send_request(self) -> Callable[[Hashable, Request, float], int]:

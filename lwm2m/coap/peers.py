@@ -30,6 +30,12 @@ class Asking(msgspec.Struct, gc=False, eq=False):
     uploads: dict[Hashable, float] = msgspec.field(default_factory=dict)
     has_short_tokens: bool = False
 
+    def is_idle(self) -> bool:
+        """Whether nothing of this is needed any more."""
+        return not (
+            self.uploads or self.waiting or self.has_short_tokens or self.silent_until > 0.0
+        )
+
 
 class Notifying(msgspec.Struct, gc=False, eq=False):
     """What is kept of a peer that observes (RFC 7641 §4.5)."""

@@ -7,18 +7,17 @@ What the responses mean is the requester's.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Container, Hashable
+from collections.abc import Collection, Hashable
 
 from lwm2m.coap import codes
 from lwm2m.coap import options as opt
-from lwm2m.coap.blocks import BLOCK_SIZES
 from lwm2m.coap.blockwise_request import BlockwiseRequest, needs_blocks
 from lwm2m.coap.core_state import CoreState
 from lwm2m.coap.events import ExchangeFailed, FailureReason
+from lwm2m.coap.just_sent import JustSent, general_methods
 from lwm2m.coap.message import CON, NON, RST, Message, decode_message
-from lwm2m.coap.parameters import TransmissionParameters
 from lwm2m.coap.peers import Asking, Peer
-from lwm2m.coap.plain import TOKEN_BYTES_MAX as PLAIN_TOKEN_BYTES_MAX
+from lwm2m.coap.plain_upload import is_plain
 from lwm2m.coap.request_tags import note_upload_end, tag_if_confusable
 from lwm2m.coap.requests import Request, encode_request, read_request, with_option
 from lwm2m.coap.sent_request import SentRequest
@@ -28,10 +27,10 @@ from lwm2m.errors import LwM2mError
 
 _SHORT_TOKEN_BYTES = 8
 _SAFE = (codes.GET, codes.FETCH)
-_ENDED_KEPT_MAX = 1_000
 # Of tokens.
 _AHEAD_BYTES = 512
 _IS_OUT = SENT_TRANSITIONS["queued"]["transmitted"]
+_IS_OUT_AGAIN = SENT_TRANSITIONS[SENT_TRANSITIONS[_IS_OUT]["block_received"]]["transmitted"]
 
 _FAILURES: dict[FailureReason, SentEvent] = {
     "timeout": "timed_out",
@@ -50,7 +49,7 @@ class RequestSender:
 
     __slots__ = (
         "_ack_timeout_s", "_block_size", "_by_handle", "_core", "_general_methods", "_just_sent",
-        "_max_retransmit", "_token_bytes", "_tokens",
+        "_max_retransmit", "_response_bytes_max", "_token_bytes", "_tokens",
     )  # fmt: skip
 
     def __init__(self, core: CoreState) -> None:
@@ -59,12 +58,11 @@ class RequestSender:
         # Drawn ahead.
         self._tokens: list[bytes] = []
         self._block_size = core.parameters.block_size
-        # Requests that went the short way, in order of time: nearly all are answered within the
-        # shortest wait and need no timer of their own. What has ended stays until it is first.
-        self._just_sent: deque[SentRequest] = deque()
+        self._response_bytes_max = core.parameters.payload_bytes_max
+        self._just_sent = JustSent()
         self._ack_timeout_s = core.parameters.ack_timeout_s
         self._max_retransmit = core.parameters.max_retransmit
-        self._general_methods = _general_methods(core.parameters)
+        self._general_methods = general_methods(core.parameters)
         self._by_handle: dict[int, SentRequest] = {}
 
     def find(self, handle: int) -> SentRequest | None:
@@ -81,20 +79,26 @@ class RequestSender:
         core.next_handle = handle + 1
         if (
             request.confirmable
-            and len(request.payload) <= self._block_size
             and request.code not in self._general_methods
             and peer.open is None
             and peer.waiting is None
             and peer.asking is None
+            and (len(request.payload) <= self._block_size or is_plain(request))
             and (message_id := peers.take_message_id(peer, now)) >= 0
         ):
-            # The short way: in one message, to a peer with nothing else open.
+            # The short way, to a peer with nothing else open: in one message, or a block of it.
             tokens = self._tokens
             token = tokens.pop() if tokens else self._draw_token()
-            datagram = encode_request(CON, message_id, token, request)
+            if len(request.payload) <= self._block_size:
+                blocks, datagram = None, encode_request(CON, message_id, token, request)
+            else:
+                blocks = BlockwiseRequest(request, self._block_size, self._response_bytes_max)
+                datagram = blocks.plain_message(message_id, token)
+                tag_if_confusable(peer, request, handle, self._block_size, now)
             sent = SentRequest(handle, peer, request, _IS_OUT, message_id, token, datagram, 0,
-                               0.0, self._max_retransmit, datagram, now)  # fmt: skip
-            self._just_sent.append(sent)
+                               0.0, self._max_retransmit, None if blocks else datagram, now,
+                               blocks)  # fmt: skip
+            self._just_sent.messages.append((now, message_id, sent))
             peer.open = {token: sent}
             peer.outstanding += 1
             self._by_handle[handle] = sent
@@ -103,23 +107,35 @@ class RequestSender:
             self._launch(SentRequest(handle, peer, request), now)
         return handle
 
+    def _go_on_plainly(self, sent: SentRequest, blocks: BlockwiseRequest, now: float) -> bool:
+        """Send the next block of a body that went the short way, when the one that is out is
+        confirmed. False, and nothing is changed, when no message id is free yet."""
+        core, peer = self._core, sent.peer
+        message_id = core.peers.take_message_id(peer, now)
+        if message_id < 0:
+            return False
+        blocks.go_on()
+        token = self._draw_token()
+        sent.state, sent.message_id, sent.token = _IS_OUT_AGAIN, message_id, token
+        sent.datagram = datagram = blocks.plain_message(message_id, token)
+        sent.plainly_sent_at = now
+        self._just_sent.messages.append((now, message_id, sent))
+        peer.open = {token: sent}
+        core.datagrams.append((datagram, peer.address))
+        return True
+
     def next_overdue(self) -> float | None:
         """When the oldest request that went the short way, and is out, has waited ACK_TIMEOUT."""
-        waiting = self._just_sent
-        while waiting and not _is_just_sent(waiting[0]):
-            waiting.popleft()
-        if len(waiting) > _ENDED_KEPT_MAX + 2 * len(self._by_handle):
-            # Behind one that is not answered, others have ended.
-            waiting = self._just_sent = deque(filter(_is_just_sent, waiting))
-        return waiting[0].plainly_sent_at + self._ack_timeout_s if waiting else None
+        oldest = self._just_sent.oldest(len(self._by_handle))
+        return None if oldest is None else oldest[0] + self._ack_timeout_s
 
     def time_overdue(self, now: float) -> None:
         """Put what has waited ACK_TIMEOUT, the least wait, on the wheel for the rest of its own,
         which is drawn only now: nearly all are answered before."""
         while (due := self.next_overdue()) is not None and due <= now:
-            sent = self._just_sent.popleft()
+            sent_at, _, sent = self._just_sent.messages.popleft()
             sent.timeout_s = self._core.first_timeout_s()
-            deadline = sent.plainly_sent_at + sent.timeout_s
+            deadline = sent_at + sent.timeout_s
             sent.tick = self._core.timers.schedule(sent.handle, sent, deadline)
 
     def _launch(self, sent: SentRequest, now: float) -> None:
@@ -135,15 +151,14 @@ class RequestSender:
 
     def _prepare(self, sent: SentRequest, now: float) -> None:
         """See to blocks and tag of a request that is sent, or may be answered, in blocks."""
-        core, peer, request = self._core, sent.peer, sent.request
+        peer, request = sent.peer, sent.request
         in_blocks = needs_blocks(request, self._block_size)
         if in_blocks or (request.code == codes.FETCH and peer.open is not None):
             request = sent.request = tag_if_confusable(
                 peer, request, sent.handle, self._block_size, now
             )
         if in_blocks:
-            limit = core.parameters.payload_bytes_max
-            sent.blocks = BlockwiseRequest(request, self._block_size, limit)
+            sent.blocks = BlockwiseRequest(request, self._block_size, self._response_bytes_max)
 
     # ---- when it goes out ----
 
@@ -474,19 +489,6 @@ class RequestSender:
         for sent in (*waiting, *(peer.open or {}).values()):
             if sent.state != "ended":
                 self._fail(sent, "cancelled", now)
-
-
-def _is_just_sent(sent: SentRequest) -> bool:
-    """Whether it is out, and was never on the wheel."""
-    return sent.tick == 0 and sent.state == _IS_OUT
-
-
-def _general_methods(parameters: TransmissionParameters) -> Container[int]:
-    """The methods that do not go the short way: their request may have to say something of blocks
-    even when it is in one message; with extended tokens none does."""
-    if parameters.token_bytes > PLAIN_TOKEN_BYTES_MAX:
-        return range(0x100)
-    return (codes.FETCH,) if parameters.block_size == BLOCK_SIZES[-1] else _SAFE
 
 
 def _request_of(message: Message) -> Request:

@@ -51,6 +51,9 @@ def note_upload_end(sent: SentRequest, *, answered: bool, free_at: float) -> Non
         return
     if answered:
         del asking.uploads[key]
+        if asking.is_idle():
+            # What is sent to this peer from now on may go the short way again.
+            sent.peer.asking = None
     else:
         asking.uploads[key] = free_at
 

@@ -53,15 +53,18 @@ class Requester(RequestSender):
             return False
         options_at = data[0] - (ACK_HEAD - 4)
         sent = peer.open.get(data[4:options_at])
-        # What has a message id, and was never on the wheel, is out and was not sent in blocks.
+        # What has a message id, and was never on the wheel, is out and went the short way.
         if (
             sent is None
             or sent.tick != 0
             or sent.message_id != data[2] << 8 | data[3]
             or sent.request.observe is not None
             or peer.waiting is not None
-            or peer.asking is not None
         ):
+            return False
+        if sent.blocks is not None:
+            return self._take_confirmation(sent, sent.blocks, data[1], data[options_at:], now)
+        if peer.asking is not None:
             return False
         response = read_plain_response(data, options_at)
         if response is None:
@@ -76,6 +79,28 @@ class Requester(RequestSender):
         sent.state = _IS_ANSWERED
         del self._by_handle[sent.handle]
         core.events.append(ResponseReceived(peer.address, sent.handle, response))
+        return True
+
+    def _take_confirmation(
+        self, sent: SentRequest, blocks: BlockwiseRequest, code: int, rest: bytes, now: float
+    ) -> bool:
+        """The short way of a confirmed block: the next one follows, or the exchange ends. `rest` is
+        what follows the token. False likewise."""
+        peer, response = sent.peer, blocks.read_confirmation(code, rest)
+        if response is None or not _is_alone(peer):
+            return False
+        if code == codes.CONTINUE:
+            if not self._go_on_plainly(sent, blocks, now):
+                return False
+            peer.is_validated = True
+            return True
+        peer.is_validated = True
+        peer.open = None
+        peer.outstanding -= 1
+        sent.state = _IS_ANSWERED
+        del self._by_handle[sent.handle]
+        note_upload_end(sent, answered=True, free_at=now)
+        self._core.events.append(ResponseReceived(peer.address, sent.handle, response))
         return True
 
     def receive_response(self, peer: Peer | None, message: Message, now: float) -> Reception:
@@ -262,3 +287,9 @@ class Requester(RequestSender):
         peer.open[cancellation.token] = cancellation
         self._close(sent, "observation_ended", now)
         return cancellation.handle
+
+
+def _is_alone(peer: Peer) -> bool:
+    """Whether the body that this peer is sent in blocks is all that it is asked."""
+    is_one = peer.open is not None and len(peer.open) == 1
+    return is_one and peer.asking is not None and not peer.asking.waiting

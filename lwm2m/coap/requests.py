@@ -204,6 +204,8 @@ def find_option(options: Options, number: int) -> bytes | None:
 
 def without_options(options: Options, numbers: frozenset[int]) -> Options:
     """The options but those of these numbers."""
+    if not options:
+        return options
     return tuple(option for option in options if option[0] not in numbers)
 
 

@@ -6,17 +6,24 @@ RFC 7252 §4.5 (duplicates), §5.4 (options), §5.8 (methods), §5.9.3.4 (5.03);
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from itertools import repeat
 
 import msgspec
 
 from lwm2m.coap import codes
 from lwm2m.coap import options as opt
 from lwm2m.coap.answers import Remembered
-from lwm2m.coap.blockwise_response import BlockwiseResponder
+from lwm2m.coap.blockwise_response import BlockwiseResponder, Negotiated
 from lwm2m.coap.core_state import CoreState
 from lwm2m.coap.events import ExchangeFailed, RequestReceived
-from lwm2m.coap.message import ACK, CON, HEADER_BYTES, NON, Message, pack_header
+from lwm2m.coap.known_requests import (
+    Upload,
+    names_a_device_place,
+    read_known_request,
+    rest_of_answer,
+)
+from lwm2m.coap.message import ACK, CON, HEADER_BYTES, NON, Message, encode_header
 from lwm2m.coap.notifier import Notifier, UnknownExchange
 from lwm2m.coap.options import encode_uint
 from lwm2m.coap.peers import Peer
@@ -25,6 +32,7 @@ from lwm2m.coap.rate_limit import RequestLimiter
 from lwm2m.coap.received_request import ReceivedRequest
 from lwm2m.coap.requests import (
     BadOption,
+    Request,
     Response,
     encode_response,
     find_option,
@@ -40,6 +48,7 @@ _IS_ANSWERED = RECEIVED_TRANSITIONS["pending"]["answered_at_once"]
 _SHORT_TOKEN_BYTES = 8
 # Where the token of a confirmable message ends, less its first byte.
 _TOKEN_ENDS_BEFORE = CON_HEAD - HEADER_BYTES
+_MESSAGE_ID_AT = 2
 # What makes the first byte of a confirmable message that of its acknowledgement.
 _ACK_OF_CON = ACK_HEAD ^ CON_HEAD
 
@@ -48,13 +57,15 @@ class Responder(Notifier):
     """Requests of all peers to us."""
 
     __slots__ = (
-        "_acknowledgement_delay_s", "_block_size", "_payload_bytes_max", "_peers_by_address",
-        "_pending_max", "_unacknowledged",
+        "_acknowledgement_delay_s", "_block_size", "_has_room", "_keep_answer",
+        "_lifetime_s", "_payload_bytes_max", "_peers_by_address", "_pending_max", "_unacknowledged",
     )  # fmt: skip
 
     def __init__(self, core: CoreState, blocks: BlockwiseResponder) -> None:
         super().__init__(core, blocks)
         self._peers_by_address = core.peers.by_address
+        self._lifetime_s = core.lifetime_s
+        self._has_room, self._keep_answer = core.answers.has_room, core.answers.keep
         self._block_size = core.parameters.block_size
         self._payload_bytes_max = core.parameters.payload_bytes_max
         self._pending_max = core.parameters.pending_per_peer_max
@@ -70,10 +81,19 @@ class Responder(Notifier):
         way: `receive_request`.
         """
         core = self._core
-        read = read_plain_request(data)
-        if read is None or core.limiter is not None or len(data) > self._payload_bytes_max:
+        upload: Upload | None = None
+        if names_a_device_place(data):
+            known = read_known_request(data)
+            if known is None:
+                return False
+            message_id, token, request, upload = known
+        else:
+            read = read_plain_request(data)
+            if read is None:
+                return False
+            message_id, token, request = read
+        if core.limiter is not None or len(data) > self._payload_bytes_max:
             return False
-        message_id, token, request = read
         peer = core.peers.by_address.get(address) or core.peers.get(address, now)
         answers = core.answers
         if peer.pending >= self._pending_max or (
@@ -86,10 +106,28 @@ class Responder(Notifier):
         handle = core.next_handle
         core.next_handle = handle + 1
         received = ReceivedRequest(handle, peer, request, message_id, token, entry, len(data))
+        if upload is not None and not self._take_block(received, upload, now):
+            return True
         peer.pending += 1
         self._by_handle[handle] = received
         self._unacknowledged.append((now + self._acknowledgement_delay_s, received))
-        core.events.append(RequestReceived(peer.address, handle, request, message_id))
+        core.events.append(RequestReceived(peer.address, handle, received.request, message_id))
+        return True
+
+    def _take_block(self, received: ReceivedRequest, upload: Upload, now: float) -> bool:
+        """The short way of one block of a body; whether that is whole now, else it is answered."""
+        core, peer, part = self._core, received.peer, received.request
+        block, key, announced = upload
+        taken = self._blocks.take_block(peer, key, block, announced, part.payload, now)
+        if isinstance(taken, Response):
+            datagram = _acknowledgement(received, taken.code, rest_of_answer(taken, None))
+            core.answers.store(received.entry, datagram)
+            core.datagrams.append((datagram, peer.address))
+            return False
+        received.request = Request(
+            part.code, part.path, part.query, part.content_format, part.accept, None, taken
+        )
+        received.negotiated = Negotiated(block, None, wants_size=False)
         return True
 
     def take_request(self, data: bytes, address: Hashable, now: float) -> Peer | None:
@@ -101,7 +139,7 @@ class Responder(Notifier):
             peer = self._peers_by_address[address] = Peer(address, now)
         elif not self._is_unheard(peer, data, now):
             return None
-        if core.answers.has_room(peer, now):
+        if self._has_room(peer, now):
             return peer
         self._refuse_for_room(peer)
         return None
@@ -125,16 +163,39 @@ class Responder(Notifier):
 
     def answer_request(self, peer: Peer, data: bytes, code: int, rest: bytes) -> None:
         """See `CoapEndpoint.answer_request`."""
-        core = self._core
-        message_id = data[2] << 8 | data[3]
-        head = data[0]
-        datagram = (
-            pack_header(head | _ACK_OF_CON, code, message_id)
-            + data[4 : head - _TOKEN_ENDS_BEFORE]
-            + rest
-        )
-        core.answers.keep(peer, message_id, datagram, core.now + core.lifetime_s)
+        core, head = self._core, data[0]
+        # Message id and token are the request's.
+        of_request = data[_MESSAGE_ID_AT : head - _TOKEN_ENDS_BEFORE]
+        datagram = bytes((head | _ACK_OF_CON, code)) + of_request + rest
+        self._keep_answer(peer, data[2] << 8 | data[3], datagram, core.now + self._lifetime_s)
         core.datagrams.append((datagram, peer.address))
+
+    def has_room_for(self, count: int, now: float) -> bool:
+        """See `CoapEndpoint.has_room_for`."""
+        return self._core.answers.has_room_for(count, now)
+
+    def answer_first_requests(
+        self,
+        addresses: Sequence[Hashable],
+        requests: Sequence[bytes],
+        code: int,
+        rests: Sequence[bytes],
+        now: float,
+    ) -> None:
+        """See `CoapEndpoint.answer_first_requests`."""
+        core = self._core
+        core.now = now
+        peers = list(map(Peer, addresses, repeat(now)))
+        self._peers_by_address.update(zip(addresses, peers, strict=True))
+        datagrams = [
+            bytes((data[0] | _ACK_OF_CON, code))
+            + data[_MESSAGE_ID_AT : data[0] - _TOKEN_ENDS_BEFORE]
+            + rest
+            for data, rest in zip(requests, rests, strict=True)
+        ]
+        message_ids = [data[2] << 8 | data[3] for data in requests]
+        core.answers.keep_first(peers, message_ids, datagrams, now + self._lifetime_s)
+        core.datagrams += zip(datagrams, addresses, strict=True)
 
     def receive_request(
         self, peer: Peer, message: Message, now: float, datagram_bytes: int
@@ -304,6 +365,13 @@ class Responder(Notifier):
             if len(datagram) <= self._floor_bytes:
                 self._answer_plainly(received, datagram)
                 return
+        if received.state == "pending" and _confirms_an_upload(received, response):
+            # As that of thousands of other devices, but for token and message id.
+            rest = rest_of_answer(response, received.negotiated)
+            datagram = _acknowledgement(received, response.code, rest)
+            if len(datagram) <= self._floor_bytes:
+                self._answer_plainly(received, datagram)
+                return
         message = response
         observes = False
         if response.observe is not None:
@@ -383,6 +451,24 @@ class Responder(Notifier):
         mine = [found for found in self._by_handle.values() if found.peer is peer]
         for received in mine:
             self._fail(received, "cancelled")
+
+
+def _confirms_an_upload(received: ReceivedRequest, response: Response) -> bool:
+    """Whether a response to the last block of a body says nothing uncommon and has no payload."""
+    negotiated = received.negotiated
+    return (
+        negotiated is not None
+        and negotiated.block2 is None
+        and not negotiated.wants_size
+        and not response.payload
+        and response.observe is None
+        and received.request.confirmable
+    )
+
+
+def _acknowledgement(received: ReceivedRequest, code: int, rest: bytes) -> bytes:
+    """The answer to a confirmable request; `rest` is what follows the token."""
+    return encode_header(ACK, code, received.message_id, received.token) + rest
 
 
 # Header, payload marker, and the options that a block brings along: ETag, Content-Format, Block2.

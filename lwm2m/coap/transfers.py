@@ -15,7 +15,7 @@ from lwm2m.coap import options as opt
 from lwm2m.coap.core_state import CoreState
 from lwm2m.coap.peers import Peer
 from lwm2m.coap.redaction import show, shown_fields
-from lwm2m.coap.requests import Request, Response, without_options
+from lwm2m.coap.requests import Request, Response, find_option, without_options
 
 # Options that may differ between the messages of one body. Echo: RFC 9175 §2.1, no cache key.
 _PER_MESSAGE = frozenset({opt.BLOCK1, opt.BLOCK2, opt.SIZE1, opt.SIZE2, opt.ECHO})
@@ -45,6 +45,12 @@ def upload_key(request: Request) -> Hashable:
     """What later blocks of the same upload have in common with this one."""
     return ("upload", request.code, request.path, request.query, request.content_format,
             request.accept, without_options(request.options, _PER_MESSAGE))  # fmt: skip
+
+
+def announced_bytes(request: Request) -> int:
+    """How long the whole body is, as this block of it says; 0 when it does not."""
+    announced = find_option(request.options, opt.SIZE1)
+    return 0 if announced is None else opt.decode_uint(announced)
 
 
 def download_key(request: Request) -> tuple[Hashable, ...]:
@@ -110,9 +116,11 @@ class TransferStore:
         if self._bytes + len(data) > self._core.parameters.transfer_bytes_max:
             self.drop(transfer)
             return False
+        if transfer.body:
+            # What was begun just now has its whole lifetime.
+            self.touch(transfer, now)
         transfer.body += data
         self._reserve(transfer, len(data))
-        self.touch(transfer, now)
         return True
 
     def touch(self, transfer: Transfer, now: float) -> None:

@@ -1,8 +1,9 @@
 """SenML CBOR packs of values, read at one go when packs of their shape come again and again.
 
 A fleet is written the same few resources of the same few objects: where the names of such a pack
-lie, and what may be there, is found out once. Whatever is out of the ordinary takes the long way
-over resolved records and typed nodes (`payload`), which gives the same values, and all the errors.
+lie, and what may be there, is found out once. A pack that is nearly the bytes of one before is not
+decoded at all (`pack_template`). Whatever is out of the ordinary takes the long way over resolved
+records and typed nodes (`payload`), which gives the same values, and all the errors.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from typing import Any, Final, NamedTuple
 
 from lwm2m.codecs import senml_cbor
 from lwm2m.codecs.node import parse_value_path, require_levels
+from lwm2m.codecs.pack_template import (
+    LEARNT_BYTES_MAX,
+    LEARNT_RECORDS_MIN,
+    PackTemplate,
+    make_template,
+)
 from lwm2m.codecs.senml import (
     BASE_NAME,
     BOOLEAN_VALUE,
@@ -44,6 +51,10 @@ _NAME_LENGTH_MAX: Final = 32
 _LINKS_KEPT: Final = 256
 _LINK_LENGTH_MAX: Final = len("65535:65535")
 _INTEGER_MAX: Final = 2**63 - 1
+# Templates of one target, targets, and how often one is made anew: a platform writes a few kinds.
+_TEMPLATES_OF_BASE_MAX: Final = 4
+_BASES_WITH_TEMPLATES_MAX: Final = 64
+_LESSONS_MAX: Final = 16
 
 _Settle = Callable[[Any], Value]
 _name_of = itemgetter(NAME)
@@ -67,13 +78,24 @@ class _Shape(NamedTuple):
     settling: tuple[tuple[int, _Settle], ...]
 
 
+class _Lessons:
+    """What packs for one target taught: templates, by the names of the packs, and how many more are
+    to be made."""
+
+    __slots__ = ("left", "templates")
+
+    def __init__(self) -> None:
+        self.templates: dict[tuple[ObjectPath, ...], PackTemplate] = {}
+        self.left = _LESSONS_MAX
+
+
 class PackReader:
     """Packs of values by one set of definitions.
 
     `shared` gives the one copy of a path that many are to hold.
     """
 
-    __slots__ = ("_models", "_shapes", "_shared")
+    __slots__ = ("_lessons", "_models", "_shapes", "_shared")
 
     def __init__(
         self, models: Models, shared: Callable[[ObjectPath], ObjectPath] | None = None
@@ -82,6 +104,8 @@ class PackReader:
         self._shared = shared
         # By what a pack was sent for, its base name, and its names.
         self._shapes: dict[tuple[object, ...], _Shape] = {}
+        # By what packs were sent for.
+        self._lessons: dict[ObjectPath | None, _Lessons] = {}
 
     def __len__(self) -> int:
         """How many shapes are kept."""
@@ -93,12 +117,51 @@ class PackReader:
         Each is of a known resource and has its type and range. None: take the long way; it may well
         give values.
         """
+        lessons = self._lessons.get(base)
         try:
-            return self._read(base, senml_cbor.load(payload))
+            if lessons is not None:
+                for template in lessons.templates.values():
+                    found = template.read(payload)
+                    if found is not None:
+                        return found
+            records = senml_cbor.load(payload)
+            shape = self._shape_of(base, records)
+            found = _read(shape, records)
         except (_Unusual, LwM2mError):
             return None
+        if len(found) >= LEARNT_RECORDS_MIN and len(payload) <= LEARNT_BYTES_MAX:
+            self._learn(base, payload, shape, found)
+        return found
 
-    def _read(self, base: ObjectPath | None, records: list[Any]) -> dict[ObjectPath, Value]:
+    def _learn(
+        self,
+        base: ObjectPath | None,
+        payload: bytes,
+        shape: _Shape,
+        found: dict[ObjectPath, Value],
+    ) -> None:
+        """Make a template of this pack, for ones that differ from it where it differs from those
+        before."""
+        lessons = self._lessons.get(base)
+        if lessons is None:
+            if len(self._lessons) >= _BASES_WITH_TEMPLATES_MAX:
+                self._lessons.clear()
+            lessons = self._lessons[base] = _Lessons()
+        before = lessons.templates.get(shape.paths)
+        is_new = before is None and len(lessons.templates) >= _TEMPLATES_OF_BASE_MAX
+        if not lessons.left or is_new:
+            return
+        lessons.left -= 1
+        varying: frozenset[ObjectPath] = frozenset()
+        if before is not None:
+            known = before.values
+            varying = before.gaps.union([path for path in found if found[path] != known[path]])
+        made = make_template(payload, found, dict(shape.settling), varying)
+        if made is not None:
+            lessons.templates[shape.paths] = made
+
+    def _shape_of(self, base: ObjectPath | None, records: list[Any]) -> _Shape:
+        """Raises `_Unusual` or `LwM2mError`."""
         if set(map(type, records)) != _ALL_MAPS:
             raise _Unusual
         base_name = records[0].get(BASE_NAME, "")
@@ -108,17 +171,7 @@ class PackReader:
         except (KeyError, TypeError):
             # A record without name, or names that are no text.
             raise _Unusual from None
-        if shape is None:
-            shape = self._find(base, base_name, names, has_base=BASE_NAME in records[0])
-        sizes, labels, kinds, paths, settling = shape
-        if tuple(map(len, records)) != sizes:
-            raise _Unusual
-        values = list(map(_field_of, records, labels))
-        if tuple(map(type, values)) != kinds:
-            raise _Unusual
-        for index, settle in settling:
-            values[index] = settle(values[index])
-        return dict(zip(paths, values, strict=True))
+        return shape or self._find(base, base_name, names, has_base=BASE_NAME in records[0])
 
     def _find(
         self, base: ObjectPath | None, base_name: object, names: Sequence[object], *, has_base: bool
@@ -156,6 +209,18 @@ class PackReader:
             raise _Unusual
         require_levels(model, path)
         return path if self._shared is None else self._shared(path), model
+
+
+def _read(shape: _Shape, records: list[Any]) -> dict[ObjectPath, Value]:
+    sizes, labels, kinds, paths, settling = shape
+    if tuple(map(len, records)) != sizes:
+        raise _Unusual
+    values = list(map(_field_of, records, labels))
+    if tuple(map(type, values)) != kinds:
+        raise _Unusual
+    for index, settle in settling:
+        values[index] = settle(values[index])
+    return dict(zip(paths, values, strict=True))
 
 
 _Kind = tuple[Label, type, _Settle | None]

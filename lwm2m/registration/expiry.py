@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import floor
 
 _TICKS_SLACK = 64
@@ -44,6 +44,16 @@ class ExpiryWheel:
                 self._note_tick(tick)
             else:
                 bucket[key] = None
+
+    def add_all(self, keys: Collection[str], due: float) -> None:
+        """Make all `keys` due at one time."""
+        tick = floor(due) if self._opened_until <= due < math.inf else None
+        bucket = self._buckets.get(tick) if tick is not None else None
+        if bucket is None:
+            for key in keys:
+                self.add(key, due)
+        else:
+            bucket.update(dict.fromkeys(keys))
 
     def move(self, key: str, due: float, later: float) -> None:
         """`remove` and `add` as one, to which a second that stays the same is nothing to do. Both

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -175,6 +175,45 @@ class RegistrationTable:
         self._wheel.add(registration_id, now + lifetime_s if lifetime_s else math.inf)
         return registration
 
+    def register_all_new(
+        self,
+        requests: Sequence[RegisterRequest],
+        endpoint_names: Sequence[str],
+        peers: Sequence[Hashable],
+        now: float,
+    ) -> list[Registration]:
+        """`register_new` of many at one moment, none of whom has an identity; the names differ."""
+        by_id = self._by_id
+        ids = [self._draw_id() for _ in endpoint_names]
+        while len(set(ids)) < len(ids) or not by_id.keys().isdisjoint(ids):
+            ids = [self._draw_id() for _ in endpoint_names]
+        made = [
+            Registration(
+                registration_id,
+                endpoint_name,
+                said.lifetime_s,
+                said.lwm2m_version,
+                said.binding,
+                said.queue_mode,
+                said.objects,
+                peer,
+                None,
+                now,
+                now,
+                said.sms_number,
+                said.profile_ids,
+                said.parameters,
+            )
+            for registration_id, endpoint_name, said, peer in zip(
+                ids, endpoint_names, requests, peers, strict=True
+            )
+        ]
+        by_id.update(zip(ids, made, strict=True))
+        self._id_of_endpoint.update(zip(endpoint_names, ids, strict=True))
+        for lifetime_s, its_ids in _by_lifetime(made).items():
+            self._wheel.add_all(its_ids, now + lifetime_s if lifetime_s else math.inf)
+        return made
+
     def _replace(
         self, previous: Registration, identity: str | None, now: float
     ) -> RegistrationEnded:
@@ -296,6 +335,17 @@ class RegistrationTable:
             self._wheel.remove(registration_id, registration.expires_at)
             del self._by_id[registration_id]
             del self._id_of_endpoint[registration.endpoint_name]
+
+
+def _by_lifetime(registrations: Sequence[Registration]) -> dict[int, list[str]]:
+    """Registration ids by lifetime, in s."""
+    found: dict[int, list[str]] = {}
+    for registration in registrations:
+        ids = found.get(registration.lifetime_s)
+        if ids is None:
+            ids = found[registration.lifetime_s] = []
+        ids.append(registration.registration_id)
+    return found
 
 
 def _updated(

@@ -25,6 +25,7 @@ SLOTS = 64
 NAME = struct.Struct("=H6s8x")
 # The longest datagram's room, and off the powers of two, which would share a few cache lines.
 _ROOM_BYTES = 65_536 + 320
+_STARTS = range(0, SLOTS * _ROOM_BYTES, _ROOM_BYTES)
 # Refused by the kernel, whatever the address.
 _TOO_LONG = 65_536
 _BODIES_BYTES = SLOTS * _TOO_LONG
@@ -104,6 +105,8 @@ class Outgoing:
     def __init__(self, control_bytes: int = 0) -> None:
         self._headers = _Headers(control_bytes)
         self._room, self._address = _make_room(_BODIES_BYTES)
+        # Of the datagrams that the first slots point at, one behind the other.
+        self._lengths: list[int] = []
 
     def send(self, descriptor: int, bodies: list[bytes], envelopes: list[bytes]) -> tuple[int, int]:
         """Send datagrams in order: how many were dealt with, and how many of these did not leave.
@@ -130,12 +133,19 @@ class Outgoing:
             joined = b"".join(bodies)
         self._room[: len(joined)] = joined
         headers.envelopes[: len(envelopes) * headers.envelope_bytes] = b"".join(envelopes)
+        lengths = list(map(len, bodies))
+        # What is sent by the thousand is of one length: each slot has it already.
+        if lengths != self._lengths[: len(lengths)]:
+            self._set_vectors(lengths)
+
+    def _set_vectors(self, lengths: list[int]) -> None:
         at = self._address
-        bases, lengths = headers.bases, headers.lengths
-        for slot, size in enumerate(map(len, bodies)):
+        bases, sizes = self._headers.bases, self._headers.lengths
+        for slot, length in enumerate(lengths):
             bases[slot] = at
-            lengths[slot] = size
-            at += size
+            sizes[slot] = length
+            at += length
+        self._lengths = lengths
 
     def _hand_over(self, descriptor: int, count: int) -> tuple[int, int]:
         done = failed = 0
@@ -160,12 +170,13 @@ class Incoming:
         self._control_bytes = control_bytes
         self._headers = _Headers(control_bytes)
         self._room, address = _make_room(SLOTS * _ROOM_BYTES)
-        for slot in range(SLOTS):
-            self._headers.bases[slot] = address + slot * _ROOM_BYTES
+        for slot, start in enumerate(_STARTS):
+            self._headers.bases[slot] = address + start
             self._headers.lengths[slot] = _ROOM_BYTES
+        self._split_envelopes = struct.Struct(f"{self._headers.envelope_bytes}s").iter_unpack
 
-    def receive(self, descriptor: int) -> list[tuple[bytes, bytes]]:
-        """What is there: each datagram with its envelope, of zeros where that says nothing.
+    def receive(self, descriptor: int) -> tuple[list[bytes], list[bytes]]:
+        """What is there: datagrams, and the envelope of each, of zeros where that says nothing.
 
         Raises `OSError` of an earlier datagram's fate; no datagram is lost by that.
         """
@@ -175,20 +186,15 @@ class Incoming:
             code = ctypes.get_errno()
             if count < 0 and code not in _NOT_NOW:
                 raise OSError(code, os.strerror(code))
-            return []
+            return [], []
         room = self._room
         if self._control_bytes:
             self._clear_what_was_not_written(count)
-        envelope_bytes = headers.envelope_bytes
-        envelopes = headers.envelopes[: count * envelope_bytes].tobytes()
-        found = []
-        at = envelope_at = 0
-        for size in headers.received[:count].tolist():
-            end = envelope_at + envelope_bytes
-            found.append((room[at : at + size], envelopes[envelope_at:end]))
-            at += _ROOM_BYTES
-            envelope_at = end
-        return found
+        written = headers.envelopes[: count * headers.envelope_bytes]
+        envelopes = [envelope for (envelope,) in self._split_envelopes(written)]
+        sizes = headers.received[:count].tolist()
+        found = [room[at : at + size] for at, size in zip(_STARTS, sizes, strict=False)]
+        return found, envelopes
 
     def _clear_what_was_not_written(self, count: int) -> None:
         """Of ancillary data; and let the kernel write all of it the next time."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import cast
+from typing import Any, cast
 
 from lwm2m.errors import LwM2mError
 from lwm2m.transport import batches
 from lwm2m.transport.link import Receive
-from lwm2m.transport.udp import BatchedLink, make_name, make_udp_socket, read_place
+from lwm2m.transport.udp import OCTETS, BatchedLink, make_name, make_udp_socket, read_place
 
 LocalAndRemote = tuple[str, str, int]
 
@@ -26,8 +26,8 @@ _PKTINFO_BYTES = 28
 _PKTINFO_HEAD = struct.pack("=QiiI", _PKTINFO_BYTES, socket.IPPROTO_IP, _IP_PKTINFO, 0)
 _BEHIND_LOCAL = bytes(8)
 PLACES_KEPT = 256
-# Of what comes: the sender's port and host, and the destination in the header.
-_ENVELOPE = struct.Struct("=2x6s8x24x4s4x")
+# Of what comes: the sender's port and host, and the octets of the destination in the header.
+_ENVELOPE = struct.Struct("=2x6s8x24x4B4x")
 _UNSPECIFIED = b"\0\0\0\0"
 _LOOPBACK_FIRST_BYTE = 127
 
@@ -60,15 +60,16 @@ class ManyAddressesLink(BatchedLink):
         return cast(int, self._socket.getsockname()[1])
 
     def _make_envelope(self, peer: LocalAndRemote) -> bytes:
-        head = self._heads.get(peer[1:]) or self._make_head(*peer[1:])
+        place = peer[1:]
+        head = self._heads.get(place) or self._make_head(*place)
         return head + _loopback(peer[0]) + _BEHIND_LOCAL
 
-    def _make_peer(self, *envelope: bytes) -> LocalAndRemote | None:
-        place, local = envelope
-        if local[0] != _LOOPBACK_FIRST_BYTE:
+    def _make_peer(self, *envelope: Any) -> LocalAndRemote | None:
+        place, a, b, c, d = envelope
+        if a != _LOOPBACK_FIRST_BYTE:
             return None  # it did not come over the loopback network
         host, port = self._places.get(place) or self._read_place(place)
-        return socket.inet_ntoa(local), host, port
+        return f"{OCTETS[a]}.{OCTETS[b]}.{OCTETS[c]}.{OCTETS[d]}", host, port
 
     def _make_head(self, host: str, port: int) -> bytes:
         if len(self._heads) >= PLACES_KEPT:

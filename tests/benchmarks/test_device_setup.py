@@ -7,8 +7,8 @@ import asyncio
 from benchmarks.device_setup import measure, setup_of
 from fake_devices.device.uplink import UplinkState
 
-# 15,600 when this was written, of which the CoAP core took a third.
-STEPS_MAX = 18_000
+# 10,900 when this was written, of which the CoAP core took a quarter.
+STEPS_MAX = 13_000
 
 
 def test_a_device_is_set_up_in_so_many_steps() -> None:

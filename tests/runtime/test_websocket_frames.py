@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from runtime.websocket_frames import FrameReader
+from runtime.websocket import _text_header
+from runtime.websocket_frames import FrameReader, masked
 
 LIMIT = 70_000
 frames = st.lists(
@@ -94,3 +95,18 @@ def test_what_is_left_of_a_frame_is_given_back() -> None:
     reader = FrameReader(is_masked=False, payload_bytes_max=LIMIT)
     assert read(reader, [b"\x81", b"\x05hel"]) == []
     assert reader.take_rest() == b"\x81\x05hel"
+
+
+@given(
+    st.sampled_from([0, 1, 2, 3, 124, 125, 126, 127, 300, 65_535, 65_536]),
+    st.binary(min_size=4, max_size=4),
+)
+def test_a_masked_text_is_the_librarys(size: int, mask: bytes) -> None:
+    text = bytes(number % 251 for number in range(size))
+    frame = masked(_text_header(size), text, mask)
+    library = Frame(Opcode.TEXT, text).serialize(mask=True)
+    end_of_mask = len(library) - size
+    assert frame[: end_of_mask - 4] == library[: end_of_mask - 4]
+    assert frame[end_of_mask - 4 : end_of_mask] == mask
+    reader = FrameReader(is_masked=True, payload_bytes_max=LIMIT)
+    assert read(reader, [frame, library]) == [("text", text), ("text", text)]

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
+
+try:
+    # CPython's own: of a block or two, as all is here, it makes the digest in half the time that
+    # OpenSSL's needs to copy and end a context.
+    from _sha256 import sha256 as _sha256  # type: ignore[import-not-found]  # typeshed has it not
+except ImportError:  # pragma: no cover  # newer Pythons name it otherwise
+    _sha256 = hashlib.sha256
 
 _BLOCK_BYTES = 64
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
@@ -18,22 +26,24 @@ class Prf:
         # HMAC (RFC 2104 §4): the key is worked in once, not for each of a dozen; `hmac.digest`
         # takes three times as long.
         if len(secret) > _BLOCK_BYTES:
-            secret = hashlib.sha256(secret).digest()
+            secret = _sha256(secret).digest()
         key = secret.ljust(_BLOCK_BYTES, b"\0")
-        self._inner = hashlib.sha256(key.translate(_INNER_PAD))
-        self._outer = hashlib.sha256(key.translate(_OUTER_PAD))
+        self._inner: Any = _sha256(key.translate(_INNER_PAD))
+        self._outer: Any = _sha256(key.translate(_OUTER_PAD))
 
     def expand(self, seed: bytes, size: int) -> bytes:
         """So many bytes; `seed` begins with the label."""
-        made, link = b"", self._authenticate(seed)
-        while True:
-            made += self._authenticate(link + seed)
-            if len(made) >= size:
-                return made[:size]
-            link = self._authenticate(link)
+        authenticate = self._authenticate
+        link = authenticate(seed)
+        made: bytes = authenticate(link + seed)
+        while len(made) < size:
+            link = authenticate(link)
+            made += authenticate(link + seed)
+        return made[:size]
 
     def _authenticate(self, message: bytes) -> bytes:
         within, around = self._inner.copy(), self._outer.copy()
         within.update(message)
         around.update(within.digest())
-        return around.digest()
+        digest: bytes = around.digest()
+        return digest

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import cbor2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fake_devices.device import (
     DEFAULT_ACCOUNT,
@@ -16,6 +18,7 @@ from fake_devices.device import (
     device_models,
     make_template,
 )
+from fake_devices.device.lot import _kinds, _without_keys
 from fake_devices.device.registrar import object_list
 from fake_devices.device.servers import read_plan
 from fake_devices.devices import MODELS, DeviceIdentity
@@ -152,3 +155,37 @@ def test_a_device_in_a_lot_knows_its_own_address():
     tree = make_device(make_lot((DEFAULT_ACCOUNT,))).tree
     assert "127.16.1.7" in tree.values()
     assert "SN-7" in tree.values()
+
+
+_ACCOUNTS = st.builds(
+    ServerAccount,
+    st.sampled_from([None, 101, 102]),
+    st.sampled_from(["coap://a", "coaps://a"]),
+    security_mode=st.sampled_from([0, 3]),
+    identity=st.sampled_from([b"", b"a", b"b"]),
+    key=st.sampled_from([b"", b"k", b"l"]),
+    server_key=st.sampled_from([b"", b"s"]),
+    security_instance=st.integers(0, 2),
+    server_instance=st.sampled_from([None, 0]),
+    hold_off_s=st.sampled_from([0, 5]),
+    account_timeout_s=st.sampled_from([0, 5]),
+    sni=st.sampled_from([None, "name"]),
+)
+
+
+@given(_ACCOUNTS, _ACCOUNTS)
+def test_accounts_are_of_one_kind_when_they_differ_in_keys_alone(
+    one: ServerAccount, other: ServerAccount
+) -> None:
+    is_alike = _without_keys(one) == _without_keys(other)
+    assert (_kinds([one]) == _kinds([other])) is is_alike
+
+
+def test_devices_that_take_turns_keep_their_own_keys():
+    keys = [b"key of 7", b"key of 8", b""]
+    every = [(ServerAccount(101, "coaps://a", 0, b"lamp" if key else b"", key),) for key in keys]
+    shared = make_lot(every[0])
+    for accounts, key in [*zip(every, keys, strict=True)] * 2:
+        for _ in range(2):
+            [(account, _, _)] = shared.setting("lamp-7", 7, accounts).plan.servers
+            assert account.key == key

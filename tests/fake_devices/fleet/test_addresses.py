@@ -16,6 +16,12 @@ def test_a_device_is_found_by_its_peer(number, first):
     assert own.number_of(own[number]) == number
 
 
+def test_more_devices_are_found_again_than_are_kept_in_mind():
+    peers = SharedPeers("127.0.0.1", 5683, MILLION)
+    asked = [*range(9_000), *range(0, 9_000, 7)]
+    assert [peers.number_of(peers[number]) for number in asked] == asked
+
+
 def test_others_are_no_devices_of_this_fleet():
     peers = SharedPeers("127.0.0.1", 5683, 300)
     strangers = [

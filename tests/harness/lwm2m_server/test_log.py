@@ -128,6 +128,31 @@ def test_the_event_window_is_a_bounded_queue(
         assert len(log._frames) <= 2 * kept_max + 4_097
 
 
+@given(
+    steps=st.lists(st.tuples(st.lists(st.binary(max_size=9)), st.integers(0, 9)), max_size=8),
+    kept_max=st.integers(1, 12),
+    bytes_max=st.integers(0, 50),
+)
+def test_events_appended_together_are_kept_as_those_appended_one_by_one(
+    steps: list[tuple[list[bytes], int]], kept_max: int, bytes_max: int
+) -> None:
+    together, by_one = (
+        EventLog("e", newest=0, acknowledged=0, kept_max=kept_max, bytes_max=bytes_max)
+        for _ in range(2)
+    )
+    for frames, acknowledged in steps:
+        together.extend(frames)
+        for frame in frames:
+            by_one.append(frame)
+        for log in (together, by_one):
+            log.acknowledge(min(log.acknowledged + acknowledged, log.newest))
+        kept = [
+            (log.oldest, log.newest, log.dropped, list(log.frames(log.oldest, 100)))
+            for log in (together, by_one)
+        ]
+        assert kept[0] == kept[1]
+
+
 @pytest.mark.parametrize(
     ("path", "secret"),
     [

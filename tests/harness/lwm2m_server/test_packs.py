@@ -7,6 +7,8 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from contracts.data_interface import Command, Operation, Value
 from harness.lwm2m_server.operations import InvalidCommand, request_of
@@ -70,6 +72,76 @@ def test_packs_of_many_values_are_those_of_the_long_way() -> None:
         values = chance.sample(values, chance.randrange(1, 6))
         packed = writer.pack(PUBLICATION, PUBLICATION.child(3), values, is_new=True)
         assert packed == long_way(PUBLICATION, values, is_new=True)
+
+
+_PLACES = st.sampled_from(
+    [
+        ("/18831/3/0", "corelnk"), ("/18831/3/1", "objlnk"), ("/18831/3/2", "string"),
+        ("/18831/3/3", "unsigned"), ("/18831/3/4", "boolean"), ("/18831/3/5", "boolean"),
+    ]
+)  # fmt: skip
+_RAWS = st.sampled_from([0, 1, 1.0, True, False, 300, "", "a", "lämp", "18830:0", "x" * 2_000, -1])
+_ORDINARY = {"corelnk": "</3>", "objlnk": "18830:0", "string": "a", "unsigned": 1, "boolean": True}
+
+
+@given(
+    st.lists(_PLACES, min_size=1, max_size=4),
+    st.lists(st.lists(st.one_of(st.none(), st.none(), _RAWS), min_size=4, max_size=4), max_size=6),
+)
+@example([("/18831/3/3", "unsigned")], [[None] * 4, [True, *[None] * 3], [1, *[None] * 3]])
+@example([("/18831/3/5", "boolean")], [[None] * 4, [1, *[None] * 3], [None] * 4])
+def test_packs_that_differ_from_those_before_are_those_of_the_long_way(
+    places: list[tuple[str, Any]], changes: list[list[Any]]
+) -> None:
+    writer, instance = PackWriter(ValueReader(MODELS)), PUBLICATION.child(3)
+    for raws in [[None] * 4, *changes, [None] * 4]:
+        values = [
+            Value(path, kind, _ORDINARY[kind] if raw is None else raw)
+            for (path, kind), raw in zip(places, raws, strict=False)
+        ]
+        packed = writer.pack(instance, instance, values, is_new=False)
+        if packed is not None:
+            assert packed == long_way(instance, values, is_new=False)
+        else:
+            assert any(raw is not None for raw in raws)
+
+
+def test_a_value_that_is_written_alone_goes_the_short_way() -> None:
+    writer, resource = PackWriter(ValueReader(MODELS)), LAMP.child(0).child(1)
+    for level in (40, 41, 41):
+        values = [Value("/3416/0/1", "integer", level)]
+        packed = writer.pack(resource, resource, values, is_new=False)
+        assert packed is not None
+        assert packed == long_way(resource, values, is_new=False)
+
+
+def test_nothing_secret_is_kept_for_the_next_pack() -> None:
+    writer, broker = PackWriter(ValueReader(MODELS)), BROKER.child(0)
+    key = bytes(range(100, 140))
+    values = [
+        Value("/18830/0/1", "string", "lamp-1"),
+        Value("/18830/0/9", "opaque", b64encode(key).decode()),
+        Value("/18830/0/2", "boolean", True),
+    ]
+    packed = writer.pack(BROKER, broker, values, is_new=True)
+    assert packed is not None
+    assert key in packed
+    [[shape]] = writer._shapes.values()
+    kept = [getattr(shape, name) for name in shape.__slots__]
+    assert "lamp-1" in repr(kept)
+    assert repr(key)[2:-1] not in repr(kept)
+    assert b64encode(key).decode() not in repr(kept)
+
+
+def test_the_shapes_that_are_kept_are_bounded() -> None:
+    writer = PackWriter(ValueReader(MODELS))
+    for number in range(40):
+        instance = PUBLICATION.child(number)
+        for resource in (2, 0, 2):
+            path, kind = f"{instance}/{resource}", "string" if resource == 2 else "corelnk"
+            for base in (instance, PUBLICATION):
+                assert writer.pack(base, instance, [Value(path, kind, "a")], is_new=True)  # type: ignore[arg-type]  # both are types
+    assert sum(map(len, writer._shapes.values())) == 160
 
 
 def publication(number: int) -> list[Value]:

@@ -44,6 +44,8 @@ class _Said(NamedTuple):
     address: int = 0
     is_update: bool = False
     name: str = "lamp"
+    # What an update lists.
+    listed: bytes = b""
     query: tuple[str, ...] = _PLAIN
     links: bytes = LINKS
     message_id: int = 1
@@ -63,6 +65,7 @@ _SAYINGS = st.builds(
     _Said,
     address=st.integers(0, 2),
     is_update=st.booleans(),
+    listed=st.sampled_from([b"", LINKS, b"</3/0>,</18830/0>", b"<", b"</1/0>," * 400 + b"</3/0>"]),
     name=st.sampled_from(["lamp", "lamp-2", "a-lamp-of-a-longer-name", "svc:x", "", "l/", "é"]),
     query=_QUERIES,
     links=st.sampled_from([LINKS, b"</3/0>", b"", b"<", b"</1/0>," * 20 + b"</3/0>"]),
@@ -103,7 +106,8 @@ def _datagram(said: _Said, locations: dict[int, tuple[str, ...]]) -> bytes:
     if said.is_update:
         path = locations.get(said.address, ("rd", "0123456789ab"))
         query = said.query if said.content_format == 60 else ()
-        request = Request(codes.POST, path, query)
+        content_format = said.content_format if said.listed else None
+        request = Request(codes.POST, path, query, content_format, payload=said.listed)
     else:
         query = (f"ep={said.name}", *said.query)
         request = Request(codes.POST, ("rd",), query, said.content_format, None, None, said.links)
@@ -116,6 +120,14 @@ def _datagram(said: _Said, locations: dict[int, tuple[str, ...]]) -> bytes:
 @example([_Said(), _Said(), _Said(message_id=2), _Said(is_update=True, message_id=3)])
 @example([_Said(), _Said(address=1, message_id=2), _Said(is_update=True, message_id=3)])
 @example([_Said(), _Said(is_update=True, message_id=2, wait_s=300.0)])
+@example(
+    [
+        _Said(),
+        _Said(is_update=True, message_id=2, listed=b"</3/0>,</18830/0>"),
+        _Said(is_update=True, message_id=3),
+    ]
+)
+@example([_Said(), _Said(is_update=True, message_id=2, listed=b"<")])
 @example([_Said(token=b"12345678"), _Said(is_update=True, message_id=2, token=b"")])
 @example([_Said(query=("lt=0", "lwm2m=1.2", "b=U", "Q")), _Said(is_update=True, message_id=2)])
 @example([_Said(cut=40), _Said(cut=20), _Said(links=b"")])
@@ -129,6 +141,89 @@ def test_both_ways_answer_tell_and_keep_the_same(sayings: list[_Said]) -> None:
             short.hear(said)
             long.hear(said)
             assert short.told() == long.told()
+
+
+# ---- many at one go ----
+
+_OF_BURSTS = st.builds(
+    _Said,
+    address=st.integers(0, 11),
+    is_update=st.sampled_from([False, False, False, False, True]),
+    name=st.integers(0, 11).map(lambda number: f"lamp-{number}") | st.just("svc:x"),
+    query=st.sampled_from(
+        [_PLAIN, _PLAIN, _PLAIN, ("lt=5", "lwm2m=1.0", "b=U"), ("lt=0", "lwm2m=1.1", "b=U", "Q")]
+    ),
+    links=st.sampled_from([LINKS, LINKS, b"</3/0>", b"<"]),
+    message_id=st.integers(1, 2),
+    token=st.sampled_from([b"", b"abcd", b"12345678"]),
+    cut=st.sampled_from([0, 0, 0, 0, 0, 0, 20]),
+    listed=st.just(b""),
+    content_format=st.just(40),
+    wait_s=st.just(0.0),
+)
+
+
+def _newcomers(first: int, count: int, **fields: Any) -> list[_Said]:
+    return [
+        _Said(address=number, name=f"lamp-{number}", message_id=1, **fields)
+        for number in range(first, first + count)
+    ]
+
+
+_MIXED = st.lists(_OF_BURSTS, min_size=1, max_size=16)
+# Enough at once to be taken at one go, and what comes behind them.
+_ARRIVALS = st.builds(
+    lambda first, count, behind: [*_newcomers(first, count), *behind],
+    st.integers(0, 40),
+    st.integers(11, 20),
+    st.lists(_OF_BURSTS, max_size=6),
+)
+_BURSTS = st.lists(_MIXED | _ARRIVALS, min_size=1, max_size=5)
+
+
+def _hear_all(side: _Side, burst: list[_Said], hosts: int) -> None:
+    world, seen = side.world, len(side.world.sent)
+    peers = [(f"127.0.3.{said.address % hosts}", said.address) for said in burst]
+    datagrams = [_datagram(said, side.locations) for said in burst]
+    world.core.receive_datagrams(list(zip(datagrams, peers, strict=True)))
+    world.settle()
+    for data, peer in world.sent[seen:]:
+        message = decode_message(data)
+        if message.code == codes.CREATED:
+            path = tuple(value.decode() for number, value in message.options if number == 8)
+            side.locations[peer[1]] = path
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(_BURSTS, st.sampled_from([(100, 100), (16, 100), (100, 14)]), st.integers(1, 4))
+@example([_newcomers(0, 1), _newcomers(1, 20)], (100, 100), 3)
+@example([_newcomers(0, 1), _newcomers(1, 20)], (100, 100), 1)
+@example([_newcomers(0, 1), _newcomers(1, 20)], (16, 100), 3)
+@example([_newcomers(0, 1), _newcomers(1, 20)], (100, 14), 1)
+@example([_newcomers(0, 1), _newcomers(1, 15) + _newcomers(14, 16)], (100, 100), 2)
+@example(
+    [
+        _newcomers(0, 1) + _newcomers(1, 1, query=("lt=5", "lwm2m=1.0", "b=U")),
+        _newcomers(2, 8) + _newcomers(10, 8, query=("lt=5", "lwm2m=1.0", "b=U")),
+        [_Said(address=3, is_update=True, message_id=2), *_newcomers(18, 14)],
+    ],
+    (100, 100),
+    2,
+)
+def test_many_at_one_go_are_answered_told_and_kept_as_one_by_one(
+    bursts: list[list[_Said]], maxima: tuple[int, int], hosts: int
+) -> None:
+    limits = ServerLimits(registrations_max=maxima[0], registrations_per_peer_max=maxima[1])
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        short = _Side(Path(one), limits=limits)
+        long = _Side(Path(other), limits=limits, policy=_LONG_WAY)
+        for burst in bursts:
+            _hear_all(short, burst, hosts)
+            _hear_all(long, burst, hosts)
+            assert short.told() == long.told()
+        for side in (short, long):
+            side.world.run_for(70.0)
+        assert short.told() == long.told(), "who had a lifetime of five or sixty seconds has left"
 
 
 @pytest.mark.parametrize("mode", ["psk", "x509", "rpk", "nosec"])
@@ -180,7 +275,7 @@ class _Parts:
         return self.way.take(_datagram(said, locations or {}), _ADDRESSES[said.address], 0.0, 0)
 
 
-def test_a_plain_register_its_copy_and_an_empty_update_go_the_short_way() -> None:
+def test_a_plain_register_its_copy_and_plain_updates_go_the_short_way() -> None:
     parts = _Parts()
     assert parts.take(_Said())
     [(created, _)] = parts.endpoint.datagrams_to_send()
@@ -188,8 +283,9 @@ def test_a_plain_register_its_copy_and_an_empty_update_go_the_short_way() -> Non
     assert parts.take(_Said())
     assert parts.endpoint.datagrams_to_send() == [(created, _ADDRESSES[0])]
     assert parts.take(_Said(is_update=True, message_id=2), {0: path})
-    assert parts.spoke == ["lamp", "lamp"]
-    assert parts.writer.events.newest == 2
+    assert parts.take(_Said(is_update=True, message_id=3, listed=b"</3/0>,</5/0>"), {0: path})
+    assert parts.spoke == ["lamp"] * 3
+    assert parts.writer.events.newest == 3
     assert parts.endpoint.events() == []
 
 
@@ -239,6 +335,46 @@ def test_devices_of_one_moment_are_listed_as_they_came() -> None:
         data = _datagram(_Said(name=name, message_id=number), {})
         assert parts.way.take(data, ("127.0.2.1", number), 0.0, 77)
     assert [device.endpoint for device in parts.registrar.devices()] == names
+
+
+def _burst(first: int, count: int, **fields: Any) -> list[tuple[bytes, Any]]:
+    return [
+        (_datagram(said, {}), ("127.0.4.1", said.address))
+        for said in _newcomers(first, count, **fields)
+    ]
+
+
+def test_the_first_registers_of_a_fleet_are_taken_at_one_go() -> None:
+    parts = _Parts()
+    parts.way.is_awaited = False
+    assert parts.way.take_newcomers(_burst(0, 20), 0.0, 77) == 0, "nobody has read such a one yet"
+    assert parts.take(_Said(name="first"))
+    assert parts.way.take_newcomers(_burst(0, 20), 0.0, 77) == 20
+    assert parts.way.take_newcomers(_burst(0, 20), 0.0, 77) == 0, "they have been heard"
+    assert parts.writer.events.newest == len(parts.registrar) == 21
+    answered = parts.endpoint.datagrams_to_send()
+    assert [peer[1] for _, peer in answered[1:]] == list(range(20))
+    assert {decode_message(data).code for data, _ in answered} == {codes.CREATED}
+
+
+def test_who_speaks_after_newcomers_is_left_for_another_way() -> None:
+    parts = _Parts()
+    assert parts.take(_Said(name="first"))
+    parts.way.is_awaited = False
+    followed = [*_burst(0, 16), *_burst(15, 3), *_burst(20, 5)]
+    assert parts.way.take_newcomers(followed, 0.0, 77) == 16
+    few = _burst(30, 5)
+    assert parts.way.take_newcomers([*few, *few, *few], 0.0, 77) == 0, "they are too few"
+    parts.way.is_awaited = True
+    assert parts.way.take_newcomers(_burst(40, 20), 0.0, 77) == 0, "each is to be listened to"
+
+
+def test_newcomers_are_taken_one_by_one_when_memory_of_answers_is_scarce() -> None:
+    parts = _Parts(remembered_max=20)
+    assert parts.take(_Said(name="first"))
+    parts.way.is_awaited = False
+    assert parts.way.take_newcomers(_burst(0, 20), 0.0, 77) == 0
+    assert parts.way.take_newcomers(_burst(0, 19), 0.0, 77) == 19
 
 
 def test_the_shapes_of_registers_that_are_kept_are_bounded() -> None:

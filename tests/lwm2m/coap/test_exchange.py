@@ -253,7 +253,7 @@ class TestMessageIds:
         endpoint = endpoint_with()
         used: dict[int, float] = {}
         now = 0.0
-        for _ in range(70_000):
+        for _ in range(66_000):
             handle = endpoint.send_request(PEER, GET_TEMPERATURE, now)
             while not (sent := sent_by(endpoint)):
                 due = endpoint.next_timer()

@@ -37,10 +37,11 @@ def _flood(talk: ByHand, type_: int, count: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("type_", "count"), [(CON, 100_000), (NON, 30_000)])
-def test_100_000_forged_addresses_leave_no_more_than_is_allowed(type_: int, count: int) -> None:
+@pytest.mark.parametrize("type_", [CON, NON])
+def test_forged_addresses_leave_no_more_than_is_allowed(type_: int) -> None:
     talk = ByHand(remembered_max=10_000, peers_max=10_000)
-    _flood(talk, type_, count)
+    # Three times as many as there is room for.
+    _flood(talk, type_, 30_000)
     core = talk.endpoint._core
     assert talk.endpoint.peers_known <= 10_000
     assert talk.endpoint.messages_remembered <= 10_000

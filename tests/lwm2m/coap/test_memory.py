@@ -187,13 +187,13 @@ def test_ended_requests_do_not_pile_up_behind_one_that_is_not_answered() -> None
         answer = Message(ACK, codes.CHANGED, asked.message_id, asked.token)
         endpoint.receive_datagram(encode_message(answer), peer, 0.0)
         assert endpoint.next_timer() == 2.0
-    kept = endpoint._requester._just_sent
+    kept = endpoint._requester._just_sent.messages
     assert len(kept) <= 1_003
-    assert kept[0].handle == silent
+    assert kept[0][2].handle == silent
     _run_timers(endpoint, 3.0)
     assert len(endpoint.datagrams_to_send()) == 1, "retransmitted in its time"
     assert not kept
-    assert len(endpoint._requester._just_sent) == 0
+    assert not endpoint._requester._just_sent.messages
 
 
 def test_one_of_two_outstanding_requests_leaves_the_other_open() -> None:

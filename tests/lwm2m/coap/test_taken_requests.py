@@ -131,3 +131,35 @@ def test_without_memory_for_one_more_the_request_is_as_if_lost() -> None:
 def test_with_limits_of_rates_not_all_are_admitted() -> None:
     assert ByHand().endpoint.admits_all
     assert not ByHand(requests_per_s=1.0).endpoint.admits_all
+
+
+def test_first_requests_are_answered_together_as_one_by_one() -> None:
+    together, by_one = ByHand(), ByHand()
+    peers = [("127.0.0.1", number) for number in range(9)]
+    requests = [_datagram(number, bytes(range(number))) for number in range(9)]
+    rests = [b"\x82rd\x01%d" % number for number in range(9)]
+    endpoint = together.endpoint
+    assert endpoint.has_room_for(9, together.now)
+    endpoint.answer_first_requests(peers, requests, codes.CREATED, rests, together.now)
+    for peer, data, rest in zip(peers, requests, rests, strict=True):
+        taken = by_one.endpoint.take_request(data, peer, by_one.now)
+        assert taken is not None
+        by_one.endpoint.answer_request(taken, data, codes.CREATED, rest)
+    answers = endpoint.datagrams_to_send()
+    assert answers == by_one.endpoint.datagrams_to_send()
+    assert all(map(endpoint.knows, peers))
+    for peer, data in zip(peers, requests, strict=True):
+        assert endpoint.take_request(data, peer, together.now) is None
+    assert endpoint.datagrams_to_send() == answers, "copies are answered from memory"
+    assert endpoint.messages_remembered == by_one.endpoint.messages_remembered == 9
+
+
+def test_there_is_room_for_many_while_none_need_be_forgotten() -> None:
+    talk = ByHand(remembered_max=10)
+    assert not talk.endpoint.has_room_for(11, talk.now)
+    taken = talk.endpoint.take_request(_datagram(), PEER, talk.now)
+    assert taken is not None
+    talk.endpoint.answer_request(taken, _datagram(), codes.CHANGED, b"")
+    assert talk.endpoint.has_room_for(9, talk.now)
+    assert not talk.endpoint.has_room_for(10, talk.now)
+    assert not talk.endpoint.has_room_for(1, talk.now + 300.0), "one has expired: it goes first"

@@ -104,3 +104,29 @@ def test_keys_come_when_they_are_due_in_the_order_of_their_times(
         finite = [due for due in kept.times.values() if due < math.inf]
         assert not finite or (timer is not None and timer <= min(finite))
         assert kept.take(now) == [each for _, each in expected]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(0, 99), unique=True, max_size=6),
+            st.floats(0, 30, allow_nan=False) | st.just(math.inf),
+            st.floats(0, 3, allow_nan=False),
+        ),
+        max_size=12,
+    )
+)
+def test_keys_that_are_added_together_come_as_those_added_one_by_one(
+    steps: list[tuple[list[int], float, float]],
+) -> None:
+    together, by_one = Kept(), Kept()
+    now = 0.0
+    for number, (keys, delay_s, wait_s) in enumerate(steps):
+        names = [f"{number}-{key}" for key in keys]
+        together.times |= dict.fromkeys(names, now + delay_s)
+        together.wheel.add_all(names, now + delay_s)
+        for name in names:
+            by_one.add(name, now + delay_s)
+        now += wait_s
+        assert together.wheel.next_timer() == by_one.wheel.next_timer()
+        assert together.take(now) == by_one.take(now)

@@ -205,6 +205,33 @@ def test_an_id_that_is_taken_is_drawn_again() -> None:
     assert table.register(_request("b"), PEER, None, now=0.0).registration.registration_id == "y"
 
 
+def test_many_register_together_as_one_by_one() -> None:
+    together, by_one = _table(), _table()
+    requests = [_request(f"lamp-{number}", (60, 0, 60, 5)[number % 4]) for number in range(8)]
+    names = [request.endpoint_name for request in requests]
+    peers = [("127.0.0.1", number) for number in range(8)]
+    made = together.register_all_new(requests, names, peers, 7.0)
+    for request, name, peer in zip(requests, names, peers, strict=True):
+        by_one.register_new(request, name, peer, None, 7.0)
+    assert made == list(together) == list(by_one)
+    assert [together.by_endpoint(name) for name in names] == made
+    for now in (12.0, 67.0, 1e9):
+        assert together.next_timer() == by_one.next_timer()
+        assert _ids(together.expire_registrations(now)) == _ids(by_one.expire_registrations(now))
+
+
+@pytest.mark.parametrize("drawn", [["a", "a", "b", "c"], ["taken", "b", "c", "d"]])
+def test_ids_of_many_are_drawn_again_when_one_is_taken(drawn: list[str]) -> None:
+    ids = iter(["taken", *drawn])
+    table = RegistrationTable(lambda: next(ids))
+    table.register(_request("other"), ("127.0.0.1", 9), None, 0.0)
+    names = ["lamp-1", "lamp-2"]
+    made = table.register_all_new(
+        [_request(name) for name in names], names, [("127.0.0.1", 1), ("127.0.0.1", 2)], 0.0
+    )
+    assert [registration.registration_id for registration in made] == drawn[2:]
+
+
 def test_a_registration_that_was_kept_goes_on_where_it_was() -> None:
     registration = _table().register(_request(), PEER, None, now=0.0).registration
     table = _table()

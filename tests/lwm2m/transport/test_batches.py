@@ -49,8 +49,8 @@ def _send(sender: socket.socket, datagrams: list[tuple[bytes, Any]]) -> tuple[in
 
 def _receive_all(incoming: Incoming, sock: socket.socket) -> list[bytes]:
     found: list[bytes] = []
-    while batch := incoming.receive(sock.fileno()):
-        found += [data for data, _ in batch]
+    while batch := incoming.receive(sock.fileno())[0]:
+        found += batch
     return found
 
 
@@ -64,15 +64,27 @@ def test_any_number_leaves_in_order(
     assert _receive_all(Incoming(), receiver) == sent
 
 
+def test_batches_of_other_lengths_follow_each_other_whole(
+    sender: socket.socket, receiver: socket.socket
+) -> None:
+    outgoing, incoming = Outgoing(), Incoming()
+    name = make_name(*receiver.getsockname())
+    for lengths in ([3, 5, 3], [3, 5], [3, 5, 4, 1], [5, 3], [3, 5, 3], []):
+        sent = [os.urandom(length) for length in lengths]
+        assert outgoing.send(sender.fileno(), sent, [name] * len(sent)) == (len(sent), 0)
+        assert _receive_all(incoming, receiver) == sent
+
+
 def test_a_batch_names_the_sender_of_each_datagram(
     sender: socket.socket, receiver: socket.socket
 ) -> None:
     sender.sendto(b"one", receiver.getsockname())
     receiver.sendto(b"two", receiver.getsockname())
-    found = Incoming().receive(receiver.fileno())
-    assert [(data, read_place(*_PLACE.unpack(envelope))) for data, envelope in found] == [
-        (b"one", sender.getsockname()),
-        (b"two", receiver.getsockname()),
+    found, envelopes = Incoming().receive(receiver.fileno())
+    assert found == [b"one", b"two"]
+    assert [read_place(*_PLACE.unpack(envelope)) for envelope in envelopes] == [
+        sender.getsockname(),
+        receiver.getsockname(),
     ]
 
 
@@ -100,7 +112,7 @@ def test_ancillary_data_is_not_taken_from_the_datagram_before(
 
     def destination() -> bytes:
         sender.sendto(b"x", receiver.getsockname())
-        [(_, envelope)] = incoming.receive(receiver.fileno())
+        _, [envelope] = incoming.receive(receiver.fileno())
         return bytes(_CONTROL.unpack(envelope[NAME.size :])[0])
 
     receiver.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)

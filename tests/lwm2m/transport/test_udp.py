@@ -190,7 +190,7 @@ def test_one_socket_remembers_few_of_the_many_that_it_has_spoken_with() -> None:
         for port in range(1, 3 * PLACES_KEPT):
             place = port.to_bytes(2, "big") + bytes((127, 0, 0, 9))
             local = bytes((127, 0, port >> 8, port & 255))
-            peer = link._make_peer(place, local)
+            peer = link._make_peer(place, *local)
             assert peer == (f"127.0.{port >> 8}.{port & 255}", "127.0.0.9", port)
             assert place in link._make_envelope(peer)
             assert local in link._make_envelope(peer)
