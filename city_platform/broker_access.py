@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from struct import calcsize, unpack
+from typing import Final
 
 import msgspec
 
@@ -38,6 +40,10 @@ class BrokerAccess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue_max: int = 20_000
 
 
+# Big-endian, of 32 bits each.
+_NUMBERS: Final = ">64I"
+
+
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of `host:port` or `[::1]:port`. Raises `ValueError`."""
     host, colon, port = address.rpartition(":")
@@ -53,7 +59,15 @@ def read_token(path: str) -> str:
 
 def chance_from(draw: Draw) -> Callable[[], float]:
     """Numbers from [0, 1) out of random bytes."""
-    return lambda: int.from_bytes(draw(4)) / 2**32
+    # Of one draw come many: each is a system call, or costs as much as one.
+    drawn: list[int] = []
+
+    def chance() -> float:
+        if not drawn:
+            drawn.extend(unpack(_NUMBERS, draw(calcsize(_NUMBERS))))
+        return drawn.pop() / 2**32
+
+    return chance
 
 
 def open_client(

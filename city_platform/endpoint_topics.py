@@ -39,7 +39,7 @@ class EndpointTopic:
 def read_event_topic(template: str, topic: str) -> EventTopic | None:
     """What a topic of the form `Topics.event` names, None when it is another one."""
     found = _event_pattern(template).fullmatch(topic)
-    return EventTopic(found["server"], found["endpoint"], found["kind"]) if found else None
+    return EventTopic(*found.group("server", "endpoint", "kind")) if found else None
 
 
 @lru_cache(maxsize=16)

@@ -18,7 +18,7 @@ Write = Sequence[Statement]
 # ten times what a row does.
 GATHER_S = 0.005
 # The same while nobody is kept waiting but a broker for its PUBACK.
-PATIENCE_S = 0.05
+PATIENCE_S = 0.1
 
 
 class GroupCommit:
@@ -53,8 +53,8 @@ class GroupCommit:
     def submit_all(self, write: Write) -> asyncio.Future[None]:
         """The same for statements of which none is there without the others."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._batch.is_urgent = True
-        self._add(write, future)
+        is_more_urgent, self._batch.is_urgent = not self._batch.is_urgent, True
+        self._add(write, future, is_more_urgent=is_more_urgent)
         return future
 
     def submit_patiently(self, statement: str, parameters: Sequence[Any]) -> asyncio.Future[None]:
@@ -65,7 +65,7 @@ class GroupCommit:
         together = self._batch.together
         if together is None:
             together = self._batch.together = asyncio.get_running_loop().create_future()
-        self._add(((statement, parameters),), together)
+        self._add(((statement, parameters),), together, is_more_urgent=False)
         return together
 
     async def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
@@ -82,11 +82,12 @@ class GroupCommit:
         await self._worker.do(self._connection.close)
         self._worker.close()
 
-    def _add(self, write: Write, future: asyncio.Future[None]) -> None:
+    def _add(self, write: Write, future: asyncio.Future[None], *, is_more_urgent: bool) -> None:
         self._batch.writes.append(write)
         self._batch.futures.append(future)
-        # While one transaction is written, its end schedules the next.
-        if self._writer is None:
+        # While one transaction is written, its end schedules the next; and what waits for its time
+        # already need not come sooner for one more.
+        if self._writer is None and (self._timer is None or is_more_urgent):
             self._schedule()
 
     def _schedule(self) -> None:
@@ -130,8 +131,7 @@ class GroupCommit:
         """What was refused, by its place in the batch; the others are committed."""
         try:
             with transaction(self._connection):
-                for write in writes:
-                    self._execute(write)
+                self._execute_all(writes)
         except sqlite3.OperationalError:
             raise
         except Exception as error:  # of Python's own too: a number that is no 64-bit one
@@ -139,6 +139,25 @@ class GroupCommit:
                 return {0: _refusal(error)}
             return self._commit_each(writes)
         return {}
+
+    def _execute_all(self, writes: list[Write]) -> None:
+        """All of them, in order. Of statements that follow one another most are the same: SQLite is
+        given those at once, which costs half of what each alone does."""
+        same: list[Sequence[Any]] = []
+        last = ""
+        for write in writes:
+            for statement, parameters in write:
+                if statement != last:
+                    self._execute_same(last, same)
+                    last, same = statement, []
+                same.append(parameters)
+        self._execute_same(last, same)
+
+    def _execute_same(self, statement: str, rows: list[Sequence[Any]]) -> None:
+        if len(rows) > 1:
+            self._connection.executemany(statement, rows)
+        elif rows:
+            self._connection.execute(statement, rows[0])
 
     def _execute(self, write: Write) -> None:
         for statement, parameters in write:

@@ -9,7 +9,7 @@ import logging
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,15 +29,15 @@ from city_platform.broker_access import Draw, chance_from, open_client, split_ad
 from city_platform.counts_http import standard_routes
 from city_platform.due_timer import DueTimer
 from city_platform.endpoint_topics import read_event_topic
+from city_platform.event_heads import decode_event_head
 from city_platform.identity.gated import gated
 from city_platform.rules import CallbackTarget, Rule, RuleRunner, default_rules, load_rules
 from city_platform.stores.device_directory import DeviceDirectory, SqliteDeviceDirectory
 from city_platform.stores.opening import open_object_store
 from contracts.api import ConfirmedVersions, DevicesAsked
-from contracts.data_interface import decode_event
 from contracts.errors import ContractError
 from contracts.names import service_identity
-from contracts.topics import Topics
+from contracts.topics import EventTopic, Topics
 from mqtt.connection import QueueFull
 from mqtt.transport.client import MqttClient
 from runtime.clock import Clock
@@ -48,6 +48,8 @@ _log = logging.getLogger(__name__)
 
 # How many are driven again in one go, before the loop may do something else.
 DRIVES_AT_ONCE = 100
+# Messages that are handled each alone after they could not be among others.
+ALONE_MAX = 1_000
 # Thousands of endpoint names.
 ASKED_BYTES_MAX = 1_048_576
 
@@ -136,6 +138,9 @@ class BootstrapComponent:
         self._keys = BridgeKeys(Path(config.pki_dir), clock.now_ns)
         self._client: MqttClient | None = None
         self._timer = DueTimer(clock)
+        self._wake_is_due = False
+        # Topics whose last message could not be handled, among others.
+        self._alone: dict[str, None] = {}
 
     @property
     def targets(self) -> Mapping[str, CallbackTarget]:
@@ -179,7 +184,17 @@ class BootstrapComponent:
                 await self._wait_for(kept)
             # What was published before is still in the client's queue while it is away.
             if self._client is not None and self._client.connected.is_set():
-                await asyncio.gather(*(self._send_again(sends) for sends in again))
+                await self._send_again(again)
+
+    def _wake_soon(self) -> None:
+        """Let the driver look when it is due next: once a turn of the loop, for all that came."""
+        if not self._wake_is_due:
+            self._wake_is_due = True
+            asyncio.get_running_loop().call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._wake_is_due = False
+        self._timer.wake_for(self._drives.next_timer())
 
     async def _wait_for(self, kept: asyncio.Future[None]) -> None:
         try:
@@ -191,56 +206,52 @@ class BootstrapComponent:
 
     # ---- targets ----
 
-    def _registered(self, topic: str, payload: bytes) -> asyncio.Future[None]:
-        # Futures and callbacks, and not a task: of these there are as many as registrations.
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        endpoint = _endpoint_of(self._topics, topic)
-        read = self._documents.get(endpoint)
-        read.add_done_callback(partial(self._document_read, topic, endpoint, payload, done))
-        return done
+    def _registered(self, topic: str, payload: bytes) -> Awaitable[None]:
+        told = read_event_topic(self._topics.event, topic)
+        if topic in self._alone:
+            return self._registered_alone(topic, told, payload)
+        # One future for many: of these there are as many as registrations.
+        taker = partial(self._document_read, topic, told, payload)
+        return self._documents.take(told.endpoint if told else "", taker)
 
     def _document_read(
-        self,
-        topic: str,
-        endpoint: str,
-        payload: bytes,
-        done: asyncio.Future[None],
-        read: asyncio.Future[bytes | None],
-    ) -> None:
+        self, topic: str, told: EventTopic | None, payload: bytes, document: bytes | None
+    ) -> asyncio.Future[None] | None:
         try:
-            document = read.result()
             if document is None and self._directory is not None:
-                asking = asyncio.ensure_future(
-                    self._answer_without_document(topic, endpoint, payload)
-                )
-                asking.add_done_callback(partial(_pass_on, done))
-                return
-            kept = self._answer(topic, endpoint, payload, document, is_known=True)
-        except Exception as error:  # the boundary to a target: the rule runner tries again
-            if not done.done():
-                done.set_exception(error)
-            return
-        if kept is not None:
-            kept.add_done_callback(partial(_pass_on, done))
-        elif not done.done():
-            done.set_result(None)
+                return asyncio.ensure_future(self._answer_without_document(told, payload))
+            return self._answer(told, payload, document, is_known=True)
+        except Exception:
+            # All that were read together are tried again: this one alone, so that others do not
+            # share its fate for ever.
+            if len(self._alone) >= ALONE_MAX:
+                self._alone.clear()
+            self._alone[topic] = None
+            raise
 
-    async def _answer_without_document(self, topic: str, endpoint: str, payload: bytes) -> None:
-        is_known = await self._is_known(endpoint)
-        kept = self._answer(topic, endpoint, payload, None, is_known=is_known)
+    async def _registered_alone(self, topic: str, told: EventTopic | None, payload: bytes) -> None:
+        document = await self._documents.get(told.endpoint if told else "")
+        kept = self._document_read(topic, told, payload, document)
+        self._alone.pop(topic, None)
+        if kept is not None:
+            await asyncio.shield(kept)
+
+    async def _answer_without_document(self, told: EventTopic | None, payload: bytes) -> None:
+        is_known = await self._is_known(told.endpoint if told else "")
+        kept = self._answer(told, payload, None, is_known=is_known)
         if kept is not None:
             await asyncio.shield(kept)
 
     def _answer(
-        self, topic: str, endpoint: str, payload: bytes, document: bytes | None, *, is_known: bool
+        self, told: EventTopic | None, payload: bytes, document: bytes | None, *, is_known: bool
     ) -> asyncio.Future[None] | None:
         """Send what a registration asks for; what is returned is done when that is kept."""
+        endpoint = told.endpoint if told else ""
         decision = decide_on(
-            topic,
+            told,
             payload,
             document=document,
             is_known=is_known,
-            topics=self._topics,
             confirmed_version=self._drives.confirmed_version(endpoint),
             nosec_allowed=self._nosec_allowed,
         )
@@ -248,17 +259,23 @@ class BootstrapComponent:
             self.counts[f"ignored.{decision.reason}"] += 1
             return None
         if self._drives.is_pending(decision):
-            self._drives.settle(endpoint, self._clock.wall_us())
-            self._timer.wake_for(self._drives.next_timer())
-            return None
+            return self._settle(endpoint)
         kept = self._begin(decision)
         if document is not None and self._drives.may_send(endpoint, self._clock.wall_us()):
             self._seal_and_publish(decision, document)
         return kept
 
+    def _settle(self, endpoint: str) -> asyncio.Future[None] | None:
+        """It is told again what is under way."""
+        self._drives.settle(endpoint, self._clock.wall_us())
+        self._wake_soon()
+        row = self._drives.get(endpoint)
+        # Kept again too: it may be told again because it could not be kept the first time.
+        return None if row is None else self._stands.put(row)
+
     def _confirmed(self, topic: str, payload: bytes) -> asyncio.Future[None] | None:
         try:
-            event = decode_event(payload)
+            event = decode_event_head(payload)
         except ContractError:
             self.counts["ignored.malformed"] += 1
             return None
@@ -276,12 +293,12 @@ class BootstrapComponent:
         if row is None:
             return None
         # There is room for another one.
-        self._timer.wake_for(self._drives.next_timer())
+        self._wake_soon()
         return self._stands.put(row)
 
     def _deregistered(self, topic: str, payload: bytes) -> asyncio.Future[None] | None:
         try:
-            event = decode_event(payload)
+            event = decode_event_head(payload)
         except ContractError:
             self.counts["ignored.malformed"] += 1
             return None
@@ -295,31 +312,45 @@ class BootstrapComponent:
 
     def _begin(self, sends: SendCredentials) -> asyncio.Future[None]:
         kept = self._stands.put(self._drives.begin(sends, self._clock.wall_us()))
-        self._timer.wake_for(self._drives.next_timer())
+        self._wake_soon()
         return kept
 
-    async def _send_again(self, sends: SendCredentials) -> None:
-        try:
-            document = await self._documents.get(sends.endpoint)
-        except OSError as error:
-            # It stays pending, and is due again later.
-            _log.warning("the object store cannot be read: %s", error.strerror)
-            self.counts["store_failed"] += 1
-            return
+    async def _send_again(self, again: Sequence[SendCredentials]) -> None:
+        waits = {
+            self._documents.take(sends.endpoint, partial(self._send_with, sends)): None
+            for sends in again
+        }
+        # Shielded: registrations wait for the same.
+        shielded = [asyncio.shield(one) for one in waits]
+        for ended in await asyncio.gather(*shielded, return_exceptions=True):
+            if isinstance(ended, OSError):
+                # They stay pending, and are due again later.
+                _log.warning("the object store cannot be read: %s", ended.strerror)
+                self.counts["store_failed"] += 1
+            elif isinstance(ended, BaseException):
+                raise ended
+
+    def _send_with(
+        self, sends: SendCredentials, document: bytes | None
+    ) -> asyncio.Future[None] | None:
         try:
             version = document_version(sends.endpoint, document)
         except ContractError:
             version = None
         if document is None or version is None:
             self.counts["ignored.no_credentials"] += 1
-            return
-        if version != sends.version:
+        elif version != sends.version:
             # Renewed while the older version was on its way.
-            sends = SendCredentials(sends.endpoint, sends.server, sends.registration_id, version)
-            await asyncio.shield(self._begin(sends))
-            if not self._drives.may_send(sends.endpoint, self._clock.wall_us()):
-                return
-        if self._drives.is_pending(sends):
+            newest = SendCredentials(sends.endpoint, sends.server, sends.registration_id, version)
+            return asyncio.ensure_future(self._send_renewed(newest, document))
+        elif self._drives.is_pending(sends):
+            self._seal_and_publish(sends, document)
+        return None
+
+    async def _send_renewed(self, sends: SendCredentials, document: bytes) -> None:
+        await asyncio.shield(self._begin(sends))
+        is_due = self._drives.may_send(sends.endpoint, self._clock.wall_us())
+        if is_due and self._drives.is_pending(sends):
             self._seal_and_publish(sends, document)
 
     def _seal_and_publish(self, sends: SendCredentials, document: bytes) -> None:
@@ -333,15 +364,13 @@ class BootstrapComponent:
         client = self._client
         assert client is not None
         try:
-            client.publish(
-                message.topic, message.payload, on_acknowledged=partial(self._count, "acknowledged")
-            )
+            client.publish(message.topic, message.payload, on_acknowledged=self._count_acknowledged)
             self.counts["published"] += 1
         except QueueFull:
             self.counts["queue_full"] += 1
 
-    def _count(self, name: str) -> None:
-        self.counts[name] += 1
+    def _count_acknowledged(self) -> None:
+        self.counts["acknowledged"] += 1
 
     # ---- HTTP ----
 
@@ -362,7 +391,7 @@ class BootstrapComponent:
         sends = SendCredentials(endpoint, row.server, row.registration_id, version)
         await asyncio.shield(self._begin(sends))
         if self._drives.may_send(endpoint, self._clock.wall_us()):
-            await self._send_again(sends)
+            await self._send_again([sends])
         return json_response({"endpoint": endpoint, "driven": True}, 202)
 
     async def _confirmed_versions(self, request: Request) -> Response:
@@ -392,14 +421,3 @@ def _rules(config: BootstrapConfig) -> list[Rule]:
 def _endpoint_of(topics: Topics, topic: str) -> str:
     found = read_event_topic(topics.event, topic)
     return found.endpoint if found is not None else ""
-
-
-def _pass_on(done: asyncio.Future[None], kept: asyncio.Future[None]) -> None:
-    if done.done():
-        return
-    if kept.cancelled():
-        done.cancel()
-    elif (error := kept.exception()) is not None:
-        done.set_exception(error)
-    else:
-        done.set_result(None)

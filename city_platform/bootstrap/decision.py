@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from contracts.data_interface import Event, Registration
+from city_platform.event_heads import EventHead
+from contracts.data_interface import Event, ObjectLink
 from contracts.names import is_endpoint_name
 
 Reason = Literal[
@@ -54,7 +55,10 @@ class Ignore(msgspec.Struct, frozen=True):
     wanted: SendCredentials | None = None
 
 
-def decide(event: Event, facts: Facts) -> SendCredentials | Ignore:
+_links = msgspec.json.Decoder(list[ObjectLink])
+
+
+def decide(event: Event | EventHead, facts: Facts) -> SendCredentials | Ignore:
     """What to do about an event.
 
     Only `registered` (a snapshot's entry is one) triggers. A device that says it has `/18830/0`
@@ -74,13 +78,19 @@ def decide(event: Event, facts: Facts) -> SendCredentials | Ignore:
     if facts.credentials_version is None:
         return Ignore("no_credentials")
     # Versions first: a new device has none, and its links need not be looked through.
-    if facts.confirmed_version == facts.credentials_version and _has_broker(registration):
+    if facts.confirmed_version == facts.credentials_version and _has_broker(
+        registration.object_links
+    ):
         return Ignore("confirmed")
     return SendCredentials(
         event.endpoint, event.server, registration.registration_id, facts.credentials_version
     )
 
 
-def _has_broker(registration: Registration) -> bool:
-    links = registration.object_links
-    return isinstance(links, list) and any(link.path == BROKER_INSTANCE for link in links)
+def _has_broker(links: list[ObjectLink] | msgspec.Raw) -> bool:
+    """Links that cannot be read have none: the device gets its credentials once more."""
+    try:
+        found = links if isinstance(links, list) else _links.decode(links)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return any(link.path == BROKER_INSTANCE for link in found)

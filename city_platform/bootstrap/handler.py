@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from city_platform.bootstrap.decision import Facts, Ignore, SendCredentials, decide
 from city_platform.endpoint_topics import read_event_topic, topic_of
+from city_platform.event_heads import decode_event_head
 from contracts.credentials import SealedCredentials, decode_document
-from contracts.data_interface import decode_event, encode
+from contracts.data_interface import encode
 from contracts.errors import ContractError
-from contracts.topics import Topics
+from contracts.topics import EventTopic, Topics
 
 # Seals a plaintext for the bridge of the named server; None when it has no certificate.
 SealFor = Callable[[str], Callable[[bytes], str] | None]
@@ -45,10 +46,9 @@ def handle(
     does not keep to its contract is ignored as `malformed`; its content is not repeated anywhere.
     """
     decision = decide_on(
-        topic,
+        read_event_topic(topics.event, topic),
         payload,
         document=document,
-        topics=topics,
         confirmed_version=confirmed_version,
         is_known=is_known,
         nosec_allowed=nosec_allowed,
@@ -59,19 +59,20 @@ def handle(
 
 
 def decide_on(
-    topic: str,
+    told: EventTopic | None,
     payload: bytes,
     *,
     document: bytes | None,
-    topics: Topics,
     confirmed_version: str | None = None,
     is_known: bool = True,
     nosec_allowed: bool = False,
 ) -> SendCredentials | Ignore:
-    """The first half of `handle`: what one message asks for. `seal` makes the answer."""
-    told = read_event_topic(topics.event, topic)
+    """The first half of `handle`: what one message asks for. `seal` makes the answer.
+
+    `told` is what its topic says, None when that is no event's.
+    """
     try:
-        event = decode_event(payload)
+        event = decode_event_head(payload)
         version = document_version(event.endpoint, document)
     except ContractError:
         return Ignore("malformed")

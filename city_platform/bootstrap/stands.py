@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from city_platform.bootstrap.drives import DeviceStand
+from city_platform.bootstrap.drives import DeviceStand, Stand
 from city_platform.group_commit import GroupCommit
 from city_platform.stores.sqlite import open_database
 from city_platform.stores.worker import Worker
@@ -22,6 +22,8 @@ CREATE TABLE stands (
     since_us INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+# `value` of an Enum is computed in Python.
+_STAND_NAMES = {stand: stand.value for stand in Stand}
 _COLUMNS = "endpoint, stand, server, registration_id, version, confirmed_version, since_us"
 _PUT = f"INSERT OR REPLACE INTO stands ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
@@ -47,7 +49,7 @@ class StandStore:
             _PUT,
             (
                 row.endpoint,
-                row.stand.value,
+                _STAND_NAMES[row.stand],
                 row.server,
                 row.registration_id,
                 row.version,

@@ -16,19 +16,19 @@ class ContiguousProgress:
         self.received = self.contiguous = None
         self._done_beyond.clear()
 
-    def accepts(self, seq: int) -> bool:
-        """Whether `seq` is the one that comes next."""
-        return self.received is None or seq == self.received + 1
-
     def is_repeated(self, seq: int) -> bool:
         """Whether `seq` has been received before."""
         return self.received is not None and seq <= self.received
 
-    def receive(self, seq: int) -> None:
-        """An event arrived; it is not done yet."""
+    def receive(self, seq: int) -> bool:
+        """An event arrived; it is not done yet. Whether it is the one that comes next: another one
+        changes nothing."""
+        if self.received is not None and seq != self.received + 1:
+            return False
         if self.contiguous is None:
             self.contiguous = seq - 1
         self.received = seq
+        return True
 
     def finish(self, seq: int) -> bool:
         """An event is done. Returns whether the contiguous position moved."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from typing import Final
 
 from city_platform.bridge.procedure import CredentialsProcedure, Progress
 from city_platform.bridge.registry import Held, Registry
@@ -18,6 +19,9 @@ from contracts.credentials import (
 )
 from contracts.data_interface import Completes, Outcome, encode
 from contracts.errors import ContractError
+
+# `value` of an Enum is computed in Python.
+_COUNTED: Final = {progress: f"credentials_{progress.value}" for progress in Progress}
 
 # Opens a compact JWE; raises `ValueError` when it cannot be opened.
 OpenSealed = Callable[[str], bytes]
@@ -87,7 +91,7 @@ class CredentialsDesk:
         progress = procedure.handle_outcome(outcome, is_stored=is_stored)
         if progress is Progress.RUNNING:
             return [self._ask(procedure, now_us)]
-        self._counts[f"credentials_{progress.value}"] += 1
+        self._counts[_COUNTED[progress]] += 1
         if progress is Progress.COMPLETED and is_stored:
             self._completed = Completes("credentials", procedure.version)
         self._drop(endpoint)

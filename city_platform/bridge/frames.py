@@ -42,6 +42,7 @@ class EventEnvelope(msgspec.Struct, frozen=True):
     seq: int
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _frames = msgspec.json.Decoder(ServerFrameHead)
 _envelopes = msgspec.json.Decoder(EventEnvelope)
 _heads = msgspec.json.Decoder(RegistrationHead)
@@ -49,7 +50,10 @@ _heads = msgspec.json.Decoder(RegistrationHead)
 
 def read_frame(data: bytes) -> ServerFrameHead:
     """One frame. Raises `ContractError`, and `UnsupportedVersion` when only newer code can."""
-    frame = _read(_frames, data)
+    try:
+        frame = _frames.decode(data)
+    except _UNREADABLE as error:
+        raise _no_frame(error) from error
     if frame.v > VERSION:
         raise UnsupportedVersion("a frame of the server", frame.v, VERSION)
     return frame
@@ -68,5 +72,9 @@ def read_registration(data: bytes | msgspec.Raw) -> RegistrationHead:
 def _read(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw) -> _T:
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ContractError(f"not a frame of the data interface: {error}") from error
+    except _UNREADABLE as error:
+        raise _no_frame(error) from error
+
+
+def _no_frame(error: Exception) -> ContractError:
+    return ContractError(f"not a frame of the data interface: {error}")

@@ -145,6 +145,9 @@ OPERATIONS: dict[Manner, Operation] = {
     Manner.DELETE: "delete",
 }
 
+# `value` of an Enum is computed in Python.
+_MANNER_NAMES: dict[Manner, str] = {manner: manner.value for manner in Manner}
+
 _VERDICT_OF_STAGE: dict[Stage, Verdict] = {
     "timeout": Verdict.UNKNOWN,
     "unknown": Verdict.UNKNOWN,
@@ -189,6 +192,9 @@ class Progress(Enum):
     COMPLETED = "completed"
     GIVEN_UP = "given_up"
 
+    # Looked up in tables for every outcome: Enum's own hash is computed in Python.
+    __hash__ = object.__hash__
+
 
 def verdict_on(outcome: Outcome) -> Verdict:
     """What an outcome says of the step that asked for it."""
@@ -231,31 +237,66 @@ def steps_for(document: CredentialsDocument, held: Held) -> list[Step]:
 
 def broker_values(broker: BrokerCredentials) -> tuple[Value, ...]:
     """The resources of `/18830/0`; without the secret key of a device that has it to itself."""
-    secret_key = Value(_SECRET_KEY, "opaque", _base64(broker.secret_key))
-    return (
-        Value("/18830/0/0", "string", broker.uri),
-        Value("/18830/0/1", "string", broker.client_id),
-        Value("/18830/0/2", "boolean", broker.clean_session),
-        Value("/18830/0/3", "unsigned", broker.keep_alive_s),
-        Value("/18830/0/6", "integer", broker.security_mode),
+    uri, shared, ca_certificate, usage = _shared_broker_values(
+        broker.uri, broker.clean_session, broker.keep_alive_s, broker.security_mode,
+        broker.ca_certificate, broker.certificate_usage,
+    )  # fmt: skip
+    own = (
         Value("/18830/0/7", "opaque", _base64(broker.certificate)),
-        Value("/18830/0/8", "opaque", _base64(broker.ca_certificate)),
-        *([secret_key] if broker.secret_key else ()),
-        Value("/18830/0/10", "integer", broker.certificate_usage),
+        ca_certificate,
+        *([Value(_SECRET_KEY, "opaque", _base64(broker.secret_key))] if broker.secret_key else ()),
+        usage,
     )
+    return (uri, Value("/18830/0/1", "string", broker.client_id), *shared, *own)
 
 
 def publication_values(publication: Publication, *, is_active: bool = False) -> tuple[Value, ...]:
     """The resources of one `/18831/n`, not active yet unless it `is_active` at once."""
-    source, broker, topic, qos, retain, active, encoding = _resources(publication.instance)
+    before, topic, after = _shared_publication_values(
+        publication.instance, publication.source, publication.qos, publication.retain,
+        publication.encoding, is_active,
+    )  # fmt: skip
+    return (*before, Value(topic, "string", publication.topic), *after)
+
+
+# What devices of an installation, and of a model, have in common is made once. Nothing of it is
+# secret.
+@lru_cache(maxsize=64)
+def _shared_broker_values(
+    uri: str, clean_session: bool, keep_alive_s: int, security_mode: int, ca_certificate: bytes,
+    usage: int,
+) -> tuple[Value, tuple[Value, ...], Value, Value]:  # fmt: skip
+    """The URI, what follows the client id, the CA's certificate, and how that is to be used."""
     return (
-        Value(source, "corelnk", publication.source),
-        Value(broker, "objlnk", f"{BROKER_OBJECT}:0"),
-        Value(topic, "string", publication.topic),
-        Value(qos, "unsigned", publication.qos),
-        Value(retain, "boolean", publication.retain),
-        Value(active, "boolean", is_active),
-        Value(encoding, "unsigned", publication.encoding),
+        Value("/18830/0/0", "string", uri),
+        (
+            Value("/18830/0/2", "boolean", clean_session),
+            Value("/18830/0/3", "unsigned", keep_alive_s),
+            Value("/18830/0/6", "integer", security_mode),
+        ),
+        Value("/18830/0/8", "opaque", _base64(ca_certificate)),
+        Value("/18830/0/10", "integer", usage),
+    )
+
+
+@lru_cache(maxsize=256)
+def _shared_publication_values(
+    instance: int, source: str, qos: int, retain: bool, encoding: int, is_active: bool
+) -> tuple[tuple[Value, ...], str, tuple[Value, ...]]:
+    """What is before the topic, the topic's path, and what is behind it."""
+    first = _instance(instance)
+    return (
+        (
+            Value(f"{first}/0", "corelnk", source),
+            Value(f"{first}/1", "objlnk", f"{BROKER_OBJECT}:0"),
+        ),
+        f"{first}/2",
+        (
+            Value(f"{first}/3", "unsigned", qos),
+            Value(f"{first}/4", "boolean", retain),
+            Value(f"{first}/{_ACTIVE}", "boolean", is_active),
+            Value(f"{first}/6", "unsigned", encoding),
+        ),
     )
 
 
@@ -364,7 +405,7 @@ class CredentialsProcedure:
         since, and the step that switches on again be answered from the store.
         """
         step = self._steps[self._position]
-        parts = (self._chain, step.path, self._manner.value, str(self._number))
+        parts = (self._chain, step.path, _MANNER_NAMES[self._manner], str(self._number))
         self._chain = blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
         return ID_PREFIX + self._chain
 
@@ -410,12 +451,6 @@ _ONE_BY_ONE: dict[Manner, Callable[[Iterable[Value]], list[Step]]] = {
 @lru_cache(maxsize=256)
 def _instance(number: int) -> str:
     return f"/{PUBLICATION_OBJECT}/{number}"
-
-
-@lru_cache(maxsize=256)
-def _resources(instance: int) -> tuple[str, ...]:
-    """The paths of a publication's source, broker, topic, QoS, retain, active and encoding."""
-    return tuple(f"{_instance(instance)}/{number}" for number in (0, 1, 2, 3, 4, _ACTIVE, 6))
 
 
 def _base64(data: bytes) -> str:

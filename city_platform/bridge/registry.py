@@ -75,6 +75,9 @@ class Registry:
     def __len__(self) -> int:
         return len(self._held)
 
+    def __contains__(self, endpoint: str) -> bool:
+        return endpoint in self._held
+
     @property
     def superseded(self) -> int:
         """How many registrations of this server were overtaken by a later one elsewhere."""

@@ -163,14 +163,8 @@ class BridgeShell:
             _log.warning("server %s: %s", self._config.server, error)
             connection.close(CLOSE_PROTOCOL_ERROR, str(error)[:100])
             return
-        if self._core.link is Link.LIVE:
-            self.live.set()
-        for complaint in self._core.complaints_to_log():
-            _log.warning("server %s refused %s", self._config.server, complaint)
-        if self._core.is_full and not self._is_paused:
-            self._is_paused = True
-            connection.pause_reading()
-        self._flush_soon()
+        if not self._flush_is_due:
+            self._flush_soon()
 
     def closed(self, reason: str) -> None:
         """The connection is gone, or was refused."""
@@ -196,7 +190,7 @@ class BridgeShell:
 
     def _flush(self) -> None:
         self._flush_is_due = False
-        self.status.look()
+        self._note_link()
         self._publish()
         for message in self._core.messages_to_acknowledge():
             assert isinstance(message, InboundMessage)
@@ -206,6 +200,18 @@ class BridgeShell:
             if self._is_paused and self._core.has_room_again:
                 self._is_paused = False
                 self._connection.resume_reading()
+
+    def _note_link(self) -> None:
+        """What frames have changed, looked at once for all that came together."""
+        core, connection = self._core, self._connection
+        if core.link is Link.LIVE:
+            self.live.set()
+        self.status.look()
+        for complaint in core.complaints_to_log():
+            _log.warning("server %s refused %s", self._config.server, complaint)
+        if core.is_full and not self._is_paused and connection is not None:
+            self._is_paused = True
+            connection.pause_reading()
 
     def _publish(self) -> None:
         now_us = self._clock.wall_us()

@@ -15,14 +15,13 @@ from city_platform.control.rows import CommandRow, HolderRow
 from city_platform.control.store import CommandStore
 from city_platform.due_timer import DueTimer
 from city_platform.endpoint_topics import read_event_topic
+from city_platform.event_heads import EventHead, decode_event_head
 from city_platform.rules import CallbackTarget
 from contracts.bridge_status import HolderNotice
 from contracts.data_interface import (
     NEVER_SENT_TWICE,
-    Event,
     Holder,
     Outcome,
-    decode_event,
     encode,
 )
 from contracts.errors import ContractError
@@ -209,13 +208,13 @@ class Dispatch:
             return self._result_of_kept(event, event.result)
         return self._conclude(row, event, event.result)
 
-    async def _result_of_kept(self, event: Event, outcome: Outcome) -> None:
+    async def _result_of_kept(self, event: EventHead, outcome: Outcome) -> None:
         kept = self._conclude(await self._find_kept(outcome.id), event, outcome)
         if kept is not None:
             await asyncio.shield(kept)
 
     def _conclude(
-        self, row: CommandRow | None, event: Event, outcome: Outcome
+        self, row: CommandRow | None, event: EventHead, outcome: Outcome
     ) -> asyncio.Future[None] | None:
         if row is None or row.endpoint != event.endpoint:
             self.counts["ignored.results_of_others"] += 1
@@ -232,12 +231,12 @@ class Dispatch:
         # Only the event's PUBACK waits: who asks is answered from memory.
         return None if concluded is None else self._keeper.keep(concluded, is_urgent=False)
 
-    def _read(self, topic: str, payload: bytes) -> Event | None:
+    def _read(self, topic: str, payload: bytes) -> EventHead | None:
         """The event, when its topic says the same of server and endpoint: only the topic is
         guarded by the broker's policy."""
         told = read_event_topic(self._topics.event, topic)
         try:
-            event = decode_event(payload)
+            event = decode_event_head(payload)
         except ContractError:
             told = None
         if told is None:

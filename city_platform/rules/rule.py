@@ -30,7 +30,12 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def holds_for(self, document: Any) -> bool:
         """Whether a decoded payload meets this."""
-        found, value = _look_up(document, self.field)
+        found, value = True, document
+        for name in self.field.split("."):
+            if not isinstance(value, dict) or name not in value:
+                found, value = False, None
+                break
+            value = value[name]
         if self.exists is not None:
             return found is self.exists
         if self.one_of is not None:
@@ -74,6 +79,9 @@ class CompiledRule:
         self.target = rule.target
         self.filter = rule.topic_filter(topics)
         self._covered = filter_pattern(self.filter)
+        # What every topic that is covered ends in; None when it may end in anything.
+        last_level = self.filter.rpartition("/")[2]
+        self.last_level = None if last_level in ("+", "#") else last_level
         # The name of the counter of messages that it took.
         self.counter = f"matched.{rule.name}"
         # Whether the payload must be decoded to decide.
@@ -88,7 +96,10 @@ class CompiledRule:
 
     def accepts(self, document: Any) -> bool:
         """Whether a decoded payload meets every condition."""
-        return all(condition.holds_for(document) for condition in self._where)
+        for condition in self._where:  # noqa: SIM110  a generator costs as much as a condition
+            if not condition.holds_for(document):
+                return False
+        return True
 
 
 def filter_pattern(topic_filter: str) -> re.Pattern[str]:
@@ -151,14 +162,6 @@ def _check(rule: Rule, condition: Condition) -> None:
             f"rule {rule.name!r}: the condition on {condition.field!r} "
             "needs exactly one of equals, one_of, exists"
         )
-
-
-def _look_up(document: Any, field: str) -> tuple[bool, Any]:
-    for name in field.split("."):
-        if not isinstance(document, dict) or name not in document:
-            return False, None
-        document = document[name]
-    return True, document
 
 
 def _same(found: Any, wanted: object) -> bool:

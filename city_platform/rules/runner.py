@@ -98,6 +98,14 @@ class RuleRunner:
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._rules = compile_rules(list(rules), topics or Topics())
+        # Rules by the last level of their topics, where that is a name: most of those that cannot
+        # cover a topic need not be asked. Those whose last level is a wildcard are in each.
+        self._open_ended = [rule for rule in self._rules if rule.last_level is None]
+        self._by_last_level = {
+            level: [rule for rule in self._rules if rule.last_level in (level, None)]
+            for level in dict.fromkeys(rule.last_level for rule in self._rules)
+            if level is not None
+        }
         self._covering: dict[str, list[CompiledRule]] = {}
         self._targets = targets
         self._client = client
@@ -167,7 +175,8 @@ class RuleRunner:
         return covering
 
     def _rules_of(self, topic: str) -> list[CompiledRule]:
-        covering = [rule for rule in self._rules if rule.covers(topic)]
+        asked = self._by_last_level.get(topic.rpartition("/")[2], self._open_ended)
+        covering = [rule for rule in asked if rule.covers(topic)]
         if len(self._covering) >= _TOPICS_MAX:
             self._covering.clear()
         self._covering[topic] = covering

@@ -15,6 +15,8 @@ from city_platform.stores.worker import Worker
 from runtime.files import sync_directory, write_atomically
 
 _LEVEL = r"[A-Za-z0-9:_=-][A-Za-z0-9:._=-]{0,199}"
+# Credentials documents, which there are most of, have two thousand bytes.
+_READ_BYTES = 8_192
 _NAME = re.compile(f"{_LEVEL}(?:/{_LEVEL})*", re.ASCII)
 
 
@@ -103,9 +105,7 @@ class FileObjectStore:
     def get_now(self, name: str) -> bytes:
         """`get` in the caller's thread."""
         try:
-            # Not by way of a Path, which costs as much as the system does.
-            with open(f"{self._folder}/{self._checked(name)}", "rb", buffering=0) as file:
-                return file.readall()
+            return _read(f"{self._folder}/{self._checked(name)}")
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise ObjectMissing(name) from None
 
@@ -165,6 +165,18 @@ def checked_name(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise IllegalObjectName(f"{name[:120]!r} is not an object's name")
     return name
+
+
+def _read(path: str) -> bytes:
+    """A whole file, by four system calls where Python's own files take nine. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = [os.read(descriptor, _READ_BYTES)]
+        while parts[-1]:
+            parts.append(os.read(descriptor, _READ_BYTES))
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def _size(path: Path) -> int:

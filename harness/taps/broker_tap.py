@@ -30,6 +30,18 @@ class _Header(msgspec.Struct):
     snapshot: bool = False
 
 
+class _Pattern:
+    """One template as a pattern, and the numbers of its names' groups; 0 where it has none."""
+
+    def __init__(self, name: str, template: str) -> None:
+        self.kind = "command" if name == "held_command" else name
+        pattern = template_pattern(template)
+        self.matches = pattern.fullmatch
+        self.endpoint = pattern.groupindex["endpoint"]
+        self.server = pattern.groupindex.get("server", 0)
+        self.event_kind = pattern.groupindex.get("kind", 0)
+
+
 class BrokerTap:
     """Turns messages into journal records. `seen` is told of each record, for live conditions."""
 
@@ -41,10 +53,7 @@ class BrokerTap:
         seen: Callable[[MessageSeen], None],
     ) -> None:
         self._templates = {name: getattr(topics, name) for name in WATCHED}
-        self._patterns = [
-            ("command" if name == "held_command" else name, template_pattern(template))
-            for name, template in self._templates.items()
-        ]
+        self._patterns = [_Pattern(name, template) for name, template in self._templates.items()]
         self._journal = journal
         self._clock = clock
         self._seen = seen
@@ -63,20 +72,19 @@ class BrokerTap:
             self._seen(record)
 
     def _describe(self, message: InboundMessage) -> MessageSeen | None:
-        for kind, pattern in self._patterns:
-            match = pattern.fullmatch(message.topic)
+        for pattern in self._patterns:
+            match = pattern.matches(message.topic)
             if match is None:
                 continue
-            found = match.groupdict()
             header = self._header(message.payload)
             return MessageSeen(
                 at_ns=self._clock.now_ns(),
                 topic=message.topic,
-                topic_kind=kind,
-                endpoint=found["endpoint"],
+                topic_kind=pattern.kind,
+                endpoint=match[pattern.endpoint],
                 payload_bytes=len(message.payload),
-                server=found.get("server", ""),
-                event_kind=found.get("kind", ""),
+                server=match[pattern.server] if pattern.server else "",
+                event_kind=match[pattern.event_kind] if pattern.event_kind else "",
                 epoch=header.epoch,
                 seq=header.seq,
                 id=header.id,

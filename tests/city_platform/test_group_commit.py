@@ -8,10 +8,13 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from city_platform.group_commit import GroupCommit
+from city_platform.group_commit import GroupCommit, Statement
 from city_platform.stores.sqlite import open_database
 from city_platform.stores.worker import Worker
+from tests.processes import WITHIN_S
 
 PUT = "INSERT OR REPLACE INTO numbers VALUES (?, ?)"
 
@@ -212,5 +215,69 @@ def test_closing_does_not_wait_for_patience(tmp_path: Path) -> None:
         waiting = commits.submit_patiently(PUT, ("b", 1))
         await commits.close()
         assert waiting.done()
+
+    asyncio.run(story())
+
+
+PUT_PLAINLY = "INSERT INTO numbers VALUES (?, ?)"
+REMOVE = "DELETE FROM numbers WHERE name = ?"
+NAMES = st.sampled_from(["a", "b", "c"])
+STATEMENTS = st.one_of(
+    st.tuples(st.just(PUT), st.tuples(NAMES, st.integers(0, 9) | st.none())),
+    # Refused when the name is there.
+    st.tuples(st.just(PUT_PLAINLY), st.tuples(NAMES, st.integers(0, 9))),
+    st.tuples(st.just(REMOVE), st.tuples(NAMES)),
+)
+
+
+def one_by_one(writes: list[list[Statement]]) -> tuple[list[bool], list[tuple[str, int]]]:
+    """Which of them are kept, and what is there in the end, when each is committed alone."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute("CREATE TABLE numbers (name TEXT PRIMARY KEY, number INTEGER NOT NULL)")
+    kept = []
+    for write in writes:
+        connection.execute("BEGIN")
+        try:
+            for statement, parameters in write:
+                connection.execute(statement, parameters)
+        except sqlite3.IntegrityError:
+            connection.execute("ROLLBACK")
+            kept.append(False)
+        else:
+            connection.execute("COMMIT")
+            kept.append(True)
+    rows = connection.execute("SELECT * FROM numbers ORDER BY name").fetchall()
+    connection.close()
+    return kept, rows
+
+
+@given(writes=st.lists(st.lists(STATEMENTS, min_size=1, max_size=3), min_size=1, max_size=12))
+@settings(deadline=None, max_examples=60)
+def test_what_is_committed_together_is_as_if_each_were_alone(
+    tmp_path_factory: pytest.TempPathFactory, writes: list[list[Statement]]
+) -> None:
+    async def story() -> tuple[list[bool], list[tuple[str, int]]]:
+        commits = make(tmp_path_factory.mktemp("numbers"))
+        ended = await asyncio.gather(
+            *(commits.submit_all(write) for write in writes), return_exceptions=True
+        )
+        rows = await commits.query("SELECT * FROM numbers ORDER BY name")
+        await commits.close()
+        return [one is None for one in ended], rows
+
+    assert asyncio.run(story()) == one_by_one(writes)
+
+
+def test_what_is_urgent_does_not_wait_as_long_as_what_was_patient_before(tmp_path: Path) -> None:
+    async def story() -> None:
+        schema = "CREATE TABLE numbers (name TEXT PRIMARY KEY, number INTEGER NOT NULL)"
+        database = open_database(tmp_path / "numbers.sqlite", schema)
+        commits = GroupCommit(database, Worker("numbers"), gather_s=0.0, patience_s=3_600.0)
+        await commits.submit(PUT, ("first", 1))
+        patient = [commits.submit_patiently(PUT, (f"p{number}", 1)) for number in range(3)]
+        async with asyncio.timeout(WITHIN_S):
+            await commits.submit(PUT, ("urgent", 1))
+            await asyncio.gather(*set(patient))
+        await commits.close()
 
     asyncio.run(story())

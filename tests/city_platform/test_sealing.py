@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -22,6 +23,8 @@ from joserfc.jwk import ECKey
 from city_platform.sealing import (
     SEALS_PER_AGREEMENT,
     CannotOpen,
+    _decode,
+    _encode,
     opener,
     renewed_opener,
     sealer,
@@ -213,3 +216,36 @@ def test_a_renewed_certificate_that_cannot_be_read_opens_nothing_and_is_tried_ag
     with pytest.raises(CannotOpen, match="cannot be read"):
         open_sealed(sealer(other)(PLAINTEXT))
     assert open_sealed(SEALED) == PLAINTEXT
+
+
+def strictly_decoded(part: str) -> bytes | None:
+    """Base64url without padding, the long way (RFC 4648 §5, RFC 7515 §2); None when it is not."""
+    text = part.encode().translate(bytes.maketrans(b"-_+/=", b"+/!!!"))
+    try:
+        return a2b_base64(text + b"=" * (-len(part) % 4), strict_mode=True)
+    except ValueError:
+        return None
+
+
+@given(st.binary(max_size=400))
+def test_base64url_is_written_as_the_library_writes_it_and_read_again(data: bytes) -> None:
+    text = _encode(data)
+    assert text == urlsafe_b64encode(data).rstrip(b"=").decode()
+    assert _decode(text) == data
+
+
+@given(
+    st.text(alphabet='AQz09-_+/="\\ \n\t\x00é', max_size=24)
+    | st.builds(
+        lambda data, place, odd: _encode(data)[:place] + odd + _encode(data)[place:],
+        st.binary(max_size=40),
+        st.integers(0, 60),
+        st.sampled_from(["", "\\", "\\/", "\\u0041", '"', "=", "+", "/", "A", "\n"]),
+    )
+)
+def test_base64url_is_read_no_less_strictly_than_the_long_way(part: str) -> None:
+    try:
+        found = _decode(part)
+    except CannotOpen:
+        found = None
+    assert found == strictly_decoded(part)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from city_platform.bootstrap import Facts, Ignore, Message, SendCredentials, decide, handle
+from city_platform.event_heads import decode_event_head
 from contracts.credentials import decode_sealed
 from contracts.data_interface import Event, ObjectLink, Registration, Security, encode
 from contracts.topics import Topics
@@ -75,6 +77,17 @@ def test_the_decision_follows_the_facts(
     told: Event, known: Facts, decision: SendCredentials | Ignore | None
 ) -> None:
     assert decide(told, known) == (decision or Ignore("no_registration"))
+    # Told by the event's head, whose links are read when they are needed.
+    assert decide(decode_event_head(encode(told)), known) == decide(told, known)
+
+
+@pytest.mark.parametrize("links", [b"[{}]", b'"/18830/0"', b"7", b"[" * 50_000 + b"]" * 50_000])
+def test_links_that_cannot_be_read_have_no_broker(links: bytes) -> None:
+    head = decode_event_head(encode(event()))
+    assert head.registration is not None
+    odd = msgspec.structs.replace(head.registration, object_links=msgspec.Raw(links))
+    told = msgspec.structs.replace(head, registration=odd)
+    assert decide(told, facts(confirmed_version="v1")) == SEND
 
 
 def answer(payload: bytes, document: bytes | None = DOCUMENT, topic: str = TOPIC) -> Any:

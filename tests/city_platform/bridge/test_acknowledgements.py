@@ -14,9 +14,10 @@ def test_the_position_is_where_the_first_hole_begins(
 ) -> None:
     progress = ContiguousProgress()
     for number in range(12):
-        assert progress.accepts(start + number)
-        progress.receive(start + number)
+        assert progress.receive(start + number)
         assert progress.is_repeated(start + number)
+        assert not progress.receive(start + number)
+        assert not progress.receive(start + number + 2)
     done = order[:taken]
     for number in done:
         progress.finish(start + number)
@@ -31,4 +32,4 @@ def test_after_a_restart_the_next_event_sets_the_position() -> None:
     progress.receive(5)
     progress.restart()
     assert not progress.finish(5)
-    assert progress.accepts(900)
+    assert progress.receive(900)

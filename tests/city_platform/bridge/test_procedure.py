@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
-from base64 import b64decode
+from base64 import b64decode, b64encode
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from city_platform.bridge.procedure import (
     AFTER,
@@ -15,11 +17,13 @@ from city_platform.bridge.procedure import (
     Manner,
     Progress,
     Verdict,
+    broker_values,
+    publication_values,
     verdict_on,
 )
 from city_platform.bridge.registry import Held, Links
-from contracts.credentials import decode_document
-from contracts.data_interface import Command, Outcome, ResultError, Stage
+from contracts.credentials import BrokerCredentials, Publication, decode_document
+from contracts.data_interface import Command, Outcome, ResultError, Stage, Value
 from tests.city_platform.bridge.server_side import KEY, SERVER, document
 
 NO_LINKS = Held("r1", Links(b'[{"path":"/1/0"}]'))
@@ -394,3 +398,71 @@ def test_a_renewal_leaves_the_key_that_a_device_keeps_where_it_is() -> None:
     assert (renewed.operation, renewed.mode) == ("write", "update")
     replaced = procedure(Held("r1", Links(b'[{"path":"/18830/0"}]'))).command(1)
     assert (replaced.operation, replaced.mode) == ("write", "replace")
+
+
+def base64(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
+FEW = st.integers(0, 2)
+
+
+@given(
+    st.builds(
+        BrokerCredentials,
+        uri=st.sampled_from(["mqtts://a", "mqtts://b"]),
+        client_id=st.sampled_from(["lamp-1", "lamp-2"]),
+        certificate=st.binary(max_size=3),
+        ca_certificate=st.binary(max_size=2),
+        secret_key=st.binary(max_size=2),
+        clean_session=st.booleans(),
+        keep_alive_s=FEW,
+        security_mode=FEW,
+        certificate_usage=FEW,
+    )
+)
+def test_what_brokers_have_in_common_is_each_ones_own(broker: BrokerCredentials) -> None:
+    key = [Value("/18830/0/9", "opaque", base64(broker.secret_key))] if broker.secret_key else []
+    values = broker_values(broker)
+    assert list(values) == [
+        Value("/18830/0/0", "string", broker.uri),
+        Value("/18830/0/1", "string", broker.client_id),
+        Value("/18830/0/2", "boolean", broker.clean_session),
+        Value("/18830/0/3", "unsigned", broker.keep_alive_s),
+        Value("/18830/0/6", "integer", broker.security_mode),
+        Value("/18830/0/7", "opaque", base64(broker.certificate)),
+        Value("/18830/0/8", "opaque", base64(broker.ca_certificate)),
+        *key,
+        Value("/18830/0/10", "integer", broker.certificate_usage),
+    ]
+    # Equal is not enough: 1 is True in Python, and not in JSON.
+    assert [type(one.value) for one in values[2:5]] == [bool, int, int]
+
+
+@given(
+    st.builds(
+        Publication,
+        instance=FEW,
+        source=st.sampled_from(["</3303>", "</3416>"]),
+        topic=st.sampled_from(["devices/a/state", "devices/b/state"]),
+        qos=FEW,
+        retain=st.booleans(),
+        encoding=FEW,
+    ),
+    st.booleans(),
+)
+def test_what_publications_have_in_common_is_each_ones_own(
+    publication: Publication, is_active: bool
+) -> None:
+    path = f"/18831/{publication.instance}"
+    values = publication_values(publication, is_active=is_active)
+    assert list(values) == [
+        Value(f"{path}/0", "corelnk", publication.source),
+        Value(f"{path}/1", "objlnk", "18830:0"),
+        Value(f"{path}/2", "string", publication.topic),
+        Value(f"{path}/3", "unsigned", publication.qos),
+        Value(f"{path}/4", "boolean", publication.retain),
+        Value(f"{path}/5", "boolean", is_active),
+        Value(f"{path}/6", "unsigned", publication.encoding),
+    ]
+    assert [type(one.value) for one in values[3:]] == [int, bool, bool, int]

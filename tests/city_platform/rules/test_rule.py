@@ -8,10 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_platform.rules import Condition, Rule, RuleError, default_rules, read_rules
+from city_platform.rules import (
+    CallbackTarget,
+    Condition,
+    Rule,
+    RuleError,
+    RuleRunner,
+    default_rules,
+    read_rules,
+)
 from city_platform.rules.rule import compile_rules, decode_payload, filter_pattern
 from contracts.errors import ContractError
 from contracts.topics import Topics, filter_matches, is_topic_filter
+from mqtt.connection import InboundMessage
 
 
 def rule(**changes: Any) -> Rule:
@@ -112,6 +121,23 @@ FILTER = st.builds(
     st.sampled_from([[], ["#"]]),
 ).filter(is_topic_filter)
 TOPIC = st.lists(LEVEL.filter(lambda level: level != "+"), min_size=1, max_size=4).map("/".join)
+
+
+@given(st.lists(FILTER, min_size=1, max_size=6), TOPIC)
+def test_a_topic_meets_the_rules_that_cover_it_whatever_their_last_levels(
+    filters: list[str], topic: str
+) -> None:
+    rules = [rule(name=f"r{number}", topic=one) for number, one in enumerate(filters)]
+    taken: list[str] = []
+    targets = {rules[0].target: CallbackTarget(lambda topic, payload: taken.append(topic))}
+    runner = RuleRunner(None, rules, targets)
+    runner.handle_message(InboundMessage(topic, b"{}", 0, 0, False, False, 1))
+    matched = {name for name, count in runner.counts.items() if name.startswith("matched.")}
+    expected = {
+        f"matched.r{number}" for number, one in enumerate(filters) if filter_matches(one, topic)
+    }
+    assert matched == expected
+    assert len(taken) == len(expected)
 
 
 @given(FILTER, TOPIC)

@@ -103,3 +103,13 @@ def test_no_name_reaches_outside_the_store(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(story(Path(folder)))
         assert [path.name for path in Path(folder).iterdir()] == ["inside"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 8_191, 8_192, 8_193, 100_000])
+def test_an_object_of_any_size_is_read_whole(tmp_path: Path, size: int) -> None:
+    data = bytes(number % 251 for number in range(size))
+    with open_store(tmp_path) as store:
+        store.put_now([NewObject("credentials/a.json", data)])
+        assert store.get_now("credentials/a.json") == data
+        with pytest.raises(ObjectMissing):
+            store.get_now("credentials")
