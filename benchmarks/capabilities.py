@@ -91,6 +91,10 @@ CAPABILITIES: tuple[Capability, ...] = (
                 only=lambda line: not _is_as_fast_as_can_be(line),
             ),
             Figure("times the aiocoap pair's rate, answered", "times_aiocoap", "×", least=15),
+            Figure(
+                "times the aiocoap pair's rate, every event delivered",
+                "times_aiocoap_with_events", "×", least=15,
+            ),
             Figure("p99 of a Register", "register.p99_ms", "ms"),
             Figure("Updates, every event delivered", "update.per_s_with_events", "/s"),
             Figure("gaps in the events", "events.gaps", "", most=0),

@@ -1,4 +1,5 @@
-"""A process of a benchmark that is told what to do on a pipe, and what it used."""
+"""A process of a benchmark that is told what to do on a pipe, and what it used. None is waited for
+without a bound."""
 
 from __future__ import annotations
 
@@ -7,6 +8,10 @@ import contextlib
 import multiprocessing
 import os
 import resource
+import select
+import signal
+import subprocess
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
@@ -60,10 +65,50 @@ def ended(process: Any, within_s: float = END_S) -> None:
         process.join(timeout=END_S)
 
 
-async def terminated(process: asyncio.subprocess.Process, within_s: float = END_S) -> None:
-    """Ask a program to end, and kill it when it does not in time."""
-    with contextlib.suppress(ProcessLookupError):
+def lines_of(process: subprocess.Popen[bytes], within_s: float, what: str) -> Iterator[bytes]:
+    """The lines that a program says within so many seconds; `what` names it in errors.
+
+    Raises `TimeoutError` when the time is over, `EOFError` when it has ended.
+    """
+    assert process.stdout is not None
+    # Not by readline, which waits for as long as the program does.
+    descriptor, ends_at = process.stdout.fileno(), time.monotonic() + within_s
+    said = b""
+    while select.select([descriptor], [], [], max(0.0, ends_at - time.monotonic()))[0]:
+        more = os.read(descriptor, 65_536)
+        if not more:
+            raise EOFError(f"{what} ended before that")
+        *lines, said = (said + more).split(b"\n")
+        yield from lines
+    raise TimeoutError(f"{what} has not come so far within {within_s:g} s")
+
+
+def killed(process: subprocess.Popen[bytes], asked_first_s: float = 0.0) -> None:
+    """Kill a program, which is asked to end so many seconds before.
+
+    Raises `TimeoutError` with its number when it is there all the same.
+    """
+    if asked_first_s:
         process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(asked_first_s)
+    process.kill()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(
+            f"process {process.pid} was killed and is still there {END_S:g} s later"
+        ) from None
+
+
+async def terminated(
+    process: asyncio.subprocess.Process,
+    within_s: float = END_S,
+    asked_by: signal.Signals = signal.SIGTERM,
+) -> None:
+    """Ask a program to end by a signal, and kill it when it does not in time."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(asked_by)
     try:
         await asyncio.wait_for(process.wait(), within_s)
     except TimeoutError:

@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import time
 from collections import Counter
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -20,6 +22,8 @@ from runtime.tuning import tune_process
 
 # As often as a bridge whose MQTT broker answers in no time.
 ACKNOWLEDGE_EVERY = 256
+# The shortest header of a frame without mask.
+_HEAD_BYTES = 2
 # First bytes of unfragmented frames (RFC 6455 §5.2).
 _TEXT, _CLOSE, _PING, _PONG = 0x81, 0x88, 0x89, 0x8A
 
@@ -46,6 +50,8 @@ class EventReader(asyncio.Protocol):
     def __init__(self, url: str, token: str) -> None:
         self.kinds: Counter[str] = Counter()
         self.seq = -1
+        # When the latest event came, on the monotonic clock that all processes share.
+        self.heard_ns = 0
         self.gaps = 0
         self.snapshot_registrations = 0
         self.gone = ""
@@ -96,6 +102,7 @@ class EventReader(asyncio.Protocol):
         return {
             "kinds": dict(self.kinds),
             "seq": self.seq,
+            "heard_ns": self.heard_ns,
             "gaps": self.gaps,
             "snapshot_registrations": self.snapshot_registrations,
             "gone": self.gone,
@@ -105,40 +112,54 @@ class EventReader(asyncio.Protocol):
     def _take_frames(self, data: bytes, at: int) -> int:
         """Take the whole frames from `at` on (RFC 6455 §5.2); returns where the rest begins."""
         size = len(data)
-        while size - at >= 2:
-            length, begin = data[at + 1], at + 2
+        texts: list[bytes] = []
+        while size - at >= _HEAD_BYTES:
+            first, length = data[at], data[at + 1]
+            begin = at + _HEAD_BYTES
             if length == 126:
-                length, begin = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
+                length, begin = data[at + 2] << 8 | data[at + 3], at + 4
             elif length == 127:
                 length, begin = int.from_bytes(data[at + 2 : at + 10], "big"), at + 10
-            if begin + length > size:
+            end = begin + length
+            if end > size:
                 break
-            if data[at] == _TEXT:
-                self._take(data[begin : begin + length])
-            elif data[at] == _PING:
-                self._send(_PONG, data[begin : begin + length])
-            elif data[at] == _CLOSE:
-                self._give_up(f"closed by the server: {data[begin + 2 : begin + length]!r}")
-            at = begin + length
+            if first == _TEXT:
+                texts.append(data[begin:end])
+            elif first == _PING:
+                self._send(_PONG, data[begin:end])
+            elif first == _CLOSE:
+                self._give_up(f"closed by the server: {data[begin + 2 : end]!r}")
+            at = end
+        self._take(texts)
         return at
 
-    def _take(self, text: bytes) -> None:
-        frame = self._decode(text)
-        if frame.type == "event":
-            self.kinds[frame.kind] += 1
-            if self.seq >= 0 and frame.seq != self.seq + 1:
-                self.gaps += 1
-            self.seq = frame.seq
-            if frame.seq - self._acknowledged >= ACKNOWLEDGE_EVERY:
-                self._acknowledge()
-            elif not self._is_acknowledging:
-                self._is_acknowledging = True
-                asyncio.get_running_loop().call_later(0.02, self._acknowledge_rest)
-        elif frame.type == "snapshot":
-            self.snapshot_registrations += len(frame.registrations)
-            self._epoch = frame.epoch
-            if frame.last and not self.snapshot_ended.done():
-                self.snapshot_ended.set_result(None)
+    def _take(self, texts: list[bytes]) -> None:
+        frames = list(map(self._decode, texts))
+        events = [frame for frame in frames if frame.type == "event"]
+        if len(events) < len(frames):
+            for frame in frames:
+                if frame.type == "snapshot":
+                    self._take_snapshot(frame)
+        if not events:
+            return
+        numbers = [frame.seq for frame in events]
+        known = [self.seq] if self.seq >= 0 else []
+        pairs = pairwise(known + numbers)
+        self.gaps += sum(later != earlier + 1 for earlier, later in pairs)
+        self.kinds.update([frame.kind for frame in events])
+        self.seq = numbers[-1]
+        self.heard_ns = time.monotonic_ns()
+        if self.seq - self._acknowledged >= ACKNOWLEDGE_EVERY:
+            self._acknowledge()
+        elif not self._is_acknowledging:
+            self._is_acknowledging = True
+            asyncio.get_running_loop().call_later(0.02, self._acknowledge_rest)
+
+    def _take_snapshot(self, frame: _Frame) -> None:
+        self.snapshot_registrations += len(frame.registrations)
+        self._epoch = frame.epoch
+        if frame.last and not self.snapshot_ended.done():
+            self.snapshot_ended.set_result(None)
 
     def _give_up(self, reason: str) -> None:
         self.gone = self.gone or reason

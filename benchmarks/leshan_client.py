@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import select
 import subprocess
 import sys
 import tempfile
@@ -27,7 +25,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from benchmarks.child_process import END_S
+from benchmarks.child_process import killed, lines_of
 from benchmarks.registrations import emulator_up
 from benchmarks.rig import Fields, plain_conditions
 
@@ -96,25 +94,14 @@ def client_up(
         _until_registered(process)
         yield process
     finally:
-        process.kill()
-        process.wait(END_S)
+        killed(process)
 
 
 def _until_registered(process: subprocess.Popen[bytes]) -> None:
-    """Read what it says until it says so. Raises `RuntimeError` when it ends or waits instead."""
-    assert process.stdout is not None
-    # Not by readline, which waits for as long as the client does.
-    descriptor, ends_at = process.stdout.fileno(), time.monotonic() + REGISTERED_WITHIN_S
-    said = b""
-    while select.select([descriptor], [], [], max(0.0, ends_at - time.monotonic()))[0]:
-        more = os.read(descriptor, 65_536)
-        if not more:
-            raise RuntimeError("Leshan's client ended before it was registered")
-        *lines, said = (said + more).split(b"\n")
-        for line in lines:
-            if line.startswith(b"{") and json.loads(line).get("event") == "registered":
-                return
-    raise RuntimeError(f"Leshan's client was not registered within {REGISTERED_WITHIN_S:g} s")
+    """Read what it says until it says so. Raises `EOFError` or `TimeoutError`."""
+    for line in lines_of(process, REGISTERED_WITHIN_S, "Leshan's client, to be registered,"):
+        if line.startswith(b"{") and json.loads(line).get("event") == "registered":
+            return
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ and security whether it is met: the rate when at least 60 s were measured, and t
 `--share-of N` says that this run offers 70 % of N devices a second, the rate that was sustained.
 With `--judge` the exit code is 0 when all are met, 1 when one is not, 2 when one cannot be told.
 `--profile DIR` samples every process with py-spy, when that is installed, and puts folded stacks of
-each into the directory.
+each into the directory; `--profile-only bridge,bootstrap` samples only those.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import uvloop
@@ -99,6 +100,7 @@ async def measure(
     *,
     goes_online: bool = False,
     share_of_per_s: float | None = None,
+    profile_only: Collection[str] = (),
 ) -> Fields:
     """The figures of one run. Raises `HarnessError` when a device was not bootstrapped."""
     security = security_of(options)
@@ -108,7 +110,8 @@ async def measure(
             rig_up(output, live, broker=broker, security=security) as rig,
             taps_on(rig.bench, rig.journal, rig.clock, live, broker=True),
         ):
-            measured = await _onboard(options, rig, live, profile, goes_online)
+            spies = profiled(rig, profile, profile_only)
+            measured = await _onboard(options, rig, live, spies, goes_online)
         found = figures(read_run(output), goes_online=goes_online)
         return {
             "benchmark": "onboarding",
@@ -123,7 +126,11 @@ async def measure(
 
 
 async def _onboard(
-    options: RunOptions, rig: Rig, live: BootstrapsSeen, profile: Path | None, goes_online: bool
+    options: RunOptions,
+    rig: Rig,
+    live: BootstrapsSeen,
+    spies: AbstractAsyncContextManager[None],
+    goes_online: bool,
 ) -> Fields:
     cohort = choose(None, options.devices, options.seed)
     count = len(cohort.rows)
@@ -135,7 +142,7 @@ async def _onboard(
     fleet = configs.fleet(rig.bench, cohort.rows, options, [], credentials)
     await rig.bench.start_fleet({**fleet, "connects": goes_online})
     await until_idle(rig)
-    async with profiled(rig, profile):
+    async with spies:
         meter = CpuMeter(rig.bench, rig.clock)
         run.switch_on()
         reached = live.online if goes_online else live.bootstrapped
@@ -311,6 +318,9 @@ def main() -> int:
     parser.add_argument(
         "--profile", type=made_directory, default=None, help="directory for py-spy's output"
     )
+    parser.add_argument(
+        "--profile-only", default="", help="names of processes, with commas: sample no others"
+    )
     parser.add_argument("--online", action="store_true", help="until the first reading is stored")
     parser.add_argument("--share-of", type=float, help="sustained devices a second: for the p99")
     parser.add_argument("--judge", action="store_true", help="exit code by the bars")
@@ -320,6 +330,7 @@ def main() -> int:
         measure(
             options, asked.broker, asked.out, asked.profile,
             goes_online=asked.online, share_of_per_s=asked.share_of,
+            profile_only=[name for name in asked.profile_only.split(",") if name],
         )
     )  # fmt: skip
     write_line(line, sys.stdout.write)

@@ -13,6 +13,7 @@ import httptools
 from harness.errors import HarnessError
 
 ANSWER_BYTES_MAX = 65_536
+CONNECTED_WITHIN_S = 60.0
 
 
 class Post(NamedTuple):
@@ -44,11 +45,13 @@ class Posters:
         self._failed: HarnessError | None = None
 
     async def open(self, connections: int) -> None:
-        """Connect."""
+        """Connect. Raises `OSError`, of which `TimeoutError` is one."""
         loop = asyncio.get_running_loop()
-        for _ in range(connections):
-            _, connection = await loop.create_connection(lambda: _Connection(self), *self._address)
-            self._all.append(connection)
+        async with asyncio.timeout(CONNECTED_WITHIN_S):
+            for _ in range(connections):
+                opened = loop.create_connection(lambda: _Connection(self), *self._address)
+                _, connection = await opened
+                self._all.append(connection)
         self._free = list(self._all)
 
     def post(self, post: Post) -> None:

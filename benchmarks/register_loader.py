@@ -19,6 +19,7 @@ import uvloop
 
 from benchmarks.child_process import Told, cpu_s, serve_pipe
 from lwm2m.coap import CON, Request, codes, decode_message
+from lwm2m.coap.plain import ACK_HEAD
 from lwm2m.coap.requests import encode_request
 from lwm2m.transport import LocalAndRemote, ManyAddressesLink, open_many_addresses
 from runtime.tuning import tune_process
@@ -36,6 +37,11 @@ _LOCATION_RD, _PATH_RD = b"\x82rd", b"\xb2rd"
 _TICK_S = 0.001
 _TOKEN_BYTES = 5
 _TOKEN_ENDS = 4 + _TOKEN_BYTES
+# Message id and token; and how an acknowledgement with such a token begins.
+_LABEL_BYTES = 2 + _TOKEN_BYTES
+_TOKEN_BITS = 8 * _TOKEN_BYTES
+_LABEL = slice(2, _TOKEN_ENDS)
+_ACK_HEAD = ACK_HEAD + _TOKEN_BYTES
 # How often is looked at what is unanswered.
 _LOOK_EVERY_S = 0.1
 # RFC 7252 §4.8; without the random factor, because these are loopback's few losses.
@@ -63,10 +69,12 @@ class Order(msgspec.Struct, frozen=True):
 class Done(msgspec.Struct, frozen=True):
     """What became of it. `refused` counts answers by code, `failed` exchanges without one.
 
-    `lag_ms` is how far the loader was behind its intention, 99th percentile.
+    `began_ns` is when the first left, on the monotonic clock that all processes share. `lag_ms` is
+    how far the loader was behind its intention, 99th percentile.
     """
 
     count: int
+    began_ns: int
     wall_s: float
     cpu_us: float
     refused: dict[str, int]
@@ -80,34 +88,36 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Datagrams:
-    """What each endpoint sends: encoded by the core once, and then only named and numbered."""
+    """What each endpoint sends: encoded by the core once, and then only named and numbered.
+
+    `label` is message id and token in one number, as they follow each other.
+    """
 
     def __init__(self, lifetime_s: int) -> None:
         query = (f"ep={name_of(0)}", f"lt={lifetime_s}", "lwm2m=1.1", "b=U")
         request = Request(codes.POST, ("rd",), query, LINK_FORMAT, payload=LINKS)
         whole = encode_request(CON, 0, bytes(_TOKEN_BYTES), request)
         self._head = whole[:2]
-        self._before, name, self._behind = whole[4 + _TOKEN_BYTES :].partition(name_of(0).encode())
+        self._before, name, self._behind = whole[_TOKEN_ENDS:].partition(name_of(0).encode())
         assert name
         # By number: how the Update ends, once the endpoint knows where it is registered.
         self._updates: dict[int, bytes] = {}
 
-    def register(self, number: int, message_id: int, token: bytes) -> bytes:
+    def register(self, number: int, label: int) -> bytes:
         """The Register of an endpoint."""
-        return b"%b%b%b%b%b%b" % (
-            self._head, message_id.to_bytes(2, "big"), token,
-            self._before, name_of(number).encode(), self._behind,
+        return b"%b%b%blamp-%07d%b" % (
+            self._head, label.to_bytes(_LABEL_BYTES, "big"), self._before, number, self._behind,
         )  # fmt: skip
 
-    def update(self, number: int, message_id: int, token: bytes) -> bytes:
+    def update(self, number: int, label: int) -> bytes:
         """Its Update, which changes nothing. Raises `KeyError` when it is not registered."""
-        return b"%b%b%b%b" % (
-            self._head, message_id.to_bytes(2, "big"), token, self._updates[number],
+        return b"%b%b%b" % (
+            self._head, label.to_bytes(_LABEL_BYTES, "big"), self._updates[number],
         )  # fmt: skip
 
     def note_created(self, number: int, answer: bytes) -> None:
         """It was registered where this answer says."""
-        options = answer[4 + _TOKEN_BYTES :]
+        options = answer[_TOKEN_ENDS:]
         if options.startswith(_LOCATION_RD) and options[3] < 13 and len(options) == 4 + options[3]:
             # The Update names the same two segments, by an option of another number.
             self._updates[number] = _PATH_RD + options[len(_LOCATION_RD) :]
@@ -126,21 +136,26 @@ def name_of(number: int) -> str:
     return f"lamp-{number:07d}"
 
 
+def local_of(number: int) -> str:
+    """An endpoint's address."""
+    return f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+
+
 class Exchange(msgspec.Struct, gc=False, eq=False):
-    """One request: `times_sent` and when to look again, in seconds of the loop, once it is out."""
+    """One request: what is sent, `times_sent`, and when to look again, in seconds of the loop, once
+    it was first seen unanswered."""
 
     number: int
-    token: bytes
-    datagram: bytes
-    peer: LocalAndRemote
+    label: bytes
+    outgoing: tuple[bytes, LocalAndRemote]
     intended_ns: int = 0
-    times_sent: int = 0
+    times_sent: int = 1
     due: float = 0.0
 
 
 class Loader:
     """Carries out orders, one at a time. It knows of CoAP what it needs: confirmable requests with
-    piggybacked answers, told apart by token and address, sent again as RFC 7252 §4.2 has it.
+    piggybacked answers, known by address, message id and token, sent again as RFC 7252 §4.2 has it.
 
     What can be made before the clock runs is: the requests of an order that is not repeated. What
     that costs is in `cpu_us` all the same.
@@ -149,10 +164,13 @@ class Loader:
     def __init__(self, server: tuple[str, int], lifetime_s: int) -> None:
         self._server = server
         self._datagrams = Datagrams(lifetime_s)
+        # Where each endpoint is, and whom it speaks with.
+        self._peers: dict[int, LocalAndRemote] = {}
         self._loop = asyncio.get_running_loop()
         self.link: ManyAddressesLink | None = None
         self._order = Order(0, 0)
-        # What is to be sent, in its order; and what is out, by token, unique among all endpoints.
+        # What is to be sent, in its order; and what is out, by message id and token, which is
+        # unique among all endpoints.
         self._exchanges: Iterator[Exchange] = iter(())
         self._open: dict[bytes, Exchange] = {}
         # Each endpoint has one request in a pass over all: its message id.
@@ -182,7 +200,7 @@ class Loader:
         self._refused, self._failed, self._retransmitted = {}, 0, 0
         self._ended = self._loop.create_future()
         began_cpu = cpu_s()
-        made = map(self._make, range(self._total))
+        made = self._make_all()
         self._exchanges = made if order.repeat_s else iter(list(made))
         self._began_ns = time.monotonic_ns()
         if not self._rate_per_s():
@@ -198,19 +216,23 @@ class Loader:
     def receive(self, datagrams: Iterable[tuple[bytes, LocalAndRemote]]) -> None:
         """The link's callback."""
         now_ns = time.monotonic_ns()
-        is_open, latencies_ns, created = self._open, self._latencies_ns, self._created
+        take, latencies_ns, created = self._open.pop, self._latencies_ns, self._created
         answered_before = len(latencies_ns)
+        is_new = not self._order.updates
+        expected = codes.CREATED if is_new else codes.CHANGED
         for data, peer in datagrams:
-            exchange = is_open.get(data[4:_TOKEN_ENDS])
-            if exchange is None or exchange.peer != peer:
+            exchange = take(data[_LABEL], None)
+            if exchange is None:
                 continue
-            del is_open[exchange.token]
+            if data[0] != _ACK_HEAD or exchange.outgoing[1] != peer:
+                self._open[exchange.label] = exchange
+                continue
             latencies_ns.append(now_ns - exchange.intended_ns)
-            if data[1] == codes.CREATED:
-                created.append((exchange.number, data))
-            elif data[1] != codes.CHANGED:
+            if data[1] != expected:
                 text = codes.code_text(data[1])
                 self._refused[text] = self._refused.get(text, 0) + 1
+            elif is_new:
+                created.append((exchange.number, data))
         if not self._rate_per_s():
             answered = len(latencies_ns) - answered_before
             self._begin(min(answered, self._total - self._begun), now_ns)
@@ -249,26 +271,29 @@ class Loader:
             return
         self._begun += count
         exchanges = list(islice(self._exchanges, count))
-        due = self._loop.time() + _ACK_TIMEOUT_S
+        is_open = self._open
         for exchange, at_ns in zip(exchanges, intended_ns or repeat(now_ns), strict=False):
             exchange.intended_ns = at_ns
-            exchange.times_sent = 1
-            exchange.due = due
-            self._open[exchange.token] = exchange
-        self._send([(exchange.datagram, exchange.peer) for exchange in exchanges])
+            is_open[exchange.label] = exchange
+        self._send([exchange.outgoing for exchange in exchanges])
 
-    def _make(self, place: int) -> Exchange:
-        """The request that comes at this place in the order."""
-        order = self._order
-        number = order.first + place % order.count
-        if number == order.first:
-            self._passes += 1
-        self._tokens += 1
-        token = self._tokens.to_bytes(_TOKEN_BYTES, "big")
+    def _make_all(self) -> Iterator[Exchange]:
+        """The requests of the order, in its order, each made when it is asked for."""
+        order, server, peers = self._order, self._server, self._peers
         make = self._datagrams.update if order.updates else self._datagrams.register
-        datagram = make(number, number + self._passes & 0xFFFF, token)
-        local = f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
-        return Exchange(number, token, datagram, (local, *self._server))
+        first, count, token, passes = order.first, order.count, self._tokens, self._passes
+        self._tokens += self._total
+        self._passes += -(-self._total // count)
+        for place in range(self._total):
+            its_pass, number = divmod(place, count)
+            number += first
+            token += 1
+            message_id = number + passes + its_pass + 1 & 0xFFFF
+            datagram = make(number, message_id << _TOKEN_BITS | token)
+            peer = peers.get(number)
+            if peer is None:
+                peer = peers[number] = (local_of(number), *server)
+            yield Exchange(number, datagram[_LABEL], (datagram, peer))
 
     def _send(self, datagrams: list[tuple[bytes, LocalAndRemote]]) -> None:
         if datagrams and self.link is not None:
@@ -276,15 +301,19 @@ class Loader:
 
     def _send_again(self, now: float) -> None:
         to_send = []
-        for exchange in [each for each in self._open.values() if each.due <= now]:
-            if exchange.times_sent == _SENDS_MAX:
-                del self._open[exchange.token]
-                self._failed += 1
-                continue
-            exchange.due = now + _ACK_TIMEOUT_S * 2**exchange.times_sent
-            exchange.times_sent += 1
-            self._retransmitted += 1
-            to_send.append((exchange.datagram, exchange.peer))
+        for exchange in list(self._open.values()):
+            if not exchange.due:
+                # Nearly all are answered before they are looked at: none has its own time before.
+                exchange.due = now + _ACK_TIMEOUT_S
+            elif exchange.due <= now:
+                if exchange.times_sent == _SENDS_MAX:
+                    del self._open[exchange.label]
+                    self._failed += 1
+                    continue
+                exchange.due = now + _ACK_TIMEOUT_S * 2**exchange.times_sent
+                exchange.times_sent += 1
+                self._retransmitted += 1
+                to_send.append(exchange.outgoing)
         self._send(to_send)
 
     def _end_if_over(self) -> None:
@@ -297,6 +326,7 @@ class Loader:
         total = len(latencies)
         return Done(
             count=total + self._failed,
+            began_ns=self._began_ns,
             wall_s=wall_s,
             cpu_us=cpu / total * 1e6,
             refused=self._refused,

@@ -30,14 +30,14 @@ from typing import Any
 import msgspec
 import psutil
 
-from benchmarks.child_process import Child, child
+from benchmarks.child_process import START_S, Child, child, killed, lines_of
 from benchmarks.event_reader import read_events
 from benchmarks.register_loader import WINDOW_DEFAULT, Done, Order, load
 from harness.reporting.environment import environment_notes
 
 Fields = dict[str, Any]
 EVENTS_WITHIN_S = 60.0
-READY_WITHIN_S = 60.0
+ENDS_WITHIN_S = 30.0
 # Memory is told at these numbers of devices, and at the last.
 MARKS = (20_000, 100_000)
 # How often a device that is kept registered updates: as ours do, in good time.
@@ -93,17 +93,21 @@ def emulator_up(directory: Path, settings: Fields) -> Iterator[tuple[Emulator, s
             assert process.stdout is not None
             process.stdin.write(msgspec.json.encode(config) + b"\n")
             process.stdin.flush()
-            line = process.stdout.readline()
-            if not line:
-                raise RuntimeError((directory / "server.log").read_text()[-2_000:])
+            try:
+                line = next(lines_of(process, START_S, "the server emulator"))
+            except EOFError:
+                raise RuntimeError((directory / "server.log").read_text()[-2_000:]) from None
             yield Emulator(process, json.loads(line)["ready"]), tokens["data_token"]
         finally:
-            process.terminate()
-            process.wait(timeout=30)
+            killed(process, asked_first_s=ENDS_WITHIN_S)
 
 
 class Measurement:
-    """One load on one server, phase by phase."""
+    """One load on one server, phase by phase.
+
+    A rate is from the first request to the last answer, or to the last event at its reader; what
+    the processes do before and after is in their CPU.
+    """
 
     def __init__(self, server: Server, loader: Child, reader: Child | None) -> None:
         self._server = server
@@ -114,11 +118,12 @@ class Measurement:
         """Carry an order out and wait for its events: rate, latency and CPU by process."""
         before = self._seen()
         server_before = self._server.cpu_s()
-        began = time.monotonic()
         done = msgspec.convert(self._loader.ask(msgspec.to_builtins(order)), Done)
         answered = done.count - done.failed - sum(done.refused.values())
         after = self._await_events(before["seq"] + answered)
-        wall_s = time.monotonic() - began
+        wall_s = done.wall_s
+        if self._reader is not None:
+            wall_s = (after["heard_ns"] - done.began_ns) / 1e9
         server_after = self._server.cpu_s()
         told: Fields = {
             "count": done.count,
@@ -174,7 +179,9 @@ def measure(told: argparse.Namespace) -> Fields:
     with tempfile.TemporaryDirectory(prefix="lamplighter-registrations-") as name:
         line |= _on_emulator(Path(name), told)
     if told.aiocoap_exchanges:
-        line["times_aiocoap"] = round(line["register"]["per_s"] / line["aiocoap_per_s"], 1)
+        for ends in ("", "_with_events"):
+            rate = line["register"][f"per_s{ends}"]
+            line[f"times_aiocoap{ends}"] = round(rate / line["aiocoap_per_s"], 1)
         cpu_us = line["register"]["server_cpu_us"] + line["register"]["loader_cpu_us"]
         line["times_less_cpu_than_aiocoap"] = round(line["aiocoap_cpu_us"] / cpu_us, 1)
     if told.leshan:
@@ -258,14 +265,13 @@ def leshan_up() -> Iterator[Server]:
         config = {"role": "server", "psk": [], "x509_endpoints": [], "models": object_models()}
         process.stdin.write(msgspec.json.encode(config) + b"\n")
         process.stdin.flush()
-        ready = json.loads(process.stdout.readline())["ready"]
+        ready = json.loads(next(lines_of(process, START_S, "Leshan's server")))["ready"]
         drain = subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL)
         yield Server(process.pid, ("127.0.0.1", ready["coap"]))
     finally:
-        process.kill()
-        process.wait()
+        killed(process)
         if drain is not None:
-            drain.wait()
+            killed(drain)
 
 
 def _on_leshan(told: argparse.Namespace) -> Fields:

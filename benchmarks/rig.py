@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 import psutil
 
+from benchmarks.child_process import terminated
 from harness.bench.bench import Bench, BenchPlan, bench_up
 from harness.bench.state import temporary_state
 from harness.errors import HarnessError
@@ -28,6 +29,8 @@ Fields = dict[str, Any]
 
 # py-spy says nowhere that it has attached.
 ATTACHED_AFTER_S = 1.0
+# It writes what it has sampled down when it is ended.
+SPY_WRITES_S = 60.0
 # A process that used less of a core than this, for so long, has done what it was given.
 IDLE_RATIO, IDLE_FOR_S = 0.05, 0.5
 IDLE_WITHIN_S = 60.0
@@ -129,10 +132,13 @@ def made_directory(text: str) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def profiled(rig: Rig, directory: Path | None) -> AsyncIterator[None]:
+async def profiled(
+    rig: Rig, directory: Path | None, only: Collection[str] = ()
+) -> AsyncIterator[None]:
     """Sample every process of the bench into `directory` (None: do not) while the block runs.
 
-    Folded stacks, one file a process. Raises `HarnessError` where py-spy is not installed.
+    Folded stacks, one file a process; `only` those that are named, when some are: each sampler
+    takes its own part of the machine. Raises `HarnessError` where py-spy is not installed.
     """
     if directory is None:
         yield
@@ -140,15 +146,14 @@ async def profiled(rig: Rig, directory: Path | None) -> AsyncIterator[None]:
     spies = [
         await _spy_on(each.pid, directory / f"{name}.folded")
         for name, each in rig.bench.processes.items()
-        if each.is_running
+        if each.is_running and (not only or name in only)
     ]
     try:
         await asyncio.sleep(ATTACHED_AFTER_S)
         yield
     finally:
-        for spy in spies:
-            spy.send_signal(signal.SIGINT)
-        await asyncio.gather(*(spy.wait() for spy in spies))
+        ends = (terminated(spy, SPY_WRITES_S, asked_by=signal.SIGINT) for spy in spies)
+        await asyncio.gather(*ends)
 
 
 async def _spy_on(pid: int, into: Path) -> asyncio.subprocess.Process:
@@ -174,13 +179,9 @@ class CpuMeter:
         self._load = os.getloadavg()[0]
 
     def _used_s(self) -> dict[str, float]:
-        processes = self._bench.processes
-        # Whom a fork server made is a child of it and counted by its own name.
-        counted = {each.pid for each in processes.values()}
-        used = {
-            name: each.sample()[0] + _children_s(each.pid, counted)
-            for name, each in processes.items()
-        }
+        # A sample has the children in it that a process had when it became ready: the Mosquitto
+        # beside our broker process. Whom a fork server made is counted by its own name alone.
+        used = {name: each.sample()[0] for name, each in self._bench.processes.items()}
         return used | {"runner": sum(os.times()[:2])}
 
     def us_each(self, count: int) -> dict[str, int]:
@@ -210,18 +211,6 @@ def _file_system(path: Path) -> str:
         if str(parent) in mounts:
             return mounts[str(parent)]
     return ""
-
-
-def _children_s(pid: int, but: Collection[int]) -> float:
-    """CPU of the running children of a process, and of theirs, but for some: the Mosquitto beside
-    our broker process."""
-    used_s = 0.0
-    with contextlib.suppress(psutil.Error):
-        for child in psutil.Process(pid).children():
-            if child.pid not in but:
-                times = child.cpu_times()
-                used_s += times.user + times.system + _children_s(child.pid, but)
-    return used_s
 
 
 def _busy_s() -> float:

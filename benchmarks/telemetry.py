@@ -48,6 +48,7 @@ from benchmarks.rig import Fields, write_line
 from contracts.api import IngestionCounts
 from contracts.names import service_identity
 from contracts.topics import Topics, fill
+from harness.bench.parent import die_with_parent
 from harness.mqtt_broker.mosquitto import find_mosquitto
 from harness.reporting.environment import environment_notes
 from mqtt.connection import InboundMessage
@@ -72,7 +73,8 @@ INGESTION = service_identity("ingestion")
 class Child:
     """A process that speaks JSON lines."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, module: str, process: asyncio.subprocess.Process) -> None:
+        self._module = module
         self._process = process
         self.pid = process.pid
 
@@ -83,9 +85,14 @@ class Child:
         await self._process.stdin.drain()
 
     async def hear(self, within_s: float = WITHIN_S) -> Any:
-        """The next line."""
+        """The next line. Raises `TimeoutError`, or `EOFError` when it has ended."""
         assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), within_s)
+        try:
+            line = await asyncio.wait_for(self._process.stdout.readline(), within_s)
+        except TimeoutError:
+            raise TimeoutError(f"{self._module} has said nothing for {within_s:g} s") from None
+        if not line:
+            raise EOFError(f"{self._module} has ended; what it logged is above")
         return json.loads(line)
 
 
@@ -97,9 +104,10 @@ async def child_up(module: str, config: Mapping[str, Any], file: Path) -> AsyncI
         sys.executable, "-m", *module.split(), "--config", str(file),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         env=os.environ | {"LAMPLIGHTER_LOG": "ERROR"}, limit=1 << 20,
+        preexec_fn=die_with_parent(),
     )  # fmt: skip
     try:
-        yield Child(process)
+        yield Child(module, process)
     finally:
         await terminated(process)
 

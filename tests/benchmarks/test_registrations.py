@@ -75,10 +75,14 @@ def read(datagram: bytes) -> Request:
     return read_request(message.code, message.options, message.payload, confirmable=True)
 
 
+def label(message_id: int, token: bytes) -> int:
+    return int.from_bytes(message_id.to_bytes(2, "big") + token, "big")
+
+
 def test_a_loaders_register_is_one_that_a_server_reads() -> None:
     datagrams = Datagrams(lifetime_s=60)
     for number in (0, 1, 999_999):
-        data = datagrams.register(number, 4_711, b"token")
+        data = datagrams.register(number, label(4_711, b"token"))
         message = decode_message(data)
         assert (message.message_id, message.token) == (4_711, b"token")
         request = read(data)
@@ -93,9 +97,9 @@ def test_a_loaders_register_is_one_that_a_server_reads() -> None:
 def test_a_loaders_update_goes_to_where_the_endpoint_is_registered() -> None:
     datagrams = Datagrams(lifetime_s=60)
     with pytest.raises(KeyError):
-        datagrams.update(7, 1, b"token")
+        datagrams.update(7, label(1, b"token"))
     datagrams.note_location(7, ("rd", "a1b2c3"))
-    data = datagrams.update(7, 65_535, b"token")
+    data = datagrams.update(7, label(65_535, b"token"))
     assert decode_message(data).message_id == 65_535
     assert read(data) == Request(codes.POST, ("rd", "a1b2c3"))
 
@@ -107,7 +111,7 @@ def test_a_loader_learns_from_the_answer_where_the_endpoint_is_registered(
     datagrams = Datagrams(lifetime_s=60)
     response = Response(codes.CREATED, location_path=("rd", registration_id))
     datagrams.note_created(7, encode_response(ACK, 5, b"token", response))
-    assert read(datagrams.update(7, 1, b"token")).path == ("rd", registration_id)
+    assert read(datagrams.update(7, label(1, b"token"))).path == ("rd", registration_id)
 
 
 class Line:
@@ -146,7 +150,9 @@ def test_the_loader_keeps_its_window_full_and_tells_what_became_of_each() -> Non
         assert len({peer for _, peer in line.sent}) == 3
         [first, *rest] = line.answers()
         stranger = (first[0], ("127.9.9.9", "127.0.0.1", 5_683))
-        loader.receive([stranger])
+        other_id = (first[0][:2] + b"\xff\xff" + first[0][4:], first[1])
+        request = (b"\x45" + first[0][1:], first[1])
+        loader.receive([stranger, other_id, request])
         assert line.sent == []
         loader.receive([first, first])
         assert len(line.sent) == 1, "one was answered, one follows"
@@ -158,7 +164,12 @@ def test_the_loader_keeps_its_window_full_and_tells_what_became_of_each() -> Non
         await asyncio.sleep(0)
         assert {read(data).path for data, _ in line.sent} == {("rd", "a1")}
         loader.receive(line.answers(codes.CHANGED))
-        assert (await updating).count == 3
+        told = await updating
+        assert (told.count, told.refused) == (3, {})
+        updating = asyncio.ensure_future(loader.carry_out(Order(0, 3, updates=True)))
+        await asyncio.sleep(0)
+        loader.receive(line.answers(codes.CREATED))
+        assert (await updating).refused == {"2.01": 3}, "that is no answer to an Update"
 
     asyncio.run(story())
 
