@@ -17,6 +17,7 @@ from city_platform.aws.bootstrap import answer_event, drive
 from city_platform.aws.commands import conclude, get_command, post_command
 from city_platform.aws.envelopes import read_published
 from city_platform.aws.installation import Installation, read_environment
+from city_platform.aws.presence import follow_presence
 from city_platform.aws.transform import transform_records
 from city_platform.broker_access import chance_from
 from city_platform.control.names import ResourceNames
@@ -69,6 +70,12 @@ def on_event(event: Event, context: object) -> Event:
 def on_schedule(event: Event, context: object) -> Event:
     """Every minute: credentials that were not confirmed go out again."""
     return _process.run(drive)
+
+
+def on_presence(event: Event, context: object) -> Event:
+    """A message of a device's presence topic, or of AWS IoT Core's lifecycle events."""
+    published = read_published(event)
+    return _process.run(lambda installation: follow_presence(published, installation))
 
 
 def on_records(event: Event, context: object) -> Event:

@@ -34,7 +34,8 @@ _ENTRY: Final = """
 import os, sys
 sys.path[:0] = os.environ["LAMPLIGHTER_CODE"].split(os.pathsep)
 from city_platform.aws.handlers import *
-from city_platform.aws.handlers import on_command, on_event, on_records, on_result, on_schedule
+from city_platform.aws.handlers import on_command, on_event, on_presence
+from city_platform.aws.handlers import on_records, on_result, on_schedule
 """
 
 

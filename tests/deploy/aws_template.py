@@ -126,8 +126,12 @@ def _holds(
 ) -> bool:
     values = context.get(key, ())
     # The operators that the template uses; another one is a KeyError.
-    without = {"StringLikeIfExists": True, "ForAllValues:StringEquals": True}
+    like = {
+        "StringLikeIfExists": fnmatchcase,
+        "ForAllValues:StringEquals": str.__eq__,
+        "ForAllValues:StringLike": fnmatchcase,
+    }
+    # All of them hold where nothing is told.
     if not values:
-        return without[operator]
-    like = {"StringLikeIfExists": fnmatchcase, "ForAllValues:StringEquals": str.__eq__}
+        return operator in like
     return all(any(like[operator](value, one) for one in wanted) for value in values)

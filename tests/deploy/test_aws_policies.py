@@ -20,6 +20,7 @@ from city_platform.aws.bootstrap import DRIVES_MAX, answer_event, drive
 from city_platform.aws.commands import conclude, get_command, post_command
 from city_platform.aws.envelopes import envelope
 from city_platform.aws.installation import Environment
+from city_platform.aws.presence import follow_presence
 from city_platform.aws.transform import transform_records
 from city_platform.control.requests import builtin_names
 from city_platform.stores.aws.copied_telemetry import CopiedTelemetryStore
@@ -39,6 +40,7 @@ from tests.city_platform.aws.test_entry_points import (
     request,
     told,
 )
+from tests.city_platform.aws.test_presence import born, connected
 from tests.city_platform.bootstrap.test_decision import event
 from tests.city_platform.ingestion.packs import NOW_S, alarm, alarm_topic, state, state_topic
 from tests.city_platform.stores.aws.emulators import (
@@ -200,6 +202,13 @@ async def results_function(aws: RecordedAws, folder: Path) -> None:
     await conclude(told(event(kind="result", registration=None, result=outcome)), city)
 
 
+async def presence_function(aws: RecordedAws, folder: Path) -> None:
+    """A connection, in the broker's words and in the device's own."""
+    city = await _city(aws)
+    for published in (connected(1), born(1), connected(2)):
+        await follow_presence(published, city)
+
+
 async def transform_function(aws: RecordedAws, folder: Path) -> None:
     """Records of all kinds."""
     city = await _city(aws)
@@ -225,6 +234,7 @@ STORIES: dict[str, Story] = {
     "BootstrapDrive": drive_function,
     "Commands": commands_function,
     "Results": results_function,
+    "Presence": presence_function,
     "Transform": transform_function,
 }
 

@@ -64,7 +64,7 @@ def test_every_entry_point_exists(resources: dict[str, Any]) -> None:
         for one in resources.values()
         if one["Type"] == "AWS::Serverless::Function"
     ]
-    assert len(functions) == 5
+    assert len(functions) == 6
     for handler in functions:
         module, _, name = handler.rpartition(".")
         assert callable(getattr(importlib.import_module(module), name))
@@ -80,7 +80,29 @@ def test_the_rules_hear_the_topics_of_the_contract(resources: dict[str, Any]) ->
     events = {fill(topics.event, kind=kind) for kind in ("registered", "bootstrap", "result")}
     others = {fill(one) for one in (topics.state, topics.alarm)}
     commands = {fill(one) for one in (topics.command, topics.held_command)}
-    assert selected == events | others | commands
+    connections = {fill(one) for one in (topics.presence, topics.lifecycle)}
+    assert selected == events | others | commands | connections
+
+
+def test_every_rule_that_calls_a_function_may(resources: dict[str, Any]) -> None:
+    called = {
+        (name, action["Lambda"]["FunctionArn"].removesuffix(".Arn").removeprefix("GetAtt "))
+        for name, one in resources.items()
+        if one["Type"] == "AWS::IoT::TopicRule"
+        for action in one["Properties"]["TopicRulePayload"]["Actions"]
+        if "Lambda" in action
+    }
+    allowed = {
+        (
+            one["Properties"]["SourceArn"].removesuffix(".Arn").removeprefix("GetAtt "),
+            one["Properties"]["FunctionName"].removeprefix("Ref "),
+        )
+        for one in resources.values()
+        if one["Type"] == "AWS::Lambda::Permission"
+        and one["Properties"]["Principal"] == "iot.amazonaws.com"
+    }
+    assert called == allowed
+    assert {("PresenceRule", "Presence"), ("LifecycleRule", "Presence")} <= called
 
 
 def test_every_rule_hands_the_payload_on_as_base64_and_keeps_what_fails(

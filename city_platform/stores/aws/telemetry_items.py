@@ -6,6 +6,7 @@
 | `conflict#<endpoint>#<path>` | device time, digest | another value for a key that has one |
 | `series#<endpoint>` | path | that there are readings of this path |
 | `alarm#<endpoint>` | device time (newest first), path, alarm, raised | an alarm |
+| `presence#<endpoint>` | `-` | whether it is connected, and what that was told from |
 | `pack#<digest>` | `-` | a pack without times of its own; gone after its window |
 | `feed` | cursor | a line of the feed |
 | `state` | `ingestion` | position, counts, and who writes |
@@ -20,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from city_platform.presence import UNHEARD, DevicePresence
 from city_platform.stores.aws.tables import Item
 from city_platform.stores.telemetry_records import (
     AlarmRecord,
@@ -138,6 +140,41 @@ def alarm_item(found: AlarmRecord, attempt: int) -> Item:
 def alarm_from(item: Item) -> Alarm:
     """An alarm as it was written."""
     return msgspec.json.decode(str(item["alarm"]), type=Alarm)
+
+
+def presence_key(endpoint: str) -> Key:
+    """Where the presence of a device is."""
+    return f"presence#{endpoint}", "-"
+
+
+def presence_item(endpoint: str, tenant: str, known: DevicePresence, revision: int) -> Item:
+    """The presence of a device as it is written for the so manyth time."""
+    pk, sk = presence_key(endpoint)
+    return {
+        "pk": pk,
+        "sk": sk,
+        "presence": known.state.value,
+        "since_us": known.since_us,
+        "boot": known.boot,
+        "connection": known.connection,
+        "ended": known.ended,
+        "version": known.version,
+        "tenant": tenant,
+        "revision": revision,
+    }
+
+
+def presence_from(item: Item) -> tuple[DevicePresence, int]:
+    """What an item tells and how often it was written; of an empty one nothing and never."""
+    if not item:
+        return UNHEARD, 0
+    return msgspec.convert(item | {"state": item["presence"]}, DevicePresence), _whole(item)
+
+
+def _whole(item: Item) -> int:
+    revision = item["revision"]
+    assert isinstance(revision, int)
+    return revision
 
 
 def pack_item(pack: UnstampedPack, attempt: int, window_us: int) -> Item:

@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,11 +83,20 @@ class RecordedAws(Aws):
 
     def __init__(self, config: AwsStores, opened: contextlib.AsyncExitStack) -> None:
         super().__init__(config, opened, random.Random(1).random)
+        self._session = _session(config.profile)
         self.recorded: list[Call] = []
 
     async def call(self, service: str, operation: str, /, **parameters: Any) -> Answer:
         self.recorded.append(Call(service, operation, parameters))
         return await super().call(service, operation, **parameters)
+
+
+@cache
+def _session(profile: str | None) -> Any:
+    """What all accounts of a test process share: what services there are, read once."""
+    from aiobotocore.session import AioSession
+
+    return AioSession(profile=profile)
 
 
 @contextlib.asynccontextmanager
