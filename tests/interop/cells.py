@@ -107,7 +107,14 @@ def _cells(
 
 LESHAN_SERVER = _cells("leshan", "server", DEVICE_MANAGEMENT, (NONE, PSK, X509))
 LESHAN_BOOTSTRAP_SERVER = _cells("leshan", "bootstrap server", BOOTSTRAP, (NONE, PSK, X509))
-LESHAN_CLIENT = _cells("leshan", "client", DEVICE_MANAGEMENT, (NONE, PSK, X509))
+# What a bridge writes to a device that it gives its credentials: LwM2M 1.1 has Create of several
+# instances at once, which not everybody takes.
+CREDENTIALS: tuple[tuple[str, Sequence[int | None]], ...] = (
+    ("create of several instances", _MANY),
+    ("credentials, publications in one Create", _NO_FORMAT),
+    ("credentials, one by one after a refusal", _NO_FORMAT),
+)
+LESHAN_CLIENT = _cells("leshan", "client", (*DEVICE_MANAGEMENT, *CREDENTIALS), (NONE, PSK, X509))
 LESHAN_BOOTSTRAPPED_CLIENT = _cells(
     "leshan", "client", (("bootstrap, then register", (SENML_CBOR, TLV)),), (NONE, PSK, X509)
 )

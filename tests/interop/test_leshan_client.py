@@ -11,6 +11,7 @@ import pytest
 from contracts.data_interface import Event, Outcome
 from tests.interop.cells import LESHAN_CLIENT, LWM2M_CBOR, Cell
 from tests.interop.fetch_leshan import VERSION
+from tests.interop.given_credentials import credentials_at_once, credentials_one_by_one
 from tests.interop.ours import NotThereYet, triples
 from tests.interop.pairs import LeshanAtServer, Made
 from tests.interop.recording import recorded
@@ -380,6 +381,26 @@ def send(pair: LeshanAtServer, content_format: int | None, told: Told) -> None:
     assert (NAME, "string", "Eclipse Leshan") in triples(event.values)
 
 
+def create_several(pair: LeshanAtServer, content_format: int | None, told: Told) -> None:
+    """Two instances in one request; that one of them is there already is refused."""
+    first, second = (200 + next(_numbers) for _ in range(2))
+    wanted = {f"/3303/{number}/5750": f"created {number}" for number in (first, second)}
+    values = [_value(path, "string", text) for path, text in wanted.items()]
+    after = pair.leshan.lines_so_far
+    outcome = _command(pair, "create", content_format, path="/3303", values=values)
+    if outcome.code != "2.01":
+        raise _LeshanCannot(f"Create of several instances is answered {outcome.code}")
+    for path, text in wanted.items():
+        told += pair.leshan.until_event("written", after=after, values=[[path, "string", text]])[
+            "values"
+        ]
+        assert _read(pair, path, None, []) == {path: text}
+    again = _command(pair, "create", content_format, path="/3303", values=values)
+    assert again.code == "4.00", again
+    for number in (first, second):
+        assert pair.command("delete", path=f"/3303/{number}").code == "2.02"
+
+
 def _needs_test_object(pair: LeshanAtServer) -> None:
     registration = pair.registered.registration
     assert registration is not None
@@ -417,6 +438,9 @@ OPERATIONS: dict[str, Operation] = {
     "write composite": write_composite,
     "observe composite, notified": observe_composite,
     "send": send,
+    "create of several instances": create_several,
+    "credentials, publications in one Create": credentials_at_once,
+    "credentials, one by one after a refusal": credentials_one_by_one,
 }
 
 

@@ -65,6 +65,8 @@ def _decoded(messages: list[RecordedMessage]) -> Iterator[tuple[ObjectPath, Valu
             requests[message.token] = message
         if not message.payload or message.content_format not in SUPPORTED:
             continue
+        if message.code.startswith(("4.", "5.")):
+            continue  # words about an error
         asked = requests.get(message.token)
         if asked is None:
             continue  # a notification of an observation that began before the recording

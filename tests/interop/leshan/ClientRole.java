@@ -1,5 +1,6 @@
-// Leshan as LwM2M client: objects 1, 3 and 3303 (three instances), and the test object when its model
-// is given; what servers write and execute is told as events.
+// Leshan as LwM2M client: objects 1, 3 and 3303 (three instances), and when their models are given the
+// test object, and those of the MQTT broker and its publications without an instance; what servers
+// write and execute is told as events.
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -39,6 +40,7 @@ import org.eclipse.leshan.core.response.WriteResponse;
 final class ClientRole extends LwM2mClientObserverAdapter implements Peer.Role {
     private static final int TEMPERATURE = 3303;
     private static final int TEST_OBJECT = 3442;
+    private static final int[] CREDENTIALS = {18830, 18831};
     private static final long TIMEOUT_MS = 15_000;
     private final LeshanClient client;
 
@@ -65,6 +67,11 @@ final class ClientRole extends LwM2mClientObserverAdapter implements Peer.Role {
             objects.setInstancesForObject(TEST_OBJECT, new LwM2mTestObject());
             objects.setClassForObject(TEST_OBJECT, LwM2mTestObject.class);
             ids.add(TEST_OBJECT);
+        }
+        for (int id : CREDENTIALS) {
+            if (model.getObjectModel(id) == null) continue;
+            objects.setClassForObject(id, Told.class);
+            ids.add(id);
         }
         LeshanClientBuilder builder = new LeshanClientBuilder(config.get("endpoint").asText());
         builder.setObjects(objects.create(ids.stream().mapToInt(Integer::intValue).toArray()));
