@@ -444,7 +444,8 @@ class Note(_Record, frozen=True, tag="note"):
 
 
 class BenchDown(_Record, frozen=True, tag="bench_down"):
-    """Every process is gone; `down_s` since the teardown began, `left` names what was left."""
+    """Every process is gone; `down_s` since the teardown began, `left` names what was left and,
+    behind a colon, says more."""
 
     down_s: float
     left: list[str] = []

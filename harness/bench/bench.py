@@ -328,7 +328,7 @@ class Bench:
     async def restart(self, process: str) -> None:
         """Bring a killed process back with the state and the ports it had."""
         target = self.processes[process]
-        await target.until_ended()
+        await target.until_killed()
         config = configs.with_ports(self._configs[process], target.addresses)
         await self._launch(target)
         self._configure(process, config)
@@ -347,13 +347,14 @@ class Bench:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
         running = [process for process in self.processes.values() if process.has_started]
-        await self._fork_servers.stop(running)
+        left = await self._fork_servers.stop(running)
         for watcher in list(self._watchers):
             watcher.cancel()
         for port in self._reserved:
             port.release()
         down_s = (self._clock.now_ns() - began_ns) / 1e9
-        left = [each.name for each in running if each.is_left]
+        told = {each.partition(":")[0] for each in left}
+        left += [each.name for each in running if each.is_left and each.name not in told]
         self._journal.record(BenchDown(at_ns=self._clock.now_ns(), down_s=down_s, left=left))
 
     # ---- inside ----
@@ -399,6 +400,7 @@ class Bench:
         watcher.add_done_callback(self._watchers.discard)
 
     async def _watch(self, process: BenchProcess) -> None:
+        start = process.starts
         await process.until_running()
         if process.has_pid:
             self._journal.record(
@@ -410,7 +412,8 @@ class Bench:
                 )
             )
         returncode = await process.until_ended()
-        if process.is_wanted:
+        # What was started again has ended as somebody wanted, who may have seen its end first.
+        if process.is_wanted and process.starts == start:
             self._journal.record(
                 ProcessExited(
                     at_ns=self._clock.now_ns(), process=process.name, returncode=returncode

@@ -38,6 +38,9 @@ class Child(Protocol):
     async def wait(self) -> int:
         """Wait for its end; returns the code."""
 
+    def let_go(self) -> None:
+        """Close the pipes to it, also while it, or something that it started, holds them."""
+
 
 class Starter(Protocol):
     """Starts `python ARGUMENTS`, with pipes at standard input and output and `log` at error."""
@@ -82,6 +85,10 @@ class ExecutedChild:
     async def wait(self) -> int:
         """Wait for its end; returns the code."""
         return await self._process.wait()
+
+    def let_go(self) -> None:
+        """Close the pipes to it."""
+        self._process._transport.close()  # type: ignore[attr-defined]  # nothing public does
 
 
 class Executing:

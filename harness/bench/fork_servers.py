@@ -89,17 +89,20 @@ class ForkServers:
         made = self.by_name[name] = ForkServer(name, self._logs / f"{name}.log", self._said)
         return made, made
 
-    async def stop(self, running: Sequence[BenchProcess]) -> None:
-        """End processes, and then the fork servers, which are there to tell how the others end."""
+    async def stop(self, running: Sequence[BenchProcess]) -> list[str]:
+        """End processes, and then the fork servers, which are there to tell how the others end.
+
+        What could not be ended, as `BenchProcess.stop` says it.
+        """
         servers = [each for each in running if each.name in self.by_name]
         others = [asyncio.ensure_future(each.stop()) for each in running if each not in servers]
         if others:
             # A fork server that is held still tells nothing: then its own end has to do.
             await asyncio.wait(others, timeout=2 * TERMINATE_WITHIN_S)
-        await asyncio.gather(*(each.stop() for each in servers))
+        left = await asyncio.gather(*(each.stop() for each in servers))
         for each in servers:
             self.lost(each.name)
-        await asyncio.gather(*others)
+        return [each for each in (*left, *await asyncio.gather(*others)) if each]
 
     def lost(self, name: str) -> None:
         """A process has ended; if it is a fork server, so has all that it forked."""

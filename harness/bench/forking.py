@@ -75,6 +75,11 @@ class ForkedChild:
         await self._ended.wait()
         return self.returncode or 0
 
+    def let_go(self) -> None:
+        """Close the pipes to it."""
+        for pipe in self._pipes:
+            pipe.close()
+
     def forked(self, pid: int, process: int) -> None:
         """It runs; `process` is a descriptor that stands for it and is closed here."""
         if self.returncode is not None:

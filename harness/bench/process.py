@@ -7,6 +7,8 @@ output, and logs to a file. It dies with the bench, also when the bench is kille
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
 import signal
 from collections.abc import Callable, Mapping
@@ -23,6 +25,8 @@ Side = Literal["fleet", "emulated", "platform", "instruments"]
 Said = Callable[[str, Mapping[str, Any]], None]
 
 TERMINATE_WITHIN_S = 1.5
+# A killed process gets no further than the kernel's own work for it, which a slow disk draws out.
+KILLED_WITHIN_S = 30.0
 # What `runtime.component` puts before each line of a log: time, component, level, logger.
 _STAMP = re.compile(r"^[\d-]+ [\d:,]+ \S+ [A-Z]+ [\w.]+: ")
 
@@ -64,6 +68,8 @@ class BenchProcess:
         self.is_configured = False
         # How many lines it has said: a sign of life of those that talk.
         self.lines_said = 0
+        # How often it was started: which incarnation this is.
+        self.starts = 0
 
     @property
     def pid(self) -> int:
@@ -122,6 +128,7 @@ class BenchProcess:
         """Start the process; it imports and waits for `configure`."""
         self._ready.clear()
         self._ended.clear()
+        self.starts += 1
         self.is_wanted = True
         self.is_configured = False
         with self._log.open("ab") as log:
@@ -172,26 +179,55 @@ class BenchProcess:
         await self._process.until_running()
 
     async def until_ended(self) -> int:
-        """Wait until it has ended and everything it said was read."""
-        assert self._process is not None
-        await self._process.wait()
-        if self._reading:
-            await asyncio.shield(self._reading)
-        return self._process.returncode or 0
+        """Wait until this incarnation has ended and everything it said was read."""
+        process, reading = self._process, self._reading
+        assert process is not None
+        await process.wait()
+        if reading:
+            await asyncio.shield(reading)
+        return process.returncode or 0
 
-    async def stop(self) -> None:
-        """Ask it to end, then make it."""
+    async def until_killed(self, within_s: float = KILLED_WITHIN_S) -> None:
+        """Wait until it has ended of SIGKILL. Raises `BenchFailed`, which says what has not."""
+        if not await self._ends(within_s):
+            raise BenchFailed(self._not_ended(within_s))
+
+    async def stop(self, killed_within_s: float = KILLED_WITHIN_S) -> str:
+        """Ask it to end, then make it.
+
+        What of it could not be ended in time, with its name before a colon; empty when all is gone.
+        """
         self.is_wanted = False
         if not self.is_running:
-            return
+            return ""
         self.pid_signal(signal.SIGTERM)
+        if await self._ends(TERMINATE_WITHIN_S):
+            return ""
+        self.pid_signal(signal.SIGKILL)
+        if await self._ends(killed_within_s):
+            return ""
+        left = self._not_ended(killed_within_s)
+        if self._process:
+            self._process.let_go()
+        return left
+
+    async def _ends(self, within_s: float) -> bool:
         try:
             # Not `wait_for`: until Python 3.12 it swallows a cancellation that comes with the end.
-            async with asyncio.timeout(TERMINATE_WITHIN_S):
+            async with asyncio.timeout(within_s):
                 await self.until_ended()
         except TimeoutError:
-            self.pid_signal(signal.SIGKILL)
-            await self.until_ended()
+            return False
+        return True
+
+    def _not_ended(self, within_s: float) -> str:
+        killed = f"{self.name}: killed, and"
+        if self.is_left:
+            return f"{killed} still there {within_s:g} s later (process {self.pid})"
+        if self.is_running:
+            return f"{killed} its fork server does not tell its end ({within_s:g} s)"
+        holders = ", ".join(f"{each.name()} (process {each.pid})" for each in _session(self.pid))
+        return f"{self.name}: ended, but {holders or 'something'} that it started holds its output"
 
     def sample(self) -> tuple[float, int]:
         """CPU seconds used and resident bytes, its own and its children's; zeros when gone."""
@@ -231,6 +267,16 @@ class BenchProcess:
                 self._said(self.name, message)
         await process.wait()
         self._ended.set()
+
+
+def _session(leader: int) -> list[psutil.Process]:
+    """What it started, directly or not, and is there without it: each leads a session."""
+    found = []
+    for each in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getsid(each.pid) == leader and each.status() != psutil.STATUS_ZOMBIE:
+                found.append(each)
+    return found
 
 
 def _sample(process: psutil.Process) -> tuple[float, int]:

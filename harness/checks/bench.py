@@ -207,12 +207,12 @@ def nothing_left_behind(journal: Journal) -> Verdict:
     faults = [
         Evidence(
             endpoint=name,
-            observed="still there",
+            observed=how.strip() or "still there",
             expected="gone",
             at_s=journal.since_start_s(down.at_ns),
         )
         for down in downs
-        for name in down.left
+        for name, _, how in (each.partition(":") for each in down.left)
     ]
     return _CLEAN.judge(
         faults,

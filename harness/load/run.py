@@ -299,7 +299,9 @@ class _Processes:
         finally:
             for task in (sampler, *self._watches):
                 task.cancel()
-            await asyncio.gather(*(each.stop() for each in self._processes.values()))
+            stops = (each.stop() for each in self._processes.values())
+            for left in filter(None, await asyncio.gather(*stops)):
+                self._console.out(left, style="yellow", highlight=False)
 
     async def until_connected(self) -> None:
         """Wait until a master elsewhere has the workers. Raises `BenchFailed` when it has not."""

@@ -8,8 +8,6 @@ from harness.checks.registrations import LIFETIME_S
 from harness.runner import server_side
 from harness.runner.run import Run
 
-# After the last arrival: CoAP's first retransmissions are over.
-PATIENCE_S = 20.0
 # What every load keeps to unless its claim says why not.
 STRICT = LoaderLimits()
 
@@ -35,12 +33,12 @@ async def all_register(
         profile=arrivals(name, devices, rate_per_s, limits), within_s=build_s(devices)
     )
     run.switch_on(rate_per_s=rate_per_s)
-    await run.until_registered(devices, within_s=run.arrivals_take_s() + PATIENCE_S)
+    await run.until_registered(devices, within_s=run.arrivals_take_s() + run.patience_s)
 
 
 def build_s(devices: int) -> float:
     """How long a fleet of so many may take to be built, on a machine that others use too."""
-    return 20.0 + devices / 2_000.0
+    return 60.0 + devices / 1_000.0
 
 
 async def hold(run: Run, lifetime_s: int, seconds: float) -> None:

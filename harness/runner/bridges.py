@@ -17,7 +17,7 @@ from harness.runner.run import Run
 from runtime.http_client import HttpClient, HttpError
 
 ASKED_EVERY_S: Final = 0.1
-_EXPIRES_S: Final = 30.0
+_EXPIRES_S: Final = 60.0
 
 
 async def standings(run: Run) -> dict[str, BridgeStanding]:
@@ -98,7 +98,7 @@ async def read_open_loop(run: Run, endpoints: Sequence[str], path: str, rate_per
 async def restart_control_without_memory(run: Run) -> None:
     """Control loses its database: it knows no holder any more, so commands go to every bridge."""
     run.bench.kill("control", "its database is lost")
-    await run.bench.processes["control"].until_ended()
+    await run.bench.processes["control"].until_killed()
     shutil.rmtree(run.bench.plan.state_dir / "control")
     (run.bench.plan.state_dir / "control").mkdir()
     await run.bench.restart("control")

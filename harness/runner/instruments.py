@@ -21,7 +21,7 @@ from mqtt.transport.client import MqttClient, client_tls
 from runtime.clock import Clock
 from runtime.journal import JournalSink
 
-TAP_CONNECTS_WITHIN_S = 30.0
+TAP_CONNECTS_WITHIN_S = 60.0
 EVENT_READER = "event_reader"
 
 

@@ -26,7 +26,7 @@ DEVICES_PER_S: Final = 20.0
 # More of them come faster: nobody waits much longer than a minute for the last.
 ALL_ON_WITHIN_S: Final = 60.0
 # As long as a device that has to register again takes.
-PATIENCE_S: Final = 25.0
+PATIENCE_S: Final = 60.0
 SPEED_MAX: Final = 3_600.0
 # As for the cohort of a bench that is kept up.
 SEED: Final = 1

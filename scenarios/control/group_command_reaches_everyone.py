@@ -48,7 +48,7 @@ async def story(run: Run) -> None:
         asking.journal_issued(record, began_ns, intended_ns, LEVEL)
         asking.journal_concluded(record)
     lamps = run.lamps()
-    await run.until_lamps_follow(lamps, LEVEL, within_s=20 + 3 * run.report_every_s)
+    await run.until_lamps_follow(lamps, LEVEL, within_s=run.patience_s + 3 * run.report_every_s)
     await run.drain()
     await run.end_fleet()
 

@@ -28,7 +28,6 @@ COMMANDS_PER_S: Final = 4.0
 EXPIRES_S: Final = 60.0
 # Longer than a command and the grace in which its outcome may still come.
 ENDS_WITHIN_S: Final = 170.0
-REACHED_WITHIN_S: Final = 20.0
 
 
 async def story(run: Run) -> None:
@@ -45,7 +44,9 @@ async def story(run: Run) -> None:
     commanding = asyncio.create_task(_command(run, run.lamps()))
     try:
         for target in order:
-            await run.kill_at(POINT, draw.randint(1, 3), target, within_s=REACHED_WITHIN_S)
+            if commanding.done():
+                break
+            await run.kill_at(POINT, draw.randint(1, 3), target, within_s=run.patience_s)
         await commanding
     finally:
         commanding.cancel()

@@ -21,9 +21,10 @@ async def story(run: Run) -> None:
     run.begin("telemetry")
     await run.dim(lamps, DIM_LEVEL, rate_per_s=run.command_rate_per_s)
     if online:  # otherwise the claim is broken already, and waiting would only take time
-        await run.until_lamps_follow(lamps, DIM_LEVEL, within_s=20 + 3 * run.report_every_s)
-        await run.until_readings(READINGS_PER_STREAM, within_s=10 + 15 * run.report_every_s)
-        await run.until_alarms(run.models(), within_s=30 + 10 * run.report_every_s)
+        soon_s, every_s = run.patience_s, run.report_every_s
+        await run.until_lamps_follow(lamps, DIM_LEVEL, within_s=soon_s + 3 * every_s)
+        await run.until_readings(READINGS_PER_STREAM, within_s=soon_s + 15 * every_s)
+        await run.until_alarms(run.models(), within_s=soon_s + 10 * every_s)
     await run.let_telemetry_flow(run.telemetry_left_s(began_s))
     await run.drain()
     await run.end_fleet()

@@ -53,14 +53,18 @@ async def story(run: Run) -> None:
     await run.start_fleet()
     run.switch_on(rate_per_s=DEVICES_PER_S)
     for kill in kills[:KILLS_WHILE_ONBOARDING]:
-        await run.kill_at(*kill, within_s=15)
+        if len(run.live.online) == len(run.rows):
+            break  # nothing comes to these points any more
+        await run.kill_at(*kill, within_s=run.patience_s)
     await run.until_online()
     lamps = run.lamps()
     dimming = asyncio.create_task(run.dim(lamps, DIM_LEVEL, rate_per_s=COMMANDS_PER_S))
     for kill in kills[KILLS_WHILE_ONBOARDING:]:
-        await run.kill_at(*kill, within_s=15)
+        if dimming.done():
+            break
+        await run.kill_at(*kill, within_s=run.patience_s)
     await dimming
-    await run.until_lamps_follow(lamps, DIM_LEVEL, within_s=20 + 3 * run.report_every_s)
+    await run.until_lamps_follow(lamps, DIM_LEVEL, within_s=run.patience_s + 3 * run.report_every_s)
     await run.drain()
     await run.end_fleet()
 

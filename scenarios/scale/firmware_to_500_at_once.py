@@ -28,7 +28,6 @@ DOWNLOADED: Final = 2
 ASKED_EVERY_S = 2.0
 ARRIVED_WITHIN_S = 240.0
 INSTALL_S = 1.0
-REBOOTED_WITHIN_S = 30.0
 
 
 class Offer(NamedTuple):
@@ -101,7 +100,7 @@ async def until_downloaded(run: Run, endpoints: Sequence[str]) -> None:
 
 async def until_version(run: Run, endpoints: Sequence[str]) -> None:
     """The same of those that have not said yet that they run the new version."""
-    await _until(run, endpoints, VERSION_PATH, VERSION, REBOOTED_WITHIN_S)
+    await _until(run, endpoints, VERSION_PATH, VERSION, run.patience_s)
 
 
 async def _until(

@@ -31,12 +31,12 @@ async def story(run: Run) -> None:
     """Command everybody, move some, lose a bridge and control's memory, and command again."""
     lamps, draw = run.lamps(), random.Random(run.options.seed)
     moved = sorted(draw.sample(lamps, max(1, round(len(lamps) * MOVED_RATIO))))
-    follow_s = 20 + 3 * run.report_every_s
+    follow_s = run.patience_s + 3 * run.report_every_s
     await run.provision_rows()
     await run.start_fleet()
     run.switch_on()
     await run.until_online()
-    await until_held(run, len(lamps), within_s=10)
+    await until_held(run, len(lamps), within_s=run.patience_s)
     await run.dim(lamps, BY_HOLDER, rate_per_s=run.command_rate_per_s)
     await run.until_lamps_follow(lamps, BY_HOLDER, within_s=follow_s)
     await _move(run, moved)
@@ -64,7 +64,7 @@ async def _move(run: Run, moved: list[str]) -> None:
         reading.cancel()
     # Until every move is known to control and to the bridges that have lost a device by it.
     await run.let_pass(SETTLE_S)
-    await until_held(run, len(run.lamps()), within_s=10)
+    await until_held(run, len(run.lamps()), within_s=run.patience_s)
 
 
 async def _lose_a_bridge(run: Run, pair: topology.Pair) -> None:

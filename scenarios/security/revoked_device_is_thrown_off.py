@@ -13,7 +13,6 @@ DEVICES = 50
 REVOKED: Final = 5
 # A device that was thrown off tries again after a second or less.
 AWAY_S: Final = 4.0
-BACK_WITHIN_S: Final = 30.0
 
 
 async def story(run: Run) -> None:
@@ -34,7 +33,7 @@ async def story(run: Run) -> None:
     await run.reach(
         "all devices connected again",
         lambda: run.live.connected >= len(run.rows),
-        BACK_WITHIN_S,
+        run.patience_s,
     )
     await certificates.try_old(run, proofs)
     await certificates.note_wanted(run)

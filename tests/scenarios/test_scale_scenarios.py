@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from contracts.report import Report
-from harness.runner.scenario import RunOptions
+from harness.runner.scenario import RunOptions, find_scenario
+from scenarios.scale import fifty_thousand_kept_alive
 from tests.scenarios.test_scenarios import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.bench, pytest.mark.timeout(600)]
@@ -50,8 +51,14 @@ def test_ten_thousand_lamps_register_by_dtls(tmp_path: Path) -> None:
     assert report.loader.fleet_processes == 2
 
 
-def test_fifty_thousand_are_kept_alive(tmp_path: Path) -> None:
-    options = RunOptions(devices=100, rate_per_s=100, telemetry_s=35, out=tmp_path)
+def test_fifty_thousand_are_kept_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Half of the scenario's lifetime: updates are due in half of the time.
+    lifetime_s = fifty_thousand_kept_alive.LIFETIME_S // 2
+    monkeypatch.setattr(fifty_thousand_kept_alive, "LIFETIME_S", lifetime_s)
+    monkeypatch.setitem(
+        find_scenario("scale.fifty_thousand_kept_alive").fleet_settings, "lifetime_s", lifetime_s
+    )
+    options = RunOptions(devices=100, rate_per_s=100, telemetry_s=18, out=tmp_path)
     report = run("scale.fifty_thousand_kept_alive", options).report
     assert broken(report) == {}
     assert report.operations["update"].count >= 100
@@ -75,7 +82,7 @@ def test_firmware_to_many_at_once(tmp_path: Path) -> None:
 
 
 def test_dusk(tmp_path: Path) -> None:
-    options = RunOptions(devices=20, telemetry_s=8, out=tmp_path)
+    options = RunOptions(devices=20, telemetry_s=5, out=tmp_path)
     report = run("scale.dusk", options).report
     assert broken(report) == {}
     assert set(report.devices.by_model) == {"street_lamp"}
@@ -83,14 +90,15 @@ def test_dusk(tmp_path: Path) -> None:
 
 
 def test_a_power_cut_and_the_return(tmp_path: Path) -> None:
-    report = run("scale.power_cut_and_return", RunOptions(devices=20, out=tmp_path)).report
+    options = RunOptions(devices=20, telemetry_s=5, out=tmp_path)
+    report = run("scale.power_cut_and_return", options).report
     assert broken(report) == {}
     assert report.operations["registered_again"].count == 20
     assert report.operations["connected_again"].count == 20
 
 
 def test_a_citys_day_in_seconds(tmp_path: Path) -> None:
-    options = RunOptions(devices=20, telemetry_s=15, out=tmp_path)
+    options = RunOptions(devices=20, telemetry_s=10, out=tmp_path)
     executed = run("scale.a_city_day", options)
     assert broken(executed.report) == {}
     assert executed.report.readings.stored > 0

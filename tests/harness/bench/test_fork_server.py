@@ -341,6 +341,19 @@ class TestDeath:
 
         play(story)
 
+    def test_an_end_that_a_server_held_still_does_not_tell_is_not_waited_for(
+        self, play: Play
+    ) -> None:
+        async def story(world: World) -> None:
+            world.module("lamp")
+            lamp = await world.started("lamp")
+            world.server.process.pid_signal(signal.SIGSTOP)
+            left = await lamp.stop(killed_within_s=0.05)
+            world.server.process.pid_signal(signal.SIGCONT)
+            assert left == "lamp: killed, and its fork server does not tell its end (0.05 s)"
+
+        play(story)
+
     def test_server_and_processes_die_with_their_starter(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -27,6 +27,10 @@ def test_a_secret_in_an_output_names_the_file(good: Spoiled) -> None:
 def test_a_process_that_is_left_or_crashed_is_named(good: Spoiled) -> None:
     down = good.find(BenchDown)
     broken(good.swap(down, left=["broker"]), checks.nothing_left_behind, "broker")
+    told = good.swap(down, left=["broker: killed, and still there 30 s later (process 7)"])
+    broken(told, checks.nothing_left_behind, "broker")
+    [found] = judge(told, checks.nothing_left_behind).evidence
+    assert found.observed == "killed, and still there 30 s later (process 7)"
     crash = ProcessExited(at_ns=down.at_ns, process="bridge", returncode=1)
     broken(good.add(crash), checks.processes_stay_up, "bridge")
 
