@@ -119,6 +119,7 @@ async def measure(
             "offered_per_s": options.rate_per_s,
             "broker": broker,
             "security": security,
+            **({} if share_of_per_s is None else {"share_of_per_s": share_of_per_s}),
             **found,
             "bars": told(bars_of(found, options, broker, security, share_of_per_s)),
             **measured,

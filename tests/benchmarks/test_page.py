@@ -62,6 +62,10 @@ def test_the_bar_of_onboarding_hangs_on_broker_and_security() -> None:
     assert "| 900 /s |  | 1,200 or more | **no** |" in render_tables([line])
     embedded = {**line, "broker": "embedded", "security": "none"}
     assert "| 900 /s |  | 800 or more | yes |" in render_tables([embedded])
+    told = {"share_of_per_s": 1_250.0, "registered_to_bootstrapped_p99_ms": 151.0}
+    tables = render_tables([embedded | told])
+    assert "| 151 ms |  | 150 or less | **no** |" in tables
+    assert "800 or more" not in tables, "less was offered than can be done"
 
 
 def test_a_command_that_failed_or_was_skipped_has_a_row_that_says_so() -> None:
