@@ -133,15 +133,15 @@ class ServerCore:
         now = self._writer.now()
         receive = self.endpoints.datagrams.receive_datagram
         now_us = self._writer.clock.wall_us()
-        quick = self._quick_way()
-        arrivals = list(datagrams)
+        quick, arrivals = self._quick_way(), list(datagrams)
         if quick is not None:
             del arrivals[: quick.take_newcomers(arrivals, now, now_us)]
         for data, peer in arrivals:
-            # What is not confirmable, as an answer of a device, is none of what it takes.
-            if quick is not None and data < NOT_CONFIRMABLE and quick.take(data, peer, now, now_us):
-                continue
-            if self.gates.held is not None and self.gates.is_deaf_to(peer):
+            if self.gates.held is None:
+                # What is not confirmable, as an answer of a device, is none of what this takes.
+                if quick and data < NOT_CONFIRMABLE and quick.take(data, peer, now, now_us):
+                    continue
+            elif self.gates.is_deaf_to(peer):
                 continue
             receive(data, peer, now)
             # Before the next is looked at: the short way must not overtake.

@@ -35,7 +35,6 @@ _LOCATION = b"\x82rd\x0c"
 NOT_CONFIRMABLE: Final = b"\x50"
 # Fewer are sooner taken one by one: what a go costs beside them is shared by too few.
 _WORTH_A_GO: Final = 12
-_NOBODY: Final = (b"", b"")
 _SHAPES_KEPT: Final = 1_024
 _TAIL_BYTES_MAX: Final = 2_048
 
@@ -110,7 +109,10 @@ class ShortWay:
         heard: set[Hashable] = set()
         knows, is_new, known = self._endpoint.knows, self._is_new, self._shapes.get
         for data, peer in datagrams:
-            name, tail = split_register(data) or _NOBODY
+            parts = split_register(data)
+            if parts is None:
+                break
+            name, tail = parts
             shape = known(tail)
             endpoint = name.decode()
             if (

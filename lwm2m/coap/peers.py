@@ -77,6 +77,13 @@ class Peer(msgspec.Struct, gc=False, eq=False):
     def __repr__(self) -> str:
         return f"<Peer {self.address}>"
 
+    def asked(self) -> Asking:
+        """What is kept of the one who is asked; made when it is not there."""
+        asking = self.asking
+        if asking is None:
+            asking = self.asking = Asking()
+        return asking
+
     def is_busy(self) -> bool:
         """Whether anything but its message ids is still needed."""
         return bool(

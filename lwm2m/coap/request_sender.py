@@ -176,9 +176,7 @@ class RequestSender:
     def _start_non(self, sent: SentRequest, now: float) -> None:
         # RFC 7252 §4.7: NSTART holds only a CON back, since nothing tells when a NON has left the
         # network; towards a peer that is silent PROBING_RATE does.
-        asking = sent.peer.asking
-        if asking is None:
-            asking = sent.peer.asking = Asking()
+        asking = sent.peer.asked()
         if asking.waiting or asking.silent_until > now or not self._transmit_first(sent, now):
             self._check_queue(sent, asking.waiting)
             asking.waiting.append(sent)
@@ -223,8 +221,7 @@ class RequestSender:
         if not sent.request.confirmable:
             # Its peer answers: PROBING_RATE does not hold it back.
             if not self._transmit_first(sent, now):
-                assert peer.asking is not None
-                peer.asking.waiting.appendleft(sent)
+                peer.asked().waiting.appendleft(sent)
             return
         if peer.outstanding < self._core.parameters.nstart and self._transmit_first(sent, now):
             return
@@ -236,6 +233,9 @@ class RequestSender:
         for waiting in (peer.waiting, peer.asking.waiting if peer.asking is not None else None):
             if waiting and sent in waiting:
                 waiting.remove(sent)
+        if not peer.waiting:
+            # Whoever finds a queue there takes its place behind it.
+            peer.waiting = None
 
     # ---- the message ----
 
@@ -300,9 +300,8 @@ class RequestSender:
         return token
 
     def _note_probe(self, peer: Peer, datagram_bytes: int, now: float) -> None:
-        assert peer.asking is not None
         pause_s = datagram_bytes / self._core.parameters.probing_rate_bytes_per_s
-        peer.asking.silent_until = now + pause_s
+        peer.asked().silent_until = now + pause_s
 
     # ---- going on after a restart ----
 
@@ -392,8 +391,7 @@ class RequestSender:
         if len(sent.token) <= _SHORT_TOKEN_BYTES or sent.gives_up_at is not None:
             return False
         peer = sent.peer
-        asking = peer.asking = peer.asking or Asking()
-        asking.has_short_tokens = True
+        peer.asked().has_short_tokens = True
         return True
 
     def _repeat(self, sent: SentRequest, now: float) -> None:

@@ -34,7 +34,7 @@ def tag_if_confusable(
         confusable = any(other.request.payload != request.payload
                          and upload_key(other.request) == key for other in others)  # fmt: skip
         return _tagged(request, tag) if confusable else request
-    asking = peer.asking = peer.asking or Asking()
+    asking = peer.asked()
     if asking.uploads.get(key, 0.0) > now or not _make_room(asking, now):
         return _tagged(request, tag)
     asking.uploads[key] = _FOR_EVER

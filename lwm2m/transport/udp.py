@@ -143,6 +143,7 @@ class UdpLink(SocketLink):
         # Bound once: these are called per datagram.
         self._recvfrom = sock.recvfrom
         self._sendto = sock.sendto
+        self._is_ipv6 = sock.family == socket.AF_INET6
 
     @property
     def address(self) -> UdpAddress:
@@ -185,7 +186,9 @@ class UdpLink(SocketLink):
         self._sendto(data, peer)
 
     def _receive_one(self) -> tuple[bytes, UdpAddress]:
-        return self._recvfrom(_DATAGRAM_BYTES_MAX)
+        data, peer = self._recvfrom(_DATAGRAM_BYTES_MAX)
+        # IPv6 tells flow and scope, too.
+        return data, peer[:2] if self._is_ipv6 else peer
 
 
 class BatchedLink(SocketLink):

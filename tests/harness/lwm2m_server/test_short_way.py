@@ -261,11 +261,11 @@ def test_both_ways_refuse_who_has_credentials_and_comes_without(tmp_path: Path) 
 class _Parts:
     """A short way by itself, and what comes of it."""
 
-    def __init__(self, **parameters: Any) -> None:
+    def __init__(self, policy: rd.RegistrationPolicy | None = None, **parameters: Any) -> None:
         events = EventLog("e1", newest=0, acknowledged=0, kept_max=100, bytes_max=1_000_000)
         self.writer = TurnWriter("s1", events, HandMovedClock())
         self.endpoint = CoapEndpoint(TransmissionParameters(**parameters), seeded_draw(1))
-        self.registrar = Registrar(self.writer, ServerLimits(), seeded_draw(2))
+        self.registrar = Registrar(self.writer, ServerLimits(), seeded_draw(2), policy=policy)
         self.spoke: list[str] = []
         self.way = ShortWay(
             self.endpoint, self.registrar, lambda device, now: self.spoke.append(device.endpoint)
@@ -367,6 +367,18 @@ def test_who_speaks_after_newcomers_is_left_for_another_way() -> None:
     assert parts.way.take_newcomers([*few, *few, *few], 0.0, 77) == 0, "they are too few"
     parts.way.is_awaited = True
     assert parts.way.take_newcomers(_burst(40, 20), 0.0, 77) == 0, "each is to be listened to"
+
+
+@pytest.mark.parametrize("behind", [b"", b"\x50", b"\x60\x45\x00\x01", b"\x40\x02\x00\x01"])
+def test_what_follows_newcomers_and_is_no_register_is_left_for_another_way(behind: bytes) -> None:
+    parts = _Parts(policy=rd.RegistrationPolicy(empty_object_list_is_allowed=True))
+    bare = _datagram(_Said(name="first", query=(), links=b"", content_format=40), {})
+    assert parts.way.take(bare, ("127.0.4.9", 1), 0.0, 0)
+    assert parts.take(_Said(name="second"))
+    parts.way.is_awaited = False
+    burst = [*_burst(0, 15), (behind, ("127.0.4.9", 2)), *_burst(15, 5)]
+    assert parts.way.take_newcomers(burst, 0.0, 77) == 15
+    assert parts.registrar.find("") is None
 
 
 def test_newcomers_are_taken_one_by_one_when_memory_of_answers_is_scarce() -> None:

@@ -224,6 +224,8 @@ class TestNstart:
         endpoint.cancel(waiting)
         hear(endpoint, Message(ACK, codes.CONTENT, first.message_id, first.token), 0.1)
         assert sent_by(endpoint) == []
+        endpoint.send_request(PEER, GET_TEMPERATURE, 0.2)
+        assert len(sent_by(endpoint)) == 1, "nothing is left to wait for"
 
     def test_a_forgotten_peer_fails_what_was_open_and_sends_nothing_more(self) -> None:
         endpoint = endpoint_with()

@@ -13,6 +13,7 @@ from lwm2m.coap import (
     codes,
     encode_message,
 )
+from lwm2m.coap.options import BLOCK1, BLOCK2
 from tests.lwm2m.coap.by_hand import PEER, ByHand
 
 SEND = Request(codes.POST, ("dp",), payload=bytes(20), confirmable=False)
@@ -85,3 +86,28 @@ def test_a_body_in_blocks_goes_on_since_its_peer_answers() -> None:
         found = (27, bytes([number << 4 | (8 if number < 2 else 0)]))
         talk.answer(asked, code, b"", found, type_=NON)
     assert isinstance(talk.told()[-1], ResponseReceived)
+
+
+def test_what_comes_in_blocks_goes_on_though_a_body_has_gone_up_meanwhile() -> None:
+    talk = ByHand(block_size=16)
+    talk.send(Request(codes.GET, ("a",), confirmable=False))
+    asked = talk.sent_one()
+    talk.send(Request(codes.PUT, ("b",), payload=bytes(32)))
+    talk.answer(talk.sent_one(), codes.CONTINUE, b"", (BLOCK1, b"\x08"))
+    last_block = talk.sent_one()
+    talk.answer(asked, codes.CONTENT, bytes(16), (BLOCK2, b"\x08"), type_=NON)
+    asked = talk.sent_one()
+    talk.answer(last_block, codes.CHANGED, b"", (BLOCK1, b"\x10"))
+    talk.answer(asked, codes.CONTENT, bytes(16), (BLOCK2, b"\x18"), type_=NON)
+    talk.answer(talk.sent_one(), codes.CONTENT, b"end", (BLOCK2, b"\x20"), type_=NON)
+    told = [event for event in talk.told() if isinstance(event, ResponseReceived)]
+    assert [len(event.response.payload) for event in told] == [0, 35]
+
+
+def test_an_answer_is_taken_beside_a_non_confirmable_request() -> None:
+    talk = ByHand()
+    talk.send(Request(codes.GET, ("a",)))
+    asked = talk.sent_one()
+    talk.send(SEND)
+    talk.answer(asked, codes.CONTENT, b"20")
+    assert talk.told_one(ResponseReceived).response.payload == b"20"

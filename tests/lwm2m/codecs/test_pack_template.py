@@ -116,6 +116,14 @@ def test_only_what_differed_is_looked_at_again() -> None:
     assert {found[path] for path in topics} == {f"devices/{'c' * 300}/{n}" for n in range(3)}
 
 
+@pytest.mark.parametrize("head", [b"\x4b", b"\x0b", b"\x8b", b"\x7a\x00\x00\x00\x0b"])
+def test_another_type_where_a_text_may_differ_is_read_the_long_way(head: bytes) -> None:
+    template = template_of(publication_pack("devices/a"), publication_pack("devices/b"))
+    known = publication_pack("devices/c")
+    assert template.read(known) is not None
+    assert template.read(known.replace(b"\x6bdevices/c/0", head + b"devices/c/0")) is None
+
+
 def test_a_template_keeps_no_opaque_values() -> None:
     secret = b"of one device alone"
     reader = learnt(BROKER, broker_pack("mqtts://a", "a", secret, secret))
