@@ -79,8 +79,9 @@ async def run(
         await _serve(config, clock, draw, component, runner, client, ready)
     finally:
         await runner.close()
-        await stands.close()
+        # What is still being read is kept in `stands`.
         await documents.close()
+        await stands.close()
         await kept.aclose()
         if directory is not None:
             directory.close()
@@ -316,19 +317,36 @@ class BootstrapComponent:
         return kept
 
     async def _send_again(self, again: Sequence[SendCredentials]) -> None:
-        waits = {
-            self._documents.take(sends.endpoint, partial(self._send_with, sends)): None
-            for sends in again
-        }
-        # Shielded: registrations wait for the same.
-        shielded = [asyncio.shield(one) for one in waits]
-        for ended in await asyncio.gather(*shielded, return_exceptions=True):
-            if isinstance(ended, OSError):
-                # They stay pending, and are due again later.
-                _log.warning("the object store cannot be read: %s", ended.strerror)
-                self.counts["store_failed"] += 1
-            elif isinstance(ended, BaseException):
-                raise ended
+        """What fails stays pending, and is due again later: the driver goes on."""
+        if not again:
+            return
+        try:
+            found = await self._documents.get_many([sends.endpoint for sends in again])
+        except Exception as error:  # a boundary: stores have errors of their own
+            self.counts["store_failed"] += 1
+            _log.warning("the object store cannot be read: %s", error)
+            return
+        ended = await self._send_all(again, found)
+        failures = [failure for failure in ended if isinstance(failure, Exception)]
+        if failures:
+            self.counts["drive_failed"] += len(failures)
+            _log.warning("%d cannot be driven again now: %r", len(failures), failures[0])
+
+    async def _send_all(
+        self, again: Sequence[SendCredentials], found: Sequence[bytes | None]
+    ) -> Sequence[BaseException | None]:
+        """How they ended; no one's failure is another's."""
+        ended: list[BaseException | None] = []
+        renewed: list[asyncio.Future[None]] = []
+        for sends, document in zip(again, found, strict=True):
+            try:
+                under_way = self._send_with(sends, document)
+            except Exception as error:  # a boundary: one device's, told by who drives
+                ended.append(error)
+            else:
+                if under_way is not None:
+                    renewed.append(under_way)
+        return ended + await asyncio.gather(*renewed, return_exceptions=True)
 
     def _send_with(
         self, sends: SendCredentials, document: bytes | None

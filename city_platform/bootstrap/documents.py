@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from city_platform.pace import Pace
 from city_platform.stores.object_store import ObjectStore, credentials_name
@@ -22,48 +22,103 @@ class Documents:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._pace = Pace(GATHER_S)
-        self._asked: list[tuple[str, Taker]] = []
-        # Who waits for all of `_asked`.
-        self._together: asyncio.Future[None] | None = None
+        # What the next read is for.
+        self._next: _Group | None = None
         self._reader: asyncio.Task[None] | None = None
 
     async def get(self, endpoint: str) -> bytes | None:
-        """The file's bytes, None when there is none. Raises `OSError`."""
-        found: list[bytes | None] = []
-        await asyncio.shield(self.take(endpoint, found.append))
-        return found[0]
+        """The file's bytes, None when there is none. See `get_many`."""
+        return (await self.get_many([endpoint]))[0]
+
+    async def get_many(self, endpoints: Sequence[str]) -> Sequence[bytes | None]:
+        """The files' bytes, None for each that there is none of, in this order.
+
+        Read with what others asked for, but it waits for none of them and shares no failure of
+        theirs. Raises what the store raises, most often `OSError`.
+        """
+        names = [credentials_name(endpoint) for endpoint in endpoints]
+        own: asyncio.Future[Sequence[bytes | None]] = asyncio.get_running_loop().create_future()
+        self._group_to_read().gets.append((names, own))
+        return await own
 
     def take(self, endpoint: str, taker: Taker) -> asyncio.Future[None]:
         """Have the file read and given to `taker`.
 
-        One future for all that are read together, which is done when whatever their takers returned
-        is done. It raises `OSError` when nothing could be read, or what one of them raised: the
-        others have then done their work, and are asked to do it again.
+        One future for all that are taken together, which is done when whatever their takers
+        returned is done. It raises what the store raised when nothing could be read, or what one
+        of them raised: the others have then done their work, and are asked to do it again.
         """
-        if self._together is None:
-            self._together = asyncio.get_running_loop().create_future()
-        self._asked.append((credentials_name(endpoint), taker))
-        if self._reader is None or self._reader.done():
-            self._reader = asyncio.ensure_future(self._read_all())
-        return self._together
+        name = credentials_name(endpoint)
+        group = self._group_to_read()
+        group.takes.append((name, taker))
+        return group.together
 
     async def close(self) -> None:
         """Wait for the read under way."""
         if self._reader is not None:
-            await self._reader
+            await asyncio.wait([self._reader])
+
+    def _group_to_read(self) -> _Group:
+        if self._next is None:
+            self._next = _Group()
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.ensure_future(self._read_all())
+        return self._next
 
     async def _read_all(self) -> None:
-        while self._together is not None:
-            await self._pace.turn()
-            asked, self._asked = self._asked, []
-            together, self._together = self._together, None
+        while (group := self._next) is not None:
             try:
-                found = await self._store.get_many([name for name, _ in asked])
-            except OSError as error:
-                _end(together, error)
-                continue
-            failure, waits = _hand_out(asked, found)
-            _end_after(together, waits, failure)
+                await self._pace.turn()
+                self._next = None
+                group.hand_out(await self._store.get_many(group.names))
+            except Exception as error:  # a boundary: told to whoever waits
+                group.fail(error)
+            except BaseException:
+                # Nobody reads any more: nobody is left waiting for it.
+                for left in (group, self._next):
+                    if left is not None:
+                        left.cancel()
+                self._next = None
+                raise
+
+
+class _Group:
+    """What one read is for."""
+
+    def __init__(self) -> None:
+        self.takes: list[tuple[str, Taker]] = []
+        # Who waits for all of `takes`.
+        self.together: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Each has an outcome of its own.
+        self.gets: list[tuple[Sequence[str], asyncio.Future[Sequence[bytes | None]]]] = []
+
+    @property
+    def names(self) -> list[str]:
+        taken = [name for name, _ in self.takes]
+        return taken + [name for names, _ in self.gets for name in names]
+
+    def hand_out(self, found: Sequence[bytes | None]) -> None:
+        """Give everybody theirs."""
+        begin = len(self.takes)
+        for names, own in self.gets:
+            if not own.done():
+                own.set_result(found[begin : begin + len(names)])
+            begin += len(names)
+        failure, waits = _hand_out(self.takes, found[: len(self.takes)])
+        _end_after(self.together, waits, failure)
+
+    def fail(self, error: Exception) -> None:
+        """Nothing could be read. Only who waits is told."""
+        for _, own in self.gets:
+            if not own.done():
+                own.set_exception(error)
+        if self.takes:
+            _end(self.together, error)
+
+    def cancel(self) -> None:
+        for _, own in self.gets:
+            own.cancel()
+        self.together.cancel()
 
 
 def _hand_out(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from city_platform.bootstrap.component import BootstrapComponent
+from city_platform.bootstrap import component as component_module
+from city_platform.bootstrap.component import BootstrapComponent, run
 from city_platform.bootstrap.config import BootstrapConfig
 from city_platform.bootstrap.decision import SendCredentials
 from city_platform.bootstrap.documents import Documents
@@ -19,6 +20,7 @@ from city_platform.bootstrap.drives import DeviceStand, Drives, DriveTimes
 from city_platform.bootstrap.stands import StandStore
 from city_platform.broker_access import BrokerAccess
 from city_platform.rules import RuleRunner, RunnerLimits, default_rules
+from city_platform.stores.aws.errors import AwsRefused
 from city_platform.stores.object_store import FileObjectStore, NewObject, credentials_name
 from contracts.credentials import decode_sealed
 from contracts.data_interface import Completes, Event, Registration, Security, encode
@@ -68,6 +70,45 @@ class Faulty(Drives):
         return super().begin(sends, now_us)
 
 
+def config_in(folder: Path) -> BootstrapConfig:
+    return BootstrapConfig(
+        broker=BrokerAccess("127.0.0.1:1", "ca.pem", "own.pem", "own.key"),
+        objects_dir=str(folder / "objects"), pki_dir=str(folder / "pki"),
+        state_dir=str(folder), token_file="none",
+    )  # fmt: skip
+
+
+def event_message(
+    number: int, kind: str, lamp: str, version: str | None = None
+) -> tuple[str, bytes]:
+    """Its topic and payload."""
+    registration = Registration(
+        registration_id="r1", endpoint=lamp, lifetime_s=60, lwm2m_version="1.1", binding="U",
+        queue_mode=False, object_links=[], address="", security=Security("psk"),
+        registered_at_us=1,
+    )  # fmt: skip
+    event = Event(
+        server=SERVER, epoch="e", seq=number, kind=kind, endpoint=lamp, at_us=1,  # type: ignore[arg-type]  # one of the kinds
+        registration_id="r1", registration=registration if kind == "registered" else None,
+        completed=Completes("credentials", version) if version else None,
+    )  # fmt: skip
+    return f"lwm2m/{SERVER}/{lamp}/event/{kind}", encode(event)
+
+
+class Objects(FileObjectStore):
+    """Fails while it is told to, and counts its reads."""
+
+    failure: Exception | None = None
+    reads = 0
+
+    async def get_many(self, names: Sequence[str]) -> list[bytes | None]:
+        """See `ObjectStore`."""
+        self.reads += 1
+        if self.failure is not None:
+            raise self.failure
+        return await super().get_many(names)
+
+
 class Parts:
     """A component with files of its own."""
 
@@ -75,18 +116,14 @@ class Parts:
         certificate, _, _ = identity()
         (folder / "pki").mkdir()
         (folder / "pki" / f"svc_bridge_{SERVER}.pem").write_bytes(certificate)
-        broker = BrokerAccess("127.0.0.1:1", "ca.pem", "own.pem", "own.key")
-        config = BootstrapConfig(
-            broker=broker, objects_dir=str(folder / "objects"), pki_dir=str(folder / "pki"),
-            state_dir=str(folder), token_file="none",
-        )  # fmt: skip
+        config = config_in(folder)
         self.database = folder / "bootstrap.sqlite"
-        self.objects = FileObjectStore(folder / "objects")
+        self.objects = Objects(folder / "objects")
         self.documents = Documents(self.objects)
         self.stands = StandStore(self.database)
         self.drives = Faulty(DriveTimes(), lambda: 0.5)
         self.client = Client()
-        component = BootstrapComponent(
+        self.component = component = BootstrapComponent(
             config, SystemClock(), self.documents, self.stands, self.drives, None
         )
         client = cast(MqttClient, self.client)
@@ -100,20 +137,8 @@ class Parts:
     def tell(self, kind: str, lamp: str, version: str | None = None) -> None:
         """An event of a device comes from the broker."""
         self.told += 1
-        registration = Registration(
-            registration_id="r1", endpoint=lamp, lifetime_s=60, lwm2m_version="1.1", binding="U",
-            queue_mode=False, object_links=[], address="", security=Security("psk"),
-            registered_at_us=1,
-        )  # fmt: skip
-        event = Event(
-            server=SERVER, epoch="e", seq=self.told, kind=kind, endpoint=lamp, at_us=1,  # type: ignore[arg-type]  # one of the kinds
-            registration_id="r1", registration=registration if kind == "registered" else None,
-            completed=Completes("credentials", version) if version else None,
-        )  # fmt: skip
-        topic = f"lwm2m/{SERVER}/{lamp}/event/{kind}"
-        self.runner.handle_message(
-            InboundMessage(topic, encode(event), 1, self.told, False, False, 1)
-        )
+        topic, payload = event_message(self.told, kind, lamp, version)
+        self.runner.handle_message(InboundMessage(topic, payload, 1, self.told, False, False, 1))
 
     async def until_acknowledged(self) -> None:
         async with asyncio.timeout(WITHIN_S):
@@ -130,8 +155,8 @@ class Parts:
 
     async def close(self) -> None:
         await self.runner.close()
-        await self.stands.close()
         await self.documents.close()
+        await self.stands.close()
         self.objects.close()
 
 
@@ -213,3 +238,101 @@ def test_a_message_that_fails_for_ever_is_given_up_alone(play: Play) -> None:
         assert parts.runner.counts["dead_letters"] == 1
 
     play(story)
+
+
+def sends_to(lamp: str, version: str = "v1") -> SendCredentials:
+    return SendCredentials(lamp, SERVER, "r1", version)
+
+
+async def driven_again(parts: Parts, sends: Sequence[SendCredentials]) -> None:
+    """As the driver does it."""
+    async with asyncio.timeout(WITHIN_S):
+        await parts.component._send_again(sends)
+
+
+def test_the_driver_shares_no_failure_and_no_wait_of_registrations(play: Play) -> None:
+    async def story(parts: Parts) -> None:
+        parts.tell("registered", LAMPS[0])
+        await parts.until_acknowledged()
+        never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        failed.set_exception(sqlite3.OperationalError("database or disk is full"))
+        reads = parts.objects.reads
+        together = parts.documents.take(LAMPS[1], lambda _: failed)
+        parts.documents.take(LAMPS[1], lambda _: never)
+        await driven_again(parts, [sends_to(LAMPS[0])])
+        assert parts.objects.reads == reads + 1
+        assert parts.client.published[LAMPS[0]] == 2
+        never.set_result(None)
+        with pytest.raises(sqlite3.OperationalError):
+            await together
+
+    play(story)
+
+
+def test_a_store_that_refuses_does_not_end_the_driver(play: Play) -> None:
+    async def story(parts: Parts) -> None:
+        parts.objects.failure = AwsRefused("S3", "GetObject", "AccessDenied", "no")
+        await driven_again(parts, [sends_to(LAMPS[0])])
+        assert parts.component.counts["store_failed"] == 1
+
+    play(story)
+
+
+def test_one_device_that_cannot_be_driven_ends_neither_the_driver_nor_another(play: Play) -> None:
+    async def story(parts: Parts) -> None:
+        for lamp in LAMPS:
+            parts.tell("registered", lamp)
+        await parts.until_acknowledged()
+        parts.drives.failures = 1
+        # Another version: it would begin anew, and cannot.
+        await driven_again(parts, [sends_to(LAMPS[2], "v0"), sends_to(LAMPS[3])])
+        assert parts.component.counts["drive_failed"] == 1
+        assert parts.client.published == Counter(LAMPS) + Counter([LAMPS[3]])
+
+    play(story)
+
+
+def test_alone_is_answered_while_others_that_were_read_with_it_fail(play: Play) -> None:
+    async def story(parts: Parts) -> None:
+        def fail(_: bytes | None) -> None:
+            raise KeyError("no such lamp")
+
+        parts.drives.failures = 1
+        parts.tell("registered", LAMPS[2])
+        # In every read there is one that fails, until it is acknowledged.
+        failing: list[asyncio.Future[None]] = []
+        async with asyncio.timeout(WITHIN_S):
+            while not parts.client.acknowledged:
+                failing.append(parts.documents.take(LAMPS[1], fail))
+                await asyncio.sleep(0.005)
+        await asyncio.gather(*failing, return_exceptions=True)
+        assert parts.kept() == {LAMPS[2]: "pending"}
+        assert parts.runner.counts["retried"] == 1
+
+    play(story)
+
+
+def test_what_is_being_read_when_it_ends_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, _, _ = identity()
+    (tmp_path / "pki").mkdir()
+    (tmp_path / "pki" / f"svc_bridge_{SERVER}.pem").write_bytes(certificate)
+
+    async def serve_once(*parts: object) -> None:
+        component = cast(BootstrapComponent, parts[3])
+        component.use_client(cast(MqttClient, Client()))
+        component.targets["registered"].accept(*event_message(1, "registered", LAMPS[0]))
+
+    async def story() -> None:
+        objects = FileObjectStore(tmp_path / "objects")
+        await objects.put([NewObject(credentials_name(LAMPS[0]), document(LAMPS[0]), True)])
+        objects.close()
+        await run(config_in(tmp_path), SystemClock(), lambda _: None)
+        stands = StandStore(tmp_path / "bootstrap.sqlite")
+        assert [row.endpoint for row in await stands.load()] == [LAMPS[0]]
+        await stands.close()
+
+    monkeypatch.setattr(component_module, "_serve", serve_once)
+    asyncio.run(story())

@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from city_platform.bootstrap.documents import Documents
+from city_platform.stores.aws.errors import AwsRefused
 from city_platform.stores.object_store import FileObjectStore, NewObject, credentials_name
+from tests.processes import WITHIN_S
 
 Story = Callable[[Documents], Awaitable[None]]
 
@@ -17,7 +19,7 @@ class Counting(FileObjectStore):
     """Counts its reads, and fails while it is told to."""
 
     reads = 0
-    failure: OSError | None = None
+    failure: BaseException | None = None
 
     async def get_many(self, names: Sequence[str]) -> list[bytes | None]:
         """See `ObjectStore`."""
@@ -29,7 +31,7 @@ class Counting(FileObjectStore):
 
 @pytest.fixture
 def tell(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Counting]:
-    def play(story: Story, failure: OSError | None = None) -> Counting:
+    def play(story: Story, failure: BaseException | None = None) -> Counting:
         async def whole() -> Counting:
             store = Counting(tmp_path_factory.mktemp("objects"))
             store.failure = failure
@@ -125,3 +127,53 @@ def test_one_document_is_read_alone(tell: Callable[..., Counting]) -> None:
         assert await documents.get("lamp-2") is None
 
     assert tell(story).reads == 2
+
+
+def test_a_store_whose_error_is_no_os_error_ends_every_wait(tell: Callable[..., Counting]) -> None:
+    async def story(documents: Documents) -> None:
+        asked = [documents.take("lamp-1", lambda _: None), documents.get("lamp-1")]
+        async with asyncio.timeout(WITHIN_S):
+            ended = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(error) for error in ended] == [AwsRefused, AwsRefused]
+
+    async def twice(documents: Documents) -> None:
+        await story(documents)
+        # The reader goes on.
+        await story(documents)
+
+    tell(twice, AwsRefused("S3", "GetObject", "AccessDenied", "no"))
+
+
+def test_a_read_that_is_cancelled_leaves_nobody_waiting(tell: Callable[..., Counting]) -> None:
+    async def story(documents: Documents) -> None:
+        asked = [documents.take("lamp-1", lambda _: None), documents.get("lamp-1")]
+        async with asyncio.timeout(WITHIN_S):
+            ended = await asyncio.gather(*asked, return_exceptions=True)
+            await documents.close()
+        assert [type(error) for error in ended] == [asyncio.CancelledError] * 2
+
+    tell(story, asyncio.CancelledError())
+
+
+def test_what_is_read_alone_shares_a_read_and_no_failure_nor_wait(
+    tell: Callable[..., Counting],
+) -> None:
+    def fail(_: bytes | None) -> None:
+        raise KeyError("no such lamp")
+
+    async def story(documents: Documents) -> None:
+        never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        alone = asyncio.gather(documents.get("lamp-1"), documents.get_many(["lamp-2", "lamp-1"]))
+        # They have asked, and the reader has not begun.
+        await asyncio.sleep(0)
+        together = documents.take("lamp-2", fail)
+        documents.take("lamp-2", lambda _: never)
+        async with asyncio.timeout(WITHIN_S):
+            found = await alone
+        assert found == [b"one", [None, b"one"]]
+        assert not together.done()
+        never.set_result(None)
+        with pytest.raises(KeyError):
+            await together
+
+    assert tell(story).reads == 1
