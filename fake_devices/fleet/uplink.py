@@ -331,12 +331,15 @@ class _Link(asyncio.Protocol):
                 uplink.link_established()
         if plain:
             uplink.link_received(plain)
+        if pipe.is_closed_by_peer:
+            self._closed_by_broker()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        if self.uplink is not None:
-            reason = "closed by the broker" if exc is None else f"lost: {exc}"
-            self.uplink.fail(reason)
+        if exc is None:
+            self._closed_by_broker()
+        elif self.uplink is not None:
+            self.uplink.fail(f"lost: {exc}")
 
     def write(self, plain: bytes) -> None:
         """Send plain bytes, encrypted when the link is."""
@@ -370,6 +373,10 @@ class _Link(asyncio.Protocol):
         """End it at once; what was written before still goes out if it can."""
         if self._transport is not None:
             self._transport.close()
+
+    def _closed_by_broker(self) -> None:
+        if self.uplink is not None:
+            self.uplink.fail("closed by the broker")
 
     def _write_raw(self) -> None:
         assert self._pipe is not None

@@ -7,6 +7,7 @@ told to; nobody watches them.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from mqtt.tls import Certificate, ServerContext, UnusableCredentials, read_key
 from runtime.component import ConfigError
 
 REVOKED = "certificate revoked"
+EXPIRED = "certificate has expired"
 NOT_TRUSTED_ANY_MORE = "certificate of an authority that is not trusted any more"
 
 
@@ -46,7 +48,9 @@ class Trust:
             return REVOKED
         if self.withdrawn and _issuer_key_id(certificate.der()) in self.withdrawn:
             return NOT_TRUSTED_ANY_MORE
-        return None
+        # TLS verified it when the session began that a client resumes. Its clock is the machine's.
+        now = time.strftime("%Y%m%d%H%M%SZ", time.gmtime())
+        return EXPIRED if certificate.not_after < now else None
 
     def after(self, before: Trust) -> Trust:
         """The same, knowing which anchors of `before` are gone. Its context, and with it the

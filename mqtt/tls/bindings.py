@@ -13,7 +13,11 @@ from cryptography.hazmat.bindings.openssl.binding import Binding
 from mqtt.tls.errors import MissingBinding
 
 _NEEDED: Final = (
+    "ASN1_GENERALIZEDTIME_free",
+    "ASN1_STRING_get0_data",
+    "ASN1_STRING_length",
     "ASN1_STRING_to_UTF8",
+    "ASN1_TIME_to_generalizedtime",
     "BIO_free",
     "BIO_get_mem_data",
     "BIO_new",
@@ -46,6 +50,7 @@ _NEEDED: Final = (
     "SSL_SESSION_free",
     "SSL_do_handshake",
     "SSL_free",
+    "SSL_get0_param",
     "SSL_get1_session",
     "SSL_get_error",
     "SSL_get_peer_certificate",
@@ -72,9 +77,13 @@ _NEEDED: Final = (
     "X509_NAME_entry_count",
     "X509_NAME_get_entry",
     "X509_STORE_add_cert",
+    "X509_VERIFY_PARAM_set1_host",
+    "X509_VERIFY_PARAM_set1_ip",
+    "X509_VERIFY_PARAM_set_hostflags",
     "X509_digest",
     "X509_free",
     "X509_get_subject_name",
+    "X509_getm_notAfter",
     "X509_up_ref",
     "X509_verify_cert_error_string",
     "d2i_PrivateKey_bio",

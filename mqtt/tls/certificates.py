@@ -31,6 +31,21 @@ class Certificate:
         lib.X509_digest(self._x509, _SHA256, buffer, ffi.NULL)
         return bytes(view[:_DIGEST_BYTES])
 
+    @property
+    def not_after(self) -> str:
+        """The last second that it is valid, such as `20260331235959Z`; empty when unreadable."""
+        # RFC 5280 §4.1.2.5: two forms of time, of which this one sorts by its characters.
+        found = lib.ASN1_TIME_to_generalizedtime(lib.X509_getm_notAfter(self._x509), ffi.NULL)
+        if found == ffi.NULL:
+            lib.ERR_clear_error()
+            return ""
+        try:
+            text = ffi.cast("ASN1_STRING *", found)
+            size = lib.ASN1_STRING_length(text)
+            return bytes(ffi.buffer(lib.ASN1_STRING_get0_data(text), size)).decode()
+        finally:
+            lib.ASN1_GENERALIZEDTIME_free(found)
+
     def der(self) -> bytes:
         """The certificate itself."""
         bio = lib.BIO_new(lib.BIO_s_mem())

@@ -7,6 +7,7 @@ per device would cost 2.1 ms and 72 KB a connection, the standard library's 318 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -18,8 +19,32 @@ from mqtt.tls.host_names import ascii_name, is_address, names_host
 
 # Hosts, and certificates with the hosts that they name, that are not looked at again.
 _KNOWN_MAX: Final = 1_000
-# In place of the name that a ClientHello asks for (RFC 6066 §3: an address is none).
-_BY_ADDRESS: Final = b"."
+# RFC 6125 §6.4.3 and §6.4.4: a wildcard is a whole label, and the subject's name does not count.
+_HOST_FLAGS: Final = (
+    lib.X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | lib.X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
+)
+_NOT_NAMED: Final = (lib.X509_V_ERR_HOSTNAME_MISMATCH, lib.X509_V_ERR_IP_ADDRESS_MISMATCH)
+
+
+class _Host(NamedTuple):
+    """The host that the server's certificate must name: its name, or its address, packed."""
+
+    name: bytes
+    address: bytes
+
+    def want(self, ssl: Any) -> None:
+        """Have OpenSSL refuse a server that is another's, before it learns who the client is."""
+        wanted = lib.SSL_get0_param(ssl)
+        if self.address:
+            # RFC 6066 §3: a ClientHello does not ask for an address.
+            done = lib.X509_VERIFY_PARAM_set1_ip(wanted, self.address, len(self.address))
+        else:
+            lib.X509_VERIFY_PARAM_set_hostflags(wanted, _HOST_FLAGS)
+            done = lib.X509_VERIFY_PARAM_set1_host(wanted, self.name, len(self.name))
+            lib.SSL_set_tlsext_host_name(ssl, self.name)
+        if done != 1:
+            lib.ERR_clear_error()
+            raise UnusableCredentials("the broker's host is no host name")
 
 
 class Session:
@@ -80,7 +105,7 @@ class ClientContext:
             show(context, chain, key)
         self.stand_in = load_certificate(anchors[0]) if anchors else None
         self._named: set[tuple[bytes, str]] = set()
-        self._hosts: dict[str, bytes] = {}
+        self._hosts: dict[str, _Host] = {}
 
     def open(
         self, host: str, *, proof: Proof | None = None, session: Session | None = None
@@ -92,14 +117,12 @@ class ClientContext:
         """
         ssl = ffi.gc(lib.SSL_new(self._context), lib.SSL_free)
         lib.SSL_set_connect_state(ssl)
-        name = self._hosts.get(host) or self._look_at(host)
-        if name != _BY_ADDRESS:
-            lib.SSL_set_tlsext_host_name(ssl, name)
+        (self._hosts.get(host) or self._look_at(host)).want(ssl)
         return ClientEnd(ssl, self, host, proof, session)
 
     def check_host(self, end: TlsEnd, host: str) -> None:
-        """Raise `TlsFailed` unless the server's certificate names the host."""
-        # RFC 9110 §4.3.4's rule, kept by hand: the context is shared, the host is not.
+        """Raise `TlsFailed` unless the certificate of a session that is resumed names the host."""
+        # OpenSSL does not verify it again, and whose session it is was the caller's word.
         certificate = end.peer_certificate()
         if certificate is None:
             raise TlsFailed("the broker showed no certificate")
@@ -107,16 +130,20 @@ class ClientContext:
         if known in self._named:
             return
         if not names_host(certificate.der(), host):
-            raise TlsFailed(f"the broker's certificate does not name {host}")
+            raise TlsFailed(_does_not_name(host))
         if len(self._named) >= _KNOWN_MAX:
             self._named.clear()
         self._named.add(known)
 
-    def _look_at(self, host: str) -> bytes:
+    def _look_at(self, host: str) -> _Host:
         if len(self._hosts) >= _KNOWN_MAX:
             self._hosts.clear()
-        name = self._hosts[host] = _BY_ADDRESS if is_address(host) else ascii_name(host)
-        return name
+        if is_address(host):
+            found = _Host(b"", ipaddress.ip_address(host).packed)
+        else:
+            found = _Host(ascii_name(host), b"")
+        self._hosts[host] = found
+        return found
 
 
 class ClientEnd(TlsEnd):
@@ -162,7 +189,13 @@ class ClientEnd(TlsEnd):
         return Session(ffi.gc(session, lib.SSL_SESSION_free))
 
     def _check_peer(self) -> None:
-        self._context.check_host(self, self._host)
+        if self.is_resumed:
+            self._context.check_host(self, self._host)
+
+    def _objection(self, verified: int) -> str:
+        if verified in _NOT_NAMED:
+            return _does_not_name(self._host)
+        return super()._objection(verified)
 
     def _settle(self) -> None:
         super()._settle()
@@ -176,6 +209,10 @@ class ClientEnd(TlsEnd):
         # kilobytes, when it is given a certificate that the key is not of: one that all share.
         lib.SSL_use_certificate(self._ssl, self._context.stand_in)
         lib.ERR_clear_error()
+
+
+def _does_not_name(host: str) -> str:
+    return f"the broker's certificate does not name {host}"
 
 
 @ffi.callback("int(SSL *, void *)")  # type: ignore[untyped-decorator]  # cffi has no types

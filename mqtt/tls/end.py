@@ -28,6 +28,8 @@ class TlsEnd:
     def __init__(self, ssl: Any) -> None:
         self._ssl = ssl
         self.is_established = self.is_closed_by_peer = self._is_settled = False
+        self._into: Any
+        self._out: Any
         self._renew_buffers()
 
     @property
@@ -60,14 +62,17 @@ class TlsEnd:
         # OpenSSL gives one record at a time. Whether there are more is seen by what is left in the
         # buffer: a call that finds nothing costs as much as one that does.
         plain = self._read()
-        if not _bio_pending(into, _where):
-            return plain
-        pieces = [plain]
-        # Nothing comes out where a record is not whole yet, and behind a close_notify.
-        while plain and _bio_pending(into, _where):
-            plain = self._read()
-            pieces.append(plain)
-        return b"".join(pieces)
+        if _bio_pending(into, _where):
+            pieces = [plain]
+            # Nothing comes out where a record is not whole yet, and behind a close_notify.
+            while plain and _bio_pending(into, _where):
+                plain = self._read()
+                pieces.append(plain)
+            plain = b"".join(pieces)
+        if len(data) > BUFFER_BYTES and not _bio_pending(into, _where):
+            self._into = lib.BIO_new(lib.BIO_s_mem())
+            lib.SSL_set_bio(self._ssl, self._into, self._out)
+        return plain
 
     def send(self, plain: bytes) -> None:
         """Encrypt `plain`; only after `is_established`. Raises `TlsFailed`."""
@@ -77,6 +82,9 @@ class TlsEnd:
     def data_to_send(self) -> bytes:
         """Bytes for the other side since the last call."""
         data = read_bio(self._out)
+        if len(data) > BUFFER_BYTES:
+            self._out = lib.BIO_new(lib.BIO_s_mem())
+            lib.SSL_set_bio(self._ssl, self._into, self._out)
         if not self._is_settled and self.is_established:
             self._is_settled = True
             self._settle()
@@ -120,7 +128,7 @@ class TlsEnd:
         self._renew_buffers()
 
     def _renew_buffers(self) -> None:
-        """Give the connection new memory buffers."""
+        """Give the connection new memory buffers: one that has grown does not shrink."""
         self._into, self._out = lib.BIO_new(lib.BIO_s_mem()), lib.BIO_new(lib.BIO_s_mem())
         # OpenSSL frees the old ones.
         lib.SSL_set_bio(self._ssl, self._into, self._out)
@@ -129,6 +137,10 @@ class TlsEnd:
         reason = take_error() or "the connection ended"
         verified = lib.SSL_get_verify_result(self._ssl)
         if reason == "certificate verify failed" and verified:
-            text = ffi.string(lib.X509_verify_cert_error_string(verified)).decode()
-            reason = f"{reason}: {text}"
+            reason = f"{reason}: {self._objection(verified)}"
         return reason
+
+    def _objection(self, verified: int) -> str:
+        """What is wrong with the peer's certificate, by OpenSSL's number."""
+        text: str = ffi.string(lib.X509_verify_cert_error_string(verified)).decode()
+        return text

@@ -23,9 +23,9 @@ def names_host(der: bytes, host: str) -> bool:
     assert isinstance(names, x509.SubjectAlternativeName)
     if is_address(host):
         return ipaddress.ip_address(host) in names.get_values_for_type(x509.IPAddress)
+    wanted = ascii_name(host).decode().lower()
     return any(
-        _name_matches(name.lower(), host.lower())
-        for name in names.get_values_for_type(x509.DNSName)
+        _name_matches(name.lower(), wanted) for name in names.get_values_for_type(x509.DNSName)
     )
 
 
@@ -41,9 +41,13 @@ def is_address(host: str) -> bool:
 def ascii_name(host: str) -> bytes:
     """A host's name as it is asked for in a ClientHello. Raises `UnusableCredentials`."""
     try:
-        return host.encode("idna")
+        name = host.encode("idna")
     except UnicodeError:
-        raise UnusableCredentials("the broker's host is no host name") from None
+        name = b""
+    # OpenSSL takes an empty name for any, and does not see a NUL at the end.
+    if not name or b"\0" in name:
+        raise UnusableCredentials("the broker's host is no host name")
+    return name
 
 
 def _name_matches(pattern: str, host: str) -> bool:

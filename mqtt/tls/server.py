@@ -28,6 +28,8 @@ class ServerContext:
         lib.SSL_CTX_set_options(context, lib.SSL_OP_CIPHER_SERVER_PREFERENCE)
         lib.SSL_CTX_set_session_id_context(context, _SESSION_ID_CONTEXT, len(_SESSION_ID_CONTEXT))
         lib.SSL_CTX_set_mode(context, MODE_NO_AUTO_CHAIN)
+        # A ticket is with the client; a session without one would stay here, 5 KB each.
+        lib.SSL_CTX_set_session_cache_mode(context, lib.SSL_SESS_CACHE_OFF)
         add_anchors(context, anchors)
         show(context, chain, key)
 

@@ -121,6 +121,8 @@ class MqttClient:
         )
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._protocol: _Protocol | None = None
+        # That of the current attempt, until TLS is there and afterwards.
+        self._secured: SecuredConnection | None = None
         self._connected_at: float | None = None
         self._flush_is_due = False
 
@@ -184,16 +186,16 @@ class MqttClient:
         try:
             tls = self._tls() if callable(self._tls) else self._tls
             if tls is not None:
-                protocol = self._secured(tls, protocol, ended)
+                protocol = self._secured = self._secure(tls, protocol, ended)
             async with asyncio.timeout(self._connect_timeout_s):
                 await ended.get_loop().create_connection(lambda: protocol, *self.address)
         except TimeoutError:
             return self._too_late()
-        except (OSError, UnusableCredentials) as error:
+        except (OSError, UnusableCredentials, TlsFailed) as error:
             return failure_reason(error)
         return ""
 
-    def _secured(
+    def _secure(
         self, tls: ClientContext, protocol: asyncio.BaseProtocol, ended: asyncio.Future[str]
     ) -> SecuredConnection:
         def failed(error: Failure) -> None:
@@ -219,9 +221,12 @@ class MqttClient:
 
     def _end_connection(self) -> None:
         protocol, self._protocol = self._protocol, None
+        secured, self._secured = self._secured, None
         self.connected.clear()
         if protocol is not None:
             protocol.close()
+        elif secured is not None and not secured.is_closing():
+            secured.abort()  # given up between TCP and TLS
         self._session.closed()
 
     def _has_lasted(self) -> bool:

@@ -9,11 +9,14 @@ from typing import Any, Final, cast
 from mqtt.tls import Certificate, TlsEnd, TlsFailed
 
 # How long one that has said good-bye listens for the other's, so that what it wrote is not lost by
-# a reset that answers what still comes.
+# a reset that answers what still comes; and how long the other may take to read what was written.
 LINGER_S: Final = 2.0
 # Why there is no session: `TlsFailed`, `TimeoutError`, or what TCP was lost by.
 Failure = TlsFailed | OSError
 _CLOSED: Final = "TLS handshake failed: closed by the other side"
+# Whom a connection tells that is gone: with the inner protocol in it, which knows its transport,
+# it and all that OpenSSL has of it would wait for the collector's last generation.
+_NOBODY: Final = asyncio.Protocol()
 
 
 class SecuredConnection(asyncio.Protocol, asyncio.Transport):
@@ -63,6 +66,9 @@ class SecuredConnection(asyncio.Protocol, asyncio.Transport):
         """TCP is there."""
         # uvloop's transports are no subclasses of asyncio's.
         self._tcp = cast(asyncio.Transport, transport)
+        if self._is_closing:  # who was given up before TCP was there
+            self._tcp.abort()
+            return
         self._write_out()  # a client speaks first
 
     def data_received(self, data: bytes) -> None:
@@ -101,11 +107,14 @@ class SecuredConnection(asyncio.Protocol, asyncio.Transport):
     def connection_lost(self, exc: Exception | None) -> None:
         """TCP is gone."""
         self._timer.cancel()
+        self._tcp = None
         if not self._has_begun:
             self._fail(exc if isinstance(exc, OSError) else TlsFailed(_CLOSED))
-        self._is_closing, self._tcp = True, None
+        self._is_closing = True
+        inner, self._inner = self._inner, _NOBODY
+        flaw, self._flaw = self._flaw, None  # its traceback leads back to here
         if self._has_begun:
-            self._inner.connection_lost(exc or self._flaw)
+            inner.connection_lost(exc or flaw)
 
     # ---- what the inner protocol asks ----
 
@@ -159,6 +168,8 @@ class SecuredConnection(asyncio.Protocol, asyncio.Transport):
         self._is_closing = True
         if self._tcp is not None:
             self._tcp.abort()
+        else:
+            self._timer.cancel()
 
     def pause_reading(self) -> None:
         """Read no more."""
@@ -228,6 +239,8 @@ class SecuredConnection(asyncio.Protocol, asyncio.Transport):
         self._timer.cancel()
         if self._tcp is not None:
             self._tcp.close()
+            # Who reads nothing would keep what is buffered for it.
+            self._timer = self._loop.call_later(LINGER_S, self.abort)
 
     def _write_out(self) -> None:
         data = self._tls.data_to_send()

@@ -24,7 +24,7 @@ from mqtt.packets import (
     Subscribe,
     encode,
 )
-from mqtt.tls import TlsFailed, UnusableCredentials
+from mqtt.tls import ClientContext, ClientEnd, TlsFailed, UnusableCredentials
 from mqtt.transport import MqttClient
 from mqtt.transport.client import failure_reason
 from runtime.clock import SystemClock
@@ -121,11 +121,10 @@ async def running(client: MqttClient) -> AsyncIterator[MqttClient]:
 
 def client_of(address: tuple[str, int], **fields: Any) -> MqttClient:
     chance = itertools.cycle((0.0, 0.5, 0.9))
-    settings = {"backoff_s_min": 0.001, "backoff_s_max": 0.01} | fields
+    settings = {"tls": None, "backoff_s_min": 0.001, "backoff_s_max": 0.01} | fields
     return MqttClient(
         client_id="c",
         address=address,
-        tls=None,
         clock=SystemClock(),
         chance=lambda: next(chance),
         **settings,
@@ -448,6 +447,32 @@ def test_cancelling_says_good_bye() -> None:
         assert await peer.read() == Disconnect()
         assert await peer.read() is None
         assert not client.connected.is_set()
+
+    story(play)
+
+
+def test_tls_that_cannot_even_begin_is_a_failed_attempt() -> None:
+    class Broken(ClientContext):
+        def open(self, *_: object, **__: object) -> ClientEnd:
+            raise TlsFailed("TLS handshake failed: no ciphers available")
+
+    async def play(broker: ScriptedBroker) -> None:
+        told = Told()
+        client = client_of(broker.address, on_disconnected=told, tls=Broken([]))
+        async with running(client):
+            assert set(await told.until(2)) == {"TLS handshake failed: no ciphers available"}
+
+    story(play)
+
+
+def test_cancelling_between_tcp_and_tls_ends_tcp() -> None:
+    async def play(broker: ScriptedBroker) -> None:
+        client = client_of(broker.address, tls=ClientContext([]), connect_timeout_s=1_000.0)
+        async with running(client):
+            peer = await broker.peer()
+            assert await peer._reader.read(65_536)  # a ClientHello, which nobody answers
+        with contextlib.suppress(ConnectionResetError):
+            assert await peer._reader.read(65_536) == b""
 
     story(play)
 

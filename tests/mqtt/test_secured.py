@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -257,6 +258,57 @@ def test_a_good_bye_that_nobody_answers_is_cut_off(monkeypatch: pytest.MonkeyPat
         await wire.server.tcp.aborted.wait()
 
     story(play)
+
+
+def test_who_says_good_bye_and_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mqtt.transport.secured.LINGER_S", 0.0)
+
+    async def play(wire: Wire) -> None:
+        wire.client.secured.close()
+        wire.carry()
+        assert set(wire.server.tcp.calls) == {"close"}
+        await wire.server.tcp.aborted.wait()
+
+    story(play)
+
+
+def test_who_is_given_up_before_tcp_is_there_gets_none() -> None:
+    async def whole() -> None:
+        secured, tcp = SecuredConnection(SERVER.open(), Inner(), WITHIN_S), Tcp()
+        secured.abort()
+        secured.connection_made(tcp)
+        assert tcp.calls == ["abort"]
+        secured.connection_lost(None)
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("last", [b"", b"this is no record of TLS"])
+def test_a_connection_that_is_gone_leaves_nothing_to_the_collector(last: bytes) -> None:
+    def live_and_end() -> None:
+        client, inner = LAMP_CONTEXT.open(HOST), Inner()
+        secured, tcp = SecuredConnection(SERVER.open(), inner, WITHIN_S), Tcp()
+        secured.connection_made(tcp)
+        for _ in range(2):
+            secured.data_received(client.data_to_send())
+            client.receive(b"".join(tcp.written))
+            tcp.written.clear()
+        assert inner.transport is secured
+        if last:
+            secured.data_received(last)
+        secured.connection_lost(None)
+        assert inner.heard.pop()[0] == "lost"  # an error leads to the frames that it came through
+
+    async def whole() -> None:
+        gc.collect()
+        gc.disable()
+        try:
+            live_and_end()
+            assert not any(isinstance(one, SecuredConnection) for one in gc.get_objects())
+        finally:
+            gc.enable()
+
+    asyncio.run(whole())
 
 
 def test_tcp_that_ends_without_a_good_bye_ends_it_too() -> None:

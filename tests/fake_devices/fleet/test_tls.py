@@ -100,8 +100,10 @@ def test_a_broker_of_another_authority_is_not_trusted(world):
         ("127.0.0.1", "127.0.0.2", False),
         ("localhost", "127.0.0.1", False),
         ("broker.example", "broker.example", True),
-        ("*.example", "broker.example", True),
-        ("*.example", "a.broker.example", False),
+        ("*.lamps.example", "broker.lamps.example", True),
+        ("*.lamps.example", "a.broker.lamps.example", False),
+        ("*.example", "broker.example", False),  # a wildcard is not for all of a top-level domain
+        ("br*.lamps.example", "broker.lamps.example", False),
         ("broker.example", "other.example", False),
     ],
 )

@@ -1,6 +1,8 @@
 """A device's MQTT connection against a broker on loopback."""
 
 import asyncio
+import contextlib
+import ssl
 
 import pytest
 
@@ -222,6 +224,25 @@ def test_a_closed_uplink_reports_nothing_more(world):
         assert owner.connected == 1
 
     play(world, story)
+
+
+def test_a_broker_that_says_good_bye_is_left_at_once(world):
+    keys = world.authority.issue("lamp-7")
+
+    async def story(broker, owner, uplink):
+        given = account(broker.port, keys, world.authority.certificate)
+        uplink.open(OpenUplink(given, True), TlsContexts())
+        await world.until(lambda: owner.connected)
+        [link] = broker.links
+        with contextlib.suppress(ssl.SSLWantReadError):
+            link._tls.unwrap()
+        link._flush()
+        await world.until(lambda: owner.lost)
+        assert owner.lost == [("closed by the broker", True)]
+        await world.until(lambda: link.transport is None)
+        assert owner.lost == [("closed by the broker", True)]
+
+    play(world, story, secure=True)
 
 
 def test_silence_is_filled_with_pings_and_a_silent_broker_is_left(world):

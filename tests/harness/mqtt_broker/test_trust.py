@@ -9,9 +9,10 @@ from cryptography.hazmat.primitives import serialization
 
 from harness.mqtt_broker.config import BrokerConfig
 from harness.mqtt_broker.trust import read_trust
-from mqtt.tls import ClientContext, Proof, TlsFailed
+from mqtt.tls import Certificate, ClientContext, Proof, TlsFailed
+from mqtt.tls.bindings import load_certificate
 from runtime.component import ConfigError
-from tests.mqtt.tls.pki import HOST, Authority, pem, private_key
+from tests.mqtt.tls.pki import EXPIRED, HOST, Authority, pem, private_key
 
 CA = Authority("ca")
 OWN = CA.issue("broker")
@@ -110,3 +111,10 @@ def test_a_certificate_whose_issuers_nobody_knows_is_shown_alone(files: Files) -
     files.certificate.write_bytes(own.pem())
     files.key.write_bytes(own.pem())
     assert not is_reached(files)
+
+
+def test_a_certificate_that_expired_since_tls_verified_it_is_objected_to(files: Files) -> None:
+    trust = read_trust(files.config())
+    expired = CA.issue("lamp-1", until=EXPIRED).certificate
+    assert trust.objection(Certificate(load_certificate(LAMP.certificate))) is None
+    assert trust.objection(Certificate(load_certificate(expired))) == "certificate has expired"

@@ -106,6 +106,22 @@ def test_many_records_in_one_piece_are_one_answer() -> None:
     assert server.receive(client.data_to_send()) == b"x" * 300_000
 
 
+@pytest.mark.parametrize("missing", [0, 1, 20_000])
+def test_memory_that_much_at_once_took_is_given_back(missing: int) -> None:
+    client, server = pair()
+    out, into = client._out, server._into
+    client.send(b"x" * 300_000)
+    data = client.data_to_send()
+    cut = len(data) - missing
+    came = server.receive(data[:cut]) + server.receive(data[cut:])
+    assert came == b"x" * 300_000
+    assert client._out != out
+    assert server._into != into
+    for one, other in ((client, server), (server, client)):
+        one.send(b"on")
+        assert other.receive(one.data_to_send()) == b"on"
+
+
 class StandardClient:
     """A client by the standard library, over its own OpenSSL."""
 
@@ -231,9 +247,39 @@ def test_a_server_must_be_named_by_its_certificate(
             exchange(lamp(host=wanted), server.open())
 
 
-def test_a_host_that_is_no_name_is_told() -> None:
+@pytest.mark.parametrize("speaks_1_3", [True, False])
+@pytest.mark.parametrize("host", ["other.example", "127.0.0.2"])
+def test_a_server_of_another_name_does_not_learn_who_the_client_is(
+    speaks_1_3: bool, host: str
+) -> None:
+    context = ClientContext(
+        [CA.certificate], chain=[LAMP.certificate], key=LAMP.key, speaks_1_3=speaks_1_3
+    )
+    client, server = context.open(host), SERVER.open()
+    with pytest.raises(TlsFailed, match=f"failed: the broker's certificate does not name {host}$"):
+        exchange(client, server)
+    with pytest.raises(TlsFailed, match="alert bad certificate"):
+        server.receive(client.data_to_send())
+    assert not server.is_established
+    assert server.peer_certificate() is None
+
+
+def test_a_name_beyond_ascii_is_looked_for_as_it_is_written_in_certificates() -> None:
+    own = CA.issue("broker", hosts=("xn--mnchen-3ya.example",))
+    server = ServerContext(anchors=[CA.certificate], chain=[own.certificate], key=own.key)
+    session = None
+    for _ in range(2):
+        client = FLEET.open("MÜNCHEN.example", proof=Proof(*LAMP), session=session)
+        exchange(client, server.open())
+        assert client.is_established
+        session = client.end()
+    assert client.is_resumed
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "", ".example", "broker\0"])
+def test_a_host_that_is_no_name_is_told(host: str) -> None:
     with pytest.raises(UnusableCredentials, match="no host name"):
-        lamp(host="a" * 64 + ".example")
+        lamp(host=host)
 
 
 # ---- the end ----
@@ -289,6 +335,22 @@ def test_a_ticket_goes_on_with_who_was_proven(tmp_path: Path) -> None:
         assert shown.sha256 == _sha256(LAMP.certificate)
         session = again.end()
         assert session is not None
+
+
+def test_a_session_is_not_gone_on_with_for_another_host() -> None:
+    client, _ = pair()
+    again = FLEET.open("other.example", proof=Proof(*LAMP), session=client.end())
+    with pytest.raises(TlsFailed, match=r"does not name other\.example"):
+        exchange(again, SERVER.open())
+    assert not again.is_established
+
+
+def test_a_server_keeps_nothing_of_who_takes_no_tickets() -> None:
+    context = ClientContext([CA.certificate], speaks_1_3=False)
+    lib.SSL_CTX_set_options(context._context, lib.SSL_OP_NO_TICKET)
+    client, _ = pair(context.open(HOST, proof=Proof(*LAMP)))
+    again, _ = pair(context.open(HOST, proof=Proof(*LAMP), session=client.end()))
+    assert not again.is_resumed
 
 
 def test_a_ticket_of_another_context_is_not_gone_on_with() -> None:
