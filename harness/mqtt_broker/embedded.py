@@ -33,7 +33,7 @@ async def run_embedded(config: BrokerConfig, clock: Clock, ready: Ready) -> None
     broker = Broker(config.topics, config.limits, teller.seen, _steps(config, gates))
     if config.lifecycle_events:
         teller.announce_by(broker, Lifecycle(config.topics, clock.wall_us))
-    serving = _Serving(config, broker, trust)
+    serving = _Serving(config, broker, trust, clock)
     try:
         reloader = Reloader(serving.reload)
         ready({"mqtt": await serving.open()})
@@ -48,9 +48,10 @@ async def run_embedded(config: BrokerConfig, clock: Clock, ready: Ready) -> None
 class _Serving:
     """The listener, its connections, and whose certificates they may show."""
 
-    def __init__(self, config: BrokerConfig, broker: Broker, trust: Trust) -> None:
+    def __init__(self, config: BrokerConfig, broker: Broker, trust: Trust, clock: Clock) -> None:
         self._config = config
         self._trust = trust
+        self._clock = clock
         self._connections: set[BrokerConnection] = set()
         self._listener = Listener(
             lambda: BrokerConnection(broker, self._connections, self._objection),
@@ -90,7 +91,7 @@ class _Serving:
             connection.abort()
 
     def _objection(self, certificate: Certificate) -> str | None:
-        return self._trust.objection(certificate)
+        return self._trust.objection(certificate, self._clock.wall_us())
 
 
 def _steps(config: BrokerConfig, gates: Gates) -> Steps:

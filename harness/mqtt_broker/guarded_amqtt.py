@@ -81,7 +81,7 @@ async def run_amqtt(config: BrokerConfig, clock: Clock, ready: Ready) -> None:
     PolicyPlugin.topics = config.topics
     broker = Broker(_amqtt_config())
     await broker.start()
-    guard = _Guard(broker, config, trust)
+    guard = _Guard(broker, config, trust, clock)
     try:
         reloader = Reloader(guard.reload)
         ready({"mqtt": await guard.open()})
@@ -103,10 +103,11 @@ def _amqtt_config() -> dict[str, Any]:
 
 
 class _Guard:
-    def __init__(self, broker: Broker, config: BrokerConfig, trust: Trust) -> None:
+    def __init__(self, broker: Broker, config: BrokerConfig, trust: Trust, clock: Clock) -> None:
         self._broker = broker
         self._config = config
         self._trust = trust
+        self._clock = clock
         self._writers: set[asyncio.StreamWriter] = set()
         self._listener = Listener(self._new_protocol, config.limits.connect_within_s)
 
@@ -142,7 +143,9 @@ class _Guard:
 
     def _objection(self, writer: asyncio.StreamWriter) -> str | None:
         certificate = writer.get_extra_info("peer_certificate")
-        return None if certificate is None else self._trust.objection(certificate)
+        if certificate is None:
+            return None
+        return self._trust.objection(certificate, self._clock.wall_us())
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Let a connection through to amqtt when its CONNECT names its certificate's identity."""

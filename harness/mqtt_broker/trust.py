@@ -7,9 +7,9 @@ told to; nobody watches them.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -42,15 +42,16 @@ class Trust:
     # Anchors of an earlier reading that this one has no more.
     withdrawn: frozenset[bytes] = field(default_factory=frozenset)
 
-    def objection(self, certificate: Certificate) -> str | None:
-        """Why a certificate that TLS has verified may not be used now; None when it may."""
+    def objection(self, certificate: Certificate, now_us: int) -> str | None:
+        """Why a certificate that TLS has verified may not be used now (Unix time); None when it
+        may."""
         if self.revoked and certificate.sha256.hex() in self.revoked:
             return REVOKED
         if self.withdrawn and _issuer_key_id(certificate.der()) in self.withdrawn:
             return NOT_TRUSTED_ANY_MORE
-        # TLS verified it when the session began that a client resumes. Its clock is the machine's.
-        now = time.strftime("%Y%m%d%H%M%SZ", time.gmtime())
-        return EXPIRED if certificate.not_after < now else None
+        # TLS verified it when the session began that a client resumes.
+        now = datetime.fromtimestamp(now_us / 1e6, UTC)
+        return EXPIRED if certificate.not_after < f"{now:%Y%m%d%H%M%SZ}" else None
 
     def after(self, before: Trust) -> Trust:
         """The same, knowing which anchors of `before` are gone. Its context, and with it the

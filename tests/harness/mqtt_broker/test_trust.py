@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from harness.mqtt_broker import trust as trust_of
 from harness.mqtt_broker.config import BrokerConfig
 from harness.mqtt_broker.trust import read_trust
 from mqtt.tls import Certificate, ClientContext, Proof, TlsFailed
 from mqtt.tls.bindings import load_certificate
+from runtime.clock import SystemClock
 from runtime.component import ConfigError
 from tests.mqtt.tls.pki import EXPIRED, HOST, Authority, pem, private_key
 
@@ -116,5 +118,6 @@ def test_a_certificate_whose_issuers_nobody_knows_is_shown_alone(files: Files) -
 def test_a_certificate_that_expired_since_tls_verified_it_is_objected_to(files: Files) -> None:
     trust = read_trust(files.config())
     expired = CA.issue("lamp-1", until=EXPIRED).certificate
-    assert trust.objection(Certificate(load_certificate(LAMP.certificate))) is None
-    assert trust.objection(Certificate(load_certificate(expired))) == "certificate has expired"
+    now_us = SystemClock().wall_us()
+    assert trust.objection(Certificate(load_certificate(LAMP.certificate)), now_us) is None
+    assert trust.objection(Certificate(load_certificate(expired)), now_us) == trust_of.EXPIRED
