@@ -105,7 +105,7 @@ def test_what_cannot_be_had_is_said_and_costs_only_its_own_tests(checkout: Check
 
 def test_one_program_that_cannot_be_had_does_not_keep_the_others_away(checkout: Checkout) -> None:
     if os.getuid() != 0:
-        pytest.skip("programs are installed by root only")
+        pytest.skip("`.ci/run` installs programs as root only: nobody else may use apt-get")
     # The script looks for Mosquitto where Debian puts it as well: it may be there.
     checkout.run("apt-get install * libcoap3-bin *", there=("mosquitto",))
     asked = [each for each in checkout.calls if each.startswith("apt-get")]
